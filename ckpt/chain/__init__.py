@@ -1,0 +1,1 @@
+"""Images in order: parents, the epochs journal, merge, verify."""

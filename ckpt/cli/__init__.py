@@ -1,0 +1,1 @@
+"""typer in, exit status out; no policy."""

@@ -1,0 +1,1 @@
+"""The container: frames, writer, reader, sinks and sources."""

@@ -1,0 +1,27 @@
+"""Descriptors of other tasks: pidfds, stolen descriptors, kcmp."""
+
+from __future__ import annotations
+
+import os
+
+from ckpt.kernel import uapi
+from ckpt.kernel.libc import syscall
+
+
+def pidfd_open(pid: int) -> int:
+    """A pidfd of the process."""
+    return syscall(f"pidfd_open({pid})", uapi.SYS_pidfd_open, pid, 0)
+
+
+def steal_descriptor(pid: int, fd: int) -> int:
+    """A close-on-exec descriptor in this process for the description behind `fd` of `pid` (pidfd_getfd)."""
+    pidfd = pidfd_open(pid)
+    try:
+        return syscall(f"pidfd_getfd({pid}, {fd})", uapi.SYS_pidfd_getfd, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+
+
+def kcmp(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> int:
+    """kcmp(2): 0 when equal, 1 and 2 for an order of the kernel's own, 3 for unequal without an order."""
+    return syscall("kcmp", uapi.SYS_kcmp, pid1, pid2, what, index1, index2)

@@ -1,0 +1,1 @@
+"""Page codecs: zero, XOR and zstd over contiguous pages; pure functions."""

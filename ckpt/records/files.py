@@ -1,0 +1,42 @@
+"""The records of open file descriptions and of the tables that hold them.
+
+A `FileRecord` is one open file description, shared by every descriptor that refers to it. Its `kind` names the
+module in `ckpt.state.files` that collects and restores it; `payload` is that module's own record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt.records.base import Record, record
+
+
+@record("file")
+class FileRecord:
+    """One open file description."""
+
+    file_id: int  # unique in the image, from 1
+    kind: str  # "regular", "pipe", "eventfd", "unix", …: the key of a FileKind
+    flags: int  # O_* as fcntl(F_GETFL) gives them
+    pos: int
+    payload: Record  # the kind's own record
+    owner_type: int = 0  # F_GETOWN_EX: F_OWNER_TID, _PID, _PGRP
+    owner_pid: int = 0
+    owner_sig: int = 0  # F_GETSIG
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One entry of a descriptor table."""
+
+    fd: int
+    file_id: int
+    cloexec: bool
+
+
+@record("fd-table")
+class FdTable:
+    """One descriptor table; tasks that share it (CLONE_FILES) name the same `table_id`."""
+
+    table_id: int  # pid of the first task that uses it
+    fds: tuple[Descriptor, ...]

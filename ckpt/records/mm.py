@@ -1,0 +1,69 @@
+"""The records of address spaces and of shared memory objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt.records.base import record
+
+
+@dataclass(frozen=True, slots=True)
+class Vma:
+    """One mapping as in /proc/PID/smaps; addresses in bytes, `end` exclusive."""
+
+    start: int
+    end: int
+    prot: int  # PROT_*
+    shared: bool
+    pgoff: int  # bytes into the file or the shared object
+    name: str  # the path column of maps: "", "[heap]", "[stack]", "[vdso]", "/usr/lib/…", "[anon:…]"
+    dev: int = 0  # st_dev of the file; 0 for anonymous memory
+    ino: int = 0
+    vm_flags: tuple[str, ...] = ()  # the two-letter VmFlags of smaps
+    backing: str = "anon"  # anon | file | shm (a shared memory object in the image) | special (vdso, vvar, vsyscall)
+    shm: str | None = None  # the space key of the shared memory object when backing is shm
+    file_id: int | None = None  # the FileRecord to map when backing is file
+    file_size: int = 0  # of the file at the dump
+    file_mtime_ns: int = 0
+
+
+@record("mm")
+class MmRecord:
+    """One address space: its mappings and the fields that PR_SET_MM_MAP restores."""
+
+    mm_id: int  # pid of the first task that uses it
+    space: str  # the space key of its pages: "mm:<mm_id>"
+    vmas: tuple[Vma, ...]
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_brk: int = 0
+    brk: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+    auxv: bytes = b""
+    exe: str = ""
+    exe_file_id: int | None = None
+    thp_disable: bool = False
+    dumpable: int = 1
+    vdso_hash: bytes = b""  # of the vdso's bytes: another kernel's vdso is refused
+    membarrier: int = 0  # MEMBARRIER_CMD_GET_REGISTRATIONS
+
+
+@record("shm")
+class ShmRecord:
+    """One shared memory object: anonymous shared memory, a memfd, SysV memory or a file in a tmpfs."""
+
+    key: str  # space key: "shm:<dev>:<ino>"
+    size: int  # bytes
+    kind: str  # anon | memfd | sysv
+    name: str = ""
+    seals: int = 0
+    flags: int = 0  # MFD_*
+    mode: int = 0o777
+    file_id: int | None = None  # the FileRecord that is this object, when some descriptor has it open
+    sysv_id: int = -1

@@ -1,0 +1,140 @@
+"""The Protocols at which the parts meet. No code lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from ckpt.records.base import Record
+from ckpt.records.image import ImageHeader, Statistics
+from ckpt.records.runs import U64, PageRuns
+
+# ---------------------------------------------------------------- process side
+
+
+@runtime_checkable
+class RemoteTask(Protocol):
+    """One stopped thread in which system calls can be run: a frozen one, or a skeleton that restore builds on.
+
+    `syscall` raises KernelError with the errno when the call fails. `scratch` is the address of a buffer of
+    `scratch_size` bytes (at least 2048) in the task, free to use between two calls; `put` writes bytes there and
+    gives their address (offset a multiple of 8), `read`/`write` reach any address.
+    """
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def tid(self) -> int: ...
+
+    @property
+    def scratch(self) -> int: ...
+
+    @property
+    def scratch_size(self) -> int: ...
+
+    def syscall(self, nr: int, *args: int) -> int: ...
+
+    def put(self, data: bytes, offset: int = 0) -> int: ...
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+
+class MmAccess(Protocol):
+    """One address space whose tasks are frozen, as a tracker sees it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def mm_key(self) -> str:
+        """Changes whenever the address space is another one: pid, start time and mm identity."""
+
+    @property
+    def ranges(self) -> U64:
+        """Tracked private mappings, shape (n, 2): start and end in bytes, sorted, disjoint."""
+
+    @property
+    def vma_keys(self) -> Sequence[str]:
+        """For each row of `ranges` what must not change from round to round: flags, file, offset, protection."""
+
+    def remote(self) -> RemoteTask:
+        """A thread of the task for remote syscalls; made on first use."""
+
+
+class DirtyTracker(Protocol):
+    """Finds the pages written since the last round, and re-arms. One object for each address space and round."""
+
+    name: str
+
+    def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
+        """Called in the freeze. `state` is what the last round's `collect` gave for this mm (None: no last round).
+
+        Gives (clean, reason, new_state): `clean` holds the page numbers' runs, shape (n, 2) start and end page,
+        that the tracker vouches for as unchanged since the last round; None, with the reason, when nothing can be
+        vouched for. Tracking is armed for the next round in any case.
+        """
+
+    def thawed(self) -> None:
+        """Called after the thaw: work that need not be done frozen."""
+
+    def discard(self, reason: str) -> None:
+        """The round failed: what was armed is worth nothing to the next one."""
+
+
+# ---------------------------------------------------------------- image side
+
+
+class SpaceWriter(Protocol):
+    """The pages of one space (an mm or a shared memory object) on their way into an image.
+
+    Made with its runs: DATA (bytes will follow), PARENT, ZERO, GUARD. The writer may turn DATA into ZERO, XOR or
+    PARENT by looking at the bytes.
+    """
+
+    def put(self, pages: U64, data: memoryview) -> None:
+        """Bytes of DATA pages: `pages` shape (n,), ascending; `data` n * 4096 bytes, not kept after the return."""
+
+    def drop(self, pages: U64) -> None:
+        """These DATA pages could not be read (the running task unmapped them): absent in this image."""
+
+    def close(self) -> None: ...
+
+
+class RoundWriter(Protocol):
+    """One image being written; nothing is visible in the chain before `commit`."""
+
+    @property
+    def header(self) -> ImageHeader: ...
+
+    def add(self, record: Record) -> None: ...
+
+    def space(self, key: str, runs: PageRuns) -> SpaceWriter: ...
+
+    def commit(self, statistics: Statistics) -> Statistics:
+        """Make the image durable and part of the chain; gives the statistics with the page and byte counts in."""
+
+    def abort(self) -> None:
+        """Take back everything; safe to call at any time, also twice."""
+
+
+class ImageView(Protocol):
+    """One image together with its ancestors: everything a restore needs."""
+
+    @property
+    def header(self) -> ImageHeader: ...
+
+    def records(self, name: str) -> Sequence[Record]: ...
+
+    def spaces(self) -> Sequence[str]: ...
+
+    def runs(self, key: str) -> PageRuns:
+        """The whole populated map, resolved: DATA, ZERO and GUARD only. Empty for an unknown space."""
+
+    def read(self, key: str) -> Iterator[tuple[U64, memoryview]]:
+        """Every DATA page once: (page numbers, shape (n,), and n * 4096 bytes), verified; buffers are reused."""
+
+    def read_pages(self, key: str, pages: U64) -> bytes:
+        """The bytes of some DATA or ZERO pages, in that order."""

@@ -1,0 +1,69 @@
+"""The records of tasks and threads: what holds them together. The kinds of state inside are in `state.py`."""
+
+from __future__ import annotations
+
+from ckpt.records.base import record
+from ckpt.records.state import (
+    Attributes,
+    Credentials,
+    FsState,
+    IntervalTimer,
+    PosixTimer,
+    PrctlState,
+    Registers,
+    ResourceLimit,
+    RseqState,
+    Scheduling,
+    SeccompState,
+    SigAction,
+    SigAltStack,
+    SigInfo,
+)
+
+
+@record("thread")
+class ThreadRecord:
+    """One thread, registers and all."""
+
+    tid: int
+    pid: int
+    comm: str
+    registers: Registers
+    sigmask: int  # bit n-1 blocks signal n
+    pending: tuple[SigInfo, ...]
+    altstack: SigAltStack
+    credentials: Credentials
+    scheduling: Scheduling
+    rseq: RseqState | None
+    robust_list: tuple[int, int] | None  # head, length
+    clear_child_tid: int
+    pdeathsig: int
+    seccomp: SeccompState | None
+    prctl: PrctlState
+
+
+@record("task")
+class TaskRecord:
+    """One process; its threads stand in ThreadRecords, its memory in an MmRecord."""
+
+    pid: int
+    ppid: int  # 0 when the parent is outside the tree
+    pgid: int
+    sid: int
+    tids: tuple[int, ...]  # the leader first
+    state: str  # alive | stopped | zombie
+    exit_code: int  # as waitpid's status; zombies only
+    exit_signal: int
+    stop_signal: int  # the signal that stopped it, 0 if none
+    mm_id: int  # 0 for a zombie
+    table_id: int  # FdTable; 0 for a zombie
+    sighand_id: int  # tasks that share signal actions (CLONE_SIGHAND) name the same pid
+    fs_id: int  # tasks that share cwd, root and umask (CLONE_FS) name the same pid
+    fs: FsState | None
+    sigactions: tuple[SigAction, ...]
+    pending: tuple[SigInfo, ...]  # the process-wide queue
+    itimers: tuple[IntervalTimer, ...]
+    posix_timers: tuple[PosixTimer, ...]
+    rlimits: tuple[ResourceLimit, ...]
+    attributes: Attributes
+    ctty_file: str = ""  # path of the controlling terminal, when the session has one ("/dev/pts/3")

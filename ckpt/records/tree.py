@@ -1,0 +1,16 @@
+"""The record of the tree as a whole."""
+
+from __future__ import annotations
+
+from ckpt.records.base import record
+
+
+@record("tree")
+class TreeRecord:
+    """The whole tree: which tasks, in which order born; the clocks at the dump."""
+
+    root_pid: int
+    pids: tuple[int, ...]  # parents before children
+    monotonic_ns: int = 0  # CLOCK_MONOTONIC at the dump
+    boottime_ns: int = 0
+    realtime_ns: int = 0

@@ -1,0 +1,81 @@
+"""What collecting and restoring share: the frozen tree on one side, the tree being built on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ckpt.errors import Refusal
+from ckpt.records.base import Record
+from ckpt.records.files import FdTable, FileRecord
+from ckpt.records.seams import ImageView, RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class DumpOptions:
+    """What the user allows; the flags of `ckpt dump`."""
+
+    tcp_established: bool = False
+    ext_unix: bool = False
+    shell_job: bool = False
+    ghost_limit: int = 1 << 20  # bytes of a deleted file that may be kept in the image
+
+
+class FrozenTaskLike(Protocol):
+    """A frozen process: every thread is stopped."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def tids(self) -> Sequence[int]: ...
+
+    def remote(self, tid: int | None = None) -> RemoteTask:
+        """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
+
+
+@dataclass
+class CollectContext:
+    """The state of one collection; lives as long as the freeze."""
+
+    tasks: Sequence[FrozenTaskLike]  # parents before children; zombies are not among them
+    options: DumpOptions = field(default_factory=DumpOptions)
+    refusals: list[Refusal] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)  # whatever a kind wants in the image beside its payload
+    shared: dict[str, Any] = field(default_factory=dict)  # what the modules remember; keys start with the kind
+    blobs: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)  # closed after the thaw: stolen descriptors and the like
+
+    def task(self, pid: int) -> FrozenTaskLike:
+        """The frozen task with this pid."""
+        return next(task for task in self.tasks if task.pid == pid)
+
+    def refuse(self, pid: int, subject: str, reason: str, hint: str | None = None) -> None:
+        """Note something that cannot be restored; all of it is raised together, before anything is changed."""
+        self.refusals.append(Refusal(pid, subject, reason, hint))
+
+
+@dataclass
+class RestoreContext:
+    """The state of one restore. Files are opened in ckpt itself and handed to the tasks afterwards."""
+
+    view: ImageView
+    pids: frozenset[int]  # every pid of the tree
+    shared: dict[str, Any] = field(default_factory=dict)
+    files: dict[int, FileRecord] = field(default_factory=dict)  # by file_id
+    tables: dict[int, FdTable] = field(default_factory=dict)  # by table_id
+    opened: dict[int, int] = field(default_factory=dict)  # file_id -> descriptor in ckpt
+    stack: ExitStack = field(default_factory=ExitStack)
+    opened_hooks: list[Callable[[], None]] = field(default_factory=list)
+    installed_hooks: list[tuple[int, Callable[[RemoteTask], None]]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def when_opened(self, hook: Callable[[], None]) -> None:
+        """Run `hook` in ckpt when every file is open there (queued data, peers, descriptors in flight)."""
+        self.opened_hooks.append(hook)
+
+    def when_installed(self, pid: int, hook: Callable[[RemoteTask], None]) -> None:
+        """Run `hook` in task `pid` when its descriptors stand at their numbers (epoll_ctl, locks, TIOCSCTTY)."""
+        self.installed_hooks.append((pid, hook))

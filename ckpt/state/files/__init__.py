@@ -1,0 +1,1 @@
+"""Open file descriptions: one file for each kind."""

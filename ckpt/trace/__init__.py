@@ -1,0 +1,1 @@
+"""Control of running tasks: ptrace, freezer, remote syscalls, skeletons."""

@@ -1,0 +1,31 @@
+"""The list of file kinds, in the order in which they are asked.
+
+Kinds that know their file by a sure sign (a socket, an anonymous inode, a device number) come first; `regular` takes
+what is left, and comes last.
+"""
+
+from __future__ import annotations
+
+from ckpt.errors import RestoreError
+from ckpt.state.files.base import FileKind
+
+# Sockets, terminals and message queues.
+SOCKET_KINDS: list[FileKind] = []
+
+# Everything that is opened by path, and the descriptors of anonymous inodes.
+PLAIN_KINDS: list[FileKind] = []
+
+KINDS: list[FileKind] = [*SOCKET_KINDS, *PLAIN_KINDS]
+
+BY_NAME: dict[str, FileKind] = {kind.kind: kind for kind in KINDS}
+
+
+def kind_named(name: str) -> FileKind:
+    """The kind that restores records of this name; RestoreError when this ckpt has none."""
+    kind = BY_NAME.get(name)
+    if kind is None:
+        raise RestoreError(
+            f"the image holds an open file of kind {name!r}, which this version of ckpt does not know",
+            hint="restore with the version of ckpt that made the image",
+        )
+    return kind

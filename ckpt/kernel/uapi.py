@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # arch/x86/entry/syscalls/syscall_64.tbl
+SYS_close = 3
 SYS_mmap = 9
 SYS_mprotect = 10
 SYS_munmap = 11

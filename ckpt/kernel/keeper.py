@@ -1,0 +1,203 @@
+"""The keeper: a process of a few hundred bytes that holds a userfaultfd between two runs of ckpt.
+
+It holds the userfaultfd and a pidfd of the target, nothing else, and ends with the target. Tracking lasts as
+long as somebody holds the descriptor, so a killed keeper costs a full round and never a wrong page.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import procfs, userfault
+from ckpt.kernel.descriptors import pidfd_open, steal_descriptor
+from ckpt.kernel.libc import kernel_error
+
+NAME = "ckpt-keeper"
+HELD_FD = 3  # the userfaultfd
+_TARGET_FD = 4  # a pidfd of the target
+_REPORT_FD = 5  # a pipe on which the first process tells the keeper's pid
+_MFD_EXEC = 0x10  # include/uapi/linux/memfd.h; unknown before Linux 6.3
+_BASE = 0x400000
+
+# x86_64. The first process forks, tells the pid and ends, so that init adopts and reaps the keeper.
+_CODE = bytes.fromhex(
+    "b839000000"  # mov eax, SYS_fork
+    "0f05"  # syscall
+    "85c0"  # test eax, eax
+    "741e"  # jz keeper
+    "50"  # push rax
+    "4889e6"  # mov rsi, rsp
+    "bf05000000"  # mov edi, _REPORT_FD
+    "ba08000000"  # mov edx, 8
+    "b801000000"  # mov eax, SYS_write
+    "0f05"  # syscall
+    # leave:
+    "31ff"  # xor edi, edi
+    "b83c000000"  # mov eax, SYS_exit
+    "0f05"  # syscall
+    # keeper: nothing else of ckpt's stays open, no file system stays busy
+    "bf05000000"  # mov edi, _REPORT_FD
+    "83ceff"  # or esi, -1
+    "31d2"  # xor edx, edx
+    "b8b4010000"  # mov eax, SYS_close_range
+    "0f05"  # syscall
+    "6a2f"  # push '/'
+    "4889e7"  # mov rdi, rsp
+    "b850000000"  # mov eax, SYS_chdir
+    "0f05"  # syscall
+    "6870657200"  # push 'per'
+    "48b8636b70742d6b6565"  # mov rax, 'ckpt-kee'
+    "50"  # push rax
+    "4889e6"  # mov rsi, rsp
+    "bf0f000000"  # mov edi, PR_SET_NAME
+    "b89d000000"  # mov eax, SYS_prctl
+    "0f05"  # syscall
+    "48b80400000001000000"  # mov rax, struct pollfd {_TARGET_FD, POLLIN}
+    "50"  # push rax
+    # again:
+    "4889e7"  # mov rdi, rsp
+    "be01000000"  # mov esi, 1
+    "83caff"  # or edx, -1
+    "b807000000"  # mov eax, SYS_poll
+    "0f05"  # syscall
+    "85c0"  # test eax, eax
+    "7eea"  # jle again
+    "eb98"  # jmp leave
+)
+
+
+def program() -> bytes:
+    """The keeper's static ELF."""
+    size = 64 + 56 + len(_CODE)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, _BASE + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)  # PT_LOAD, R + X
+    return header + load + _CODE
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A keeper's identity; a reused pid has another start time."""
+
+    pid: int
+    start_time: int  # clock ticks since boot
+
+    def alive(self) -> bool:
+        """Whether it still runs and holds its userfaultfd."""
+        try:
+            stat = procfs.stat(self.pid)
+        except NoSuchTask:
+            return False
+        return stat.start_time == self.start_time and userfault.is_userfaultfd(self.pid, HELD_FD)
+
+    def take(self) -> int:
+        """A descriptor of ckpt's own for the userfaultfd; KernelError or NoSuchTask when it is gone."""
+        fd = steal_descriptor(self.pid, HELD_FD)
+        # The pid may have been reused before it was opened: look at what was taken, and at whom it came from.
+        if not self.alive() or not userfault.is_userfaultfd(os.getpid(), fd):
+            os.close(fd)
+            raise NoSuchTask(f"the keeper {self.pid} is gone")
+        return fd
+
+    def end(self, deadline: float = 10.0) -> None:
+        """Kill it and wait until its descriptors are closed; another process with its pid is left alone."""
+        try:
+            pidfd = pidfd_open(self.pid)
+        except KernelError:
+            return
+        try:
+            if not self.alive():
+                return
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(deadline * 1000)
+        except (ProcessLookupError, PermissionError):
+            return
+        finally:
+            os.close(pidfd)
+
+
+def _memfd() -> int:
+    try:
+        try:
+            fd = os.memfd_create(NAME, os.MFD_CLOEXEC | _MFD_EXEC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            fd = os.memfd_create(NAME, os.MFD_CLOEXEC)
+        os.write(fd, program())
+    except OSError as error:
+        raise kernel_error("memfd_create for the keeper", error.errno or 0) from None
+    return fd
+
+
+def _high(fd: int) -> int:
+    """A copy above the numbers that the keeper uses."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
+
+
+def start(uffd: int, target: int) -> Keeper:
+    """Start a keeper for `uffd` that ends with process `target`."""
+    opened: list[int] = []
+    try:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        opened += [reader, writer]
+        opened.append(pidfd := pidfd_open(target))
+        opened.append(memfd := _memfd())
+        opened += (high := [_high(uffd), _high(pidfd), _high(writer), _high(memfd)])
+        numbers = (HELD_FD, _TARGET_FD, _REPORT_FD)
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
+        actions += [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, numbers, strict=False)]
+        first = os.posix_spawn(
+            f"/proc/self/fd/{high[3]}",
+            [NAME],
+            {},
+            file_actions=actions,
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)],
+        )
+        os.close(writer)
+        os.close(high[2])
+        opened.remove(writer)
+        opened.remove(high[2])
+        report = os.read(reader, 8)
+        try:
+            os.waitpid(first, 0)
+        except ChildProcessError:
+            pass  # the embedding program ignores SIGCHLD
+    except OSError as error:
+        raise kernel_error("starting the keeper", error.errno or 0) from None
+    finally:
+        for fd in opened:
+            os.close(fd)
+    pid = int.from_bytes(report, "little", signed=True)
+    if len(report) != 8 or pid <= 0:
+        raise KernelError("the keeper of the userfaultfd could not be started")
+    return Keeper(pid, procfs.stat(pid).start_time)
+
+
+def find(target: int) -> Iterator[Keeper]:
+    """Every keeper that waits for `target`: those of a round that never committed, or of another chain."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if not os.readlink(f"/proc/{name}/exe").startswith(f"/memfd:{NAME}"):
+                continue
+            info = Path(f"/proc/{name}/fdinfo/{_TARGET_FD}").read_text()
+            if f"Pid:\t{target}\n" in info:
+                yield Keeper(int(name), procfs.stat(int(name)).start_time)
+        except (OSError, NoSuchTask):
+            continue

@@ -1,0 +1,256 @@
+"""The page tables of another task: PAGEMAP_SCAN, /proc/PID/pagemap, clear_refs, the full populated map."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import uapi
+from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.libc import kernel_error
+from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
+
+REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])  # struct page_region
+Regions = npt.NDArray[np.void]  # of REGION
+
+_VEC = 1 << 15  # regions in one PAGEMAP_SCAN
+_ENTRIES = 1 << 17  # entries in one read of pagemap: 512 MiB of addresses
+_GAP = 512 * PAGE_SIZE  # holes shorter than this are read over: one page of pagemap costs less than a call
+
+
+def _proc_error(what: str, pid: int, error: OSError) -> KernelError | NoSuchTask:
+    if error.errno in (errno.ENOENT, errno.ESRCH):
+        return NoSuchTask(f"there is no task {pid} (any more)", hint="check the pid with ps")
+    return kernel_error(what, error.errno or 0)
+
+
+class Pagemap:
+    """The open /proc/PID/pagemap of one task, with its buffers."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _proc_error(f"opening /proc/{pid}/pagemap", pid, error) from None
+        self._vec = np.empty(_VEC, REGION)
+        self._arg = up.pm_scan_arg(size=ctypes.sizeof(up.pm_scan_arg))
+
+    def __enter__(self) -> Pagemap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def scan(
+        self,
+        spans: U64,
+        *,
+        mask: int = 0,
+        anyof: int = 0,
+        inverted: int = 0,
+        returned: int = 0,
+        flags: int = 0,
+    ) -> Regions:
+        """PAGEMAP_SCAN over `spans`, shape (n, 2) in bytes; the matching regions in ascending order."""
+        arg, vec, parts, used = self._arg, self._vec, [], 0
+        base = vec.ctypes.data
+        arg.flags, arg.max_pages = flags, 0
+        arg.category_mask, arg.category_anyof_mask = mask, anyof
+        arg.category_inverted, arg.return_mask = inverted, returned
+        for start, end in spans.tolist():
+            end = min(end, uapi.TASK_SIZE_MAX)
+            while start < end:
+                arg.start, arg.end, arg.walk_end = start, end, 0
+                arg.vec, arg.vec_len = base + used * REGION.itemsize, _VEC - used
+                try:
+                    used += fcntl.ioctl(self._fd, up.PAGEMAP_SCAN, arg)
+                except OSError as error:
+                    raise _proc_error(f"PAGEMAP_SCAN of task {self.pid}", self.pid, error) from None
+                start = arg.walk_end
+                if start < end or used == _VEC:
+                    if not used and start < end:
+                        raise KernelError(f"PAGEMAP_SCAN of task {self.pid} does not get on at {start:#x}")
+                    parts.append(vec[:used].copy())
+                    used = 0
+        parts.append(vec[:used].copy())
+        return np.concatenate(parts)
+
+    def entries(self, start: int, nr_pages: int) -> U64:
+        """The pagemap entries of `nr_pages` pages from address `start`; zeros where nothing was given."""
+        out = np.zeros(nr_pages, "<u8")
+        view = out.data.cast("B")
+        done = 0
+        while done < len(view):
+            try:
+                got = os.preadv(self._fd, [view[done:]], start // PAGE_SIZE * 8 + done)
+            except OSError as error:
+                raise _proc_error(f"reading pagemap of task {self.pid}", self.pid, error) from None
+            if not got:
+                break
+            done += got
+        return out
+
+    def entry(self, page: int) -> int:
+        """The pagemap entry of one page number."""
+        return int(self.entries(page * PAGE_SIZE, 1)[0])
+
+    def spans_to_read(self, spans: U64) -> U64:
+        """`spans` cut down to where something is populated, so that sparse mappings cost no reading."""
+        if not has_pagemap_scan() or not len(spans):
+            return spans
+        found = self.scan(spans, anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED)
+        if not len(found):
+            return np.empty((0, 2), np.uint64)
+        start, end = found["start"], found["end"]
+        cut = np.flatnonzero(start[1:] - end[:-1] >= _GAP)
+        return np.stack([start[np.r_[0, cut + 1]], end[np.r_[cut, len(end) - 1]]], axis=1).astype(np.uint64)
+
+    def populated_entries(self, spans: U64) -> tuple[U64, U64]:
+        """(page numbers, entries) of every present or swapped page of `spans` (bytes), ascending."""
+        pages, values = [], []
+        keep = np.uint64(up.PM_PRESENT | up.PM_SWAP)
+        for start, end in self.spans_to_read(spans).tolist():
+            for at in range(start, end, _ENTRIES * PAGE_SIZE):
+                entries = self.entries(at, min(_ENTRIES, (end - at) // PAGE_SIZE))
+                index = np.flatnonzero(entries & keep)
+                pages.append(index.astype(np.uint64) + np.uint64(at // PAGE_SIZE))
+                values.append(entries[index])
+        none = np.empty(0, np.uint64)
+        both = np.concatenate([none, *pages]), np.concatenate([none, *values])
+        # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
+        return _inside(*both, spans)
+
+
+def _inside(pages: U64, entries: U64, spans: U64) -> tuple[U64, U64]:
+    if not len(pages) or not len(spans):
+        return pages[:0], entries[:0]
+    address = pages * np.uint64(PAGE_SIZE)
+    row = np.searchsorted(spans[:, 0], address, "right") - 1
+    keep = (row >= 0) & (address < spans[row, 1])
+    return (pages, entries) if keep.all() else (pages[keep], entries[keep])
+
+
+def contiguous(ranges: U64) -> U64:
+    """Adjacent rows (start, end) joined into one."""
+    if len(ranges) < 2:
+        return ranges
+    cut = np.flatnonzero(ranges[1:, 0] != ranges[:-1, 1])
+    return np.stack([ranges[np.r_[0, cut + 1], 0], ranges[np.r_[cut, len(ranges) - 1], 1]], axis=1)
+
+
+# ---------------------------------------------------------------- what the kernel can do
+
+
+@cache
+def categories() -> int:
+    """The PAGE_IS_* bits that this kernel's PAGEMAP_SCAN knows; 0 without PAGEMAP_SCAN."""
+    known = 0
+    with Pagemap(os.getpid()) as own:
+        spans = np.array([[0, PAGE_SIZE]], np.uint64)
+        for bit in range(9):
+            try:
+                own.scan(spans, anyof=1 << bit, returned=1 << bit)
+            except KernelError:
+                continue
+            known |= 1 << bit
+    return known
+
+
+def has_pagemap_scan() -> bool:
+    """Whether PAGEMAP_SCAN exists (Linux 6.7)."""
+    return categories() & up.PAGE_IS_WRITTEN != 0
+
+
+@cache
+def zero_page_frame() -> int:
+    """The frame number of the zero page, seen through a page of ckpt's own; 0 when frames are hidden."""
+    area = mmap.mmap(-1, PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        area.madvise(mmap.MADV_NOHUGEPAGE)
+    except OSError:
+        pass  # a kernel without huge pages
+    view = np.frombuffer(area, np.uint8)
+    address = view.ctypes.data
+    view.sum()  # the read maps the zero page
+    with Pagemap(os.getpid()) as own:
+        entry = int(own.entries(address, 1)[0])
+    del view
+    area.close()
+    return entry & up.PM_PFRAME_MASK if entry & up.PM_PRESENT else 0
+
+
+# ---------------------------------------------------------------- the populated map
+
+
+def populated(pid: int, ranges: U64) -> PageRuns:
+    """The full populated map of private mappings, `ranges` shape (n, 2) in bytes: DATA, ZERO and GUARD.
+
+    Clean pages of a private file mapping are the file's and not populated. Huge zero pages may be DATA where
+    PAGEMAP_SCAN is missing; their bytes tell.
+    """
+    with Pagemap(pid) as pagemap:
+        if has_pagemap_scan():
+            return _by_scan(pagemap, contiguous(ranges))
+        return _by_entries(pagemap, contiguous(ranges))
+
+
+def _by_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
+    known = categories()
+    wanted = up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | (up.PAGE_IS_GUARD & known)
+    there = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
+    found = pagemap.scan(spans, anyof=there | (up.PAGE_IS_GUARD & known), returned=wanted)
+    category = found["categories"]
+    kind = np.full(len(found), DATA, np.uint8)
+    kind[category & up.PAGE_IS_PFNZERO != 0] = ZERO
+    kind[category & up.PAGE_IS_GUARD != 0] = GUARD
+    # The zero page is no anonymous page either, hence the order.
+    keep = (category & up.PAGE_IS_FILE == 0) | (kind != DATA)
+    start = found["start"][keep] // np.uint64(PAGE_SIZE)
+    end = found["end"][keep] // np.uint64(PAGE_SIZE)
+    return _joined(start, end, kind[keep])
+
+
+def _by_entries(pagemap: Pagemap, spans: U64) -> PageRuns:
+    pages, entries = pagemap.populated_entries(spans)
+    kind = np.full(len(pages), DATA, np.uint8)
+    zero = zero_page_frame()
+    if zero:
+        present = entries & np.uint64(up.PM_PRESENT) != 0
+        kind[present & (entries & np.uint64(up.PM_PFRAME_MASK) == zero)] = ZERO
+    kind[entries & np.uint64(up.PM_GUARD_REGION) != 0] = GUARD
+    keep = (entries & np.uint64(up.PM_FILE) == 0) | (kind != DATA)
+    return PageRuns.from_pages(pages[keep], kind[keep])
+
+
+def _joined(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
+    if not len(start):
+        return PageRuns.empty()
+    cut = np.flatnonzero((start[1:] != end[:-1]) | (kind[1:] != kind[:-1]))
+    first, last = np.r_[0, cut + 1], np.r_[cut, len(start) - 1]
+    return PageRuns(start[first].astype(np.uint64), (end[last] - start[first]).astype(np.uint64), kind[first])
+
+
+def clear_soft_dirty(pid: int) -> None:
+    """Write 4 to clear_refs. It succeeds even where soft-dirty is compiled out: probe the bit, not this."""
+    try:
+        fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, up.CLEAR_REFS_SOFT_DIRTY)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _proc_error(f"clear_refs of task {pid}", pid, error) from None

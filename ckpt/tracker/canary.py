@@ -1,0 +1,63 @@
+"""Canary pages: ckpt dirties them itself after each clear, so that a clear by somebody else is seen.
+
+Two pages that as a rule live as long as the address space: near its start (data, heap) and its end (stack).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ckpt.kernel import uapi
+from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.memory import Memory
+from ckpt.kernel.pagemap import Pagemap, zero_page_frame
+from ckpt.records.runs import PAGE_SIZE, U64
+from ckpt.records.seams import MmAccess
+
+_ROWS = 32  # mappings looked at from each end
+_WINDOW = 512  # pages looked at in each
+
+
+def _writable(key: str) -> bool:
+    prot = key.rsplit(":", 1)[-1]
+    return "w" in prot or (prot.isdigit() and int(prot) & uapi.PROT_WRITE != 0)
+
+
+def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
+    """Page numbers of at most two populated pages of writable mappings among the given ones."""
+    rows = [tuple(row) for row, key in zip(ranges.tolist(), keys, strict=True) if _writable(key)]
+    first = _populated(pagemap, rows[:_ROWS], from_end=False)
+    last = _populated(pagemap, list(reversed(rows))[:_ROWS], from_end=True)
+    return sorted({page for page in (first, last) if page is not None})
+
+
+def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, ...]], *, from_end: bool) -> int | None:
+    for start, end in rows:
+        nr_pages = min(_WINDOW, (end - start) // PAGE_SIZE)
+        at = end - nr_pages * PAGE_SIZE if from_end else start
+        entries = pagemap.entries(at, nr_pages)
+        keep = (entries & np.uint64(up.PM_PRESENT) != 0) & (entries & np.uint64(up.PM_FILE) == 0)
+        if zero := zero_page_frame():
+            keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero
+        found = np.flatnonzero(keep)
+        if len(found):
+            return at // PAGE_SIZE + int(found[-1 if from_end else 0])
+    return None
+
+
+def sing(mm: MmAccess, pages: Sequence[int]) -> None:
+    """Dirty the pages by writing one byte of theirs back; in the freeze."""
+    with Memory(mm.pid, write=True) as memory:
+        for page in pages:
+            memory.write(page * PAGE_SIZE, memory.read(page * PAGE_SIZE, 1))
+
+
+def verdict(populated: Sequence[bool], dirty: Sequence[bool]) -> str | None:
+    """Why the last epoch cannot be trusted, from each canary's being populated still and its being dirty."""
+    if not any(populated):
+        return "no canary page of the last round is left, so that a foreign clear could not be seen"
+    if not all(is_dirty for there, is_dirty in zip(populated, dirty, strict=True) if there):
+        return "something else has cleared the dirty bits since the last round (a canary page is clean)"
+    return None

@@ -1,0 +1,133 @@
+"""The soft-dirty tracker: bit 55 of /proc/PID/pagemap, cleared by clear_refs.
+
+The bit is read from pagemap and not from PAGEMAP_SCAN, which leaves out what a new mapping at an old place
+says. Things that lose it are looked for. A merge of mappings may drop the "all new" mark of one of them: only a
+mapping that is exactly as it was is vouched for. mremap may move whole page tables with their bits as they are:
+one frame number in each 2 MiB is remembered, and a chunk whose sample changed is not vouched for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import procfs
+from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, zero_page_frame
+from ckpt.records.runs import PAGE_SIZE, U64
+from ckpt.records.seams import MmAccess
+from ckpt.tracker import canary, spans
+from ckpt.tracker.state import numbers, pack, same_rows, unpack
+from ckpt.tracker.write_protect import release
+
+_CHUNK = 512  # pages under one page table
+_SOFT_DIRTY = np.uint64(up.PM_SOFT_DIRTY)
+# What identifies the page behind an entry: its frame, or its place in swap.
+_IDENTITY = np.uint64(up.PM_PFRAME_MASK | up.PM_SWAP | up.PM_PRESENT)
+
+
+class SoftDirty:
+    """See the module's first lines. One object for each address space and round."""
+
+    name = "soft-dirty"
+    by_content = False
+
+    def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
+        """See DirtyTracker; pages that are not populated are never among the clean ones."""
+        release(state)  # of a round that write-protect did
+        fields, reason = unpack(self.name, state)
+        reason = reason or self._stale(mm, fields)
+        clean = None
+        try:
+            with Pagemap(mm.pid) as pagemap:
+                pages, entries = pagemap.populated_entries(contiguous(mm.ranges))
+                if reason is None:
+                    reason = self._canaries_say(fields, pages, entries)
+                if reason is None:
+                    clean = self._clean(mm, fields, pages, entries)
+                clear_soft_dirty(mm.pid)
+                canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
+                before = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
+                canary.sing(mm, canaries)
+                after = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
+        except NoSuchTask:
+            raise
+        except KernelError as error:
+            return None, f"soft-dirty bits could not be read or cleared: {error.message}", pack(self.name, {})
+        if any(before) or not all(after) or not canaries:
+            why = "the soft-dirty bits of this address space cannot be cleared and set (no canary page obeys)"
+            return None, reason or why, pack(self.name, {})
+        sampled, identity = _samples(pages, entries)
+        new_state = {
+            "mm_key": mm.mm_key,
+            "boot_id": procfs.boot_id(),
+            "ranges": mm.ranges,
+            "keys": list(mm.vma_keys),
+            "sampled": sampled,
+            "identity": identity,
+            "canaries": canaries,
+        }
+        return clean, reason, pack(self.name, new_state)
+
+    def thawed(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self, reason: str) -> None:
+        """Nothing to undo: without the state that `collect` gave, the next round is a full one."""
+
+    # ------------------------------------------------------------------ can the last epoch be trusted?
+
+    def _stale(self, mm: MmAccess, fields: dict[str, Any]) -> str | None:
+        if "mm_key" not in fields:
+            return "the last round could not arm soft-dirty"
+        if fields["boot_id"] != procfs.boot_id():
+            return "the host was booted since the last round"
+        if fields["mm_key"] != mm.mm_key:
+            return "the task has another address space than in the last round (exec)"
+        if zero_page_frame() == 0:
+            return "frame numbers are hidden from this user, without which moved pages cannot be told"
+        if _merged_pages(mm.pid):
+            return "KSM has merged pages of the task, which loses soft-dirty bits"
+        return None
+
+    def _canaries_say(self, fields: dict[str, Any], pages: U64, entries: U64) -> str | None:
+        there, dirty = [], []
+        for page in fields["canaries"]:
+            at = int(np.searchsorted(pages, page))
+            there.append(at < len(pages) and int(pages[at]) == page)
+            dirty.append(there[-1] and int(entries[at]) & up.PM_SOFT_DIRTY != 0)
+        return canary.verdict(there, dirty)
+
+    def _clean(self, mm: MmAccess, fields: dict[str, Any], pages: U64, entries: U64) -> U64:
+        same = mm.ranges[same_rows(mm, numbers(fields["ranges"], 2), fields["keys"])]
+        keep = (entries & _SOFT_DIRTY == 0) & _trusted(pages, entries, fields)
+        return spans.both(spans.of_pages(pages[keep]), contiguous(same // np.uint64(PAGE_SIZE)))
+
+
+def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:
+    """The first page of each 2 MiB that identifies its page table, and what is behind it."""
+    keep = entries & np.uint64(up.PM_FILE | up.PM_GUARD_REGION) == 0
+    keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
+    pages, entries = pages[keep], entries[keep]
+    _, first = np.unique(pages // np.uint64(_CHUNK), return_index=True)
+    return pages[first], entries[first] & _IDENTITY
+
+
+def _trusted(pages: U64, entries: U64, fields: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each page whether the sample of its 2 MiB is where it was."""
+    sampled, identity = numbers(fields["sampled"]), numbers(fields["identity"])
+    at = np.minimum(np.searchsorted(pages, sampled), max(len(pages) - 1, 0))
+    if not len(sampled) or not len(pages):
+        return np.zeros(len(pages), np.bool_)
+    unmoved = (pages[at] == sampled) & (entries[at] & _IDENTITY == identity)
+    chunks = sampled[unmoved] // np.uint64(_CHUNK)
+    return np.isin(pages // np.uint64(_CHUNK), chunks)
+
+
+def _merged_pages(pid: int) -> bool:
+    try:
+        return int(procfs.read_bytes(f"/proc/{pid}/ksm_merging_pages", pid)) > 0
+    except (NoSuchTask, ValueError):
+        return False  # before Linux 5.19, or without KSM

@@ -1,0 +1,50 @@
+"""What a tracker remembers from one round to the next: opaque bytes, tagged with the tracker and the boot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from ckpt.records.runs import U64
+from ckpt.records.seams import MmAccess
+
+_VERSION = 1
+_LIMIT = 1 << 28  # bytes; the state lies in a file, which anything may have been done to
+
+
+def pack(tracker: str, fields: dict[str, Any]) -> bytes:
+    """The state of one tracker; arrays of numbers become bytes."""
+    plain: dict[str, Any] = {"tracker": tracker, "version": _VERSION}
+    for key, value in fields.items():
+        plain[key] = value.astype("<u8").tobytes() if isinstance(value, np.ndarray) else value
+    return bytes(msgpack.packb(plain, use_bin_type=True))
+
+
+def unpack(tracker: str, state: bytes | None) -> tuple[dict[str, Any], str | None]:
+    """(fields, None), or ({}, why the state is worth nothing to this tracker)."""
+    if state is None:
+        return {}, "first round of this address space"
+    try:
+        fields = msgpack.unpackb(state, raw=False, max_bin_len=_LIMIT, strict_map_key=True)
+    except (ValueError, msgpack.exceptions.UnpackException):
+        return {}, "the tracker's state of the last round is damaged"
+    if not isinstance(fields, dict) or fields.get("version") != _VERSION:
+        return {}, "the tracker's state of the last round is of another version"
+    if fields.get("tracker") != tracker:
+        return {}, f"the last round was tracked by {fields.get('tracker')}, this one is by {tracker}"
+    return fields, None
+
+
+def numbers(data: bytes, columns: int = 0) -> U64:
+    """The array that `pack` made bytes of; shape (n, columns) when columns are given."""
+    array = np.frombuffer(data, "<u8").astype(np.uint64)
+    return array.reshape(-1, columns) if columns else array
+
+
+def same_rows(mm: MmAccess, ranges: U64, keys: list[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each row of `mm.ranges` whether exactly this mapping was there in the last round."""
+    before = {(start, end, key) for (start, end), key in zip(ranges.tolist(), keys, strict=True)}
+    now = zip(mm.ranges.tolist(), mm.vma_keys, strict=True)
+    return np.fromiter(((start, end, key) in before for (start, end), key in now), np.bool_, len(mm.ranges))

@@ -1,0 +1,266 @@
+"""The write-protect tracker: userfaultfd WP_ASYNC, read and re-armed in one step by PAGEMAP_SCAN.
+
+A userfaultfd is made inside the target by a remote syscall, taken out with pidfd_getfd and closed there. Only
+anonymous memory is registered. Private file mappings are never vouched for: Linux 6.18 does not return from
+MADV_GUARD_INSTALL over an armed page of a registered one, and the pages in them that were copied are few.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import numpy as np
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import keeper, procfs, uapi, userfault
+from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.descriptors import steal_descriptor
+from ckpt.kernel.pagemap import Pagemap, Regions, contiguous
+from ckpt.records.runs import PAGE_SIZE, U64
+from ckpt.records.seams import MmAccess
+from ckpt.tracker import canary, spans
+from ckpt.tracker.state import pack, unpack
+
+
+class HeldDescriptors:
+    """Userfaultfds that this process holds between rounds, in place of keepers; for a pre-copy loop."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._settled: dict[str, keeper.Keeper] = {}
+
+    def hold(self, fd: int) -> str:
+        """Hold `fd` from now on; gives its token."""
+        token = os.urandom(8).hex()
+        self._held[token] = fd
+        return token
+
+    def take(self, token: str) -> int | None:
+        """The descriptor, which is the caller's now."""
+        return self._held.pop(token, None)
+
+    def settle(self, state: bytes) -> bytes:
+        """Hand the descriptor of `state` to a keeper: another process can go on from the new state."""
+        fields, reason = unpack(WriteProtect.name, state)
+        fd = self.take(str(fields.get("held"))) if reason is None else None
+        if fd is None:
+            return state
+        try:
+            made = keeper.start(fd, int(fields["pid"]))
+        finally:
+            os.close(fd)
+        fields.update(held=None, keeper=[made.pid, made.start_time])
+        return pack(WriteProtect.name, {k: v for k, v in fields.items() if k not in ("tracker", "version")})
+
+    def close(self) -> None:
+        """Close everything; tracking of those tasks ends."""
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
+
+
+class WriteProtect:
+    """See the module's first lines. One object for each address space and round."""
+
+    name = "write-protect"
+    by_content = False
+
+    def __init__(self, held: HeldDescriptors | None = None) -> None:
+        self._holder = held
+        self._keeper: keeper.Keeper | None = None
+        self._token: str | None = None
+        self._fd = -1
+
+    # ------------------------------------------------------------------ DirtyTracker
+
+    def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
+        """See DirtyTracker; pages that are not populated may be among the clean ones."""
+        fields, reason = unpack(self.name, state)
+        rows = spans.anonymous(mm.ranges, mm.vma_keys)
+        clean = None
+        try:
+            if reason is None:
+                reason = self._take_over(mm, fields)
+            if reason is None:
+                clean, reason = self._round(mm, rows, fields["canaries"])
+            else:
+                self._make(mm)
+                self._arm(mm.pid, rows)
+            new_state = pack(self.name, self._keep(mm))
+            return clean, reason, new_state
+        except NoSuchTask:
+            raise
+        except KernelError as error:
+            self.discard("it could not be armed")
+            why = f"{reason}; and " if reason else ""
+            return None, f"{why}write-protection could not be armed: {error.message}", pack(self.name, {})
+        finally:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def thawed(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self, reason: str) -> None:
+        """Stop tracking: the epoch that the last image relies on has been consumed."""
+        if self._holder is not None and self._token is not None:
+            fd = self._holder.take(self._token)
+            if fd is not None:
+                os.close(fd)
+        if self._keeper is not None:
+            self._keeper.end()
+        self._keeper = self._token = None
+
+    # ------------------------------------------------------------------ the descriptor
+
+    def _take_over(self, mm: MmAccess, fields: dict[str, Any]) -> str | None:
+        """Get the last round's descriptor; None, or the reason why there is none."""
+        if "mm_key" not in fields:
+            return "the last round could not arm write-protection"
+        if fields["boot_id"] != procfs.boot_id():
+            return "the host was booted since the last round"
+        self._keeper = keeper.Keeper(*fields["keeper"]) if fields["keeper"] else None
+        if fields["mm_key"] != mm.mm_key:
+            return self._drop("the task has another address space than in the last round (exec)")
+        if fields["held"] is not None:
+            fd = self._holder.take(fields["held"]) if self._holder is not None else None
+            if fd is None:
+                return "the userfaultfd of the last round was held by a process that has let it go"
+            self._fd = fd
+            return None
+        assert self._keeper is not None
+        try:
+            self._fd = self._keeper.take()
+        except (KernelError, NoSuchTask):
+            return self._drop(f"the keeper of the userfaultfd (process {self._keeper.pid}) is gone")
+        return None
+
+    def _drop(self, reason: str) -> str:
+        if self._keeper is not None:
+            self._keeper.end()
+            self._keeper = None
+        return reason
+
+    def _make(self, mm: MmAccess) -> None:
+        """A new userfaultfd of the target's address space, in ckpt's hands."""
+        remote = mm.remote()
+        inside = remote.syscall(uapi.SYS_userfaultfd, userfault.OPEN_FLAGS)
+        try:
+            self._fd = steal_descriptor(mm.pid, inside)
+        finally:
+            remote.syscall(uapi.SYS_close, inside)
+        userfault.enable(self._fd)
+
+    def _keep(self, mm: MmAccess) -> dict[str, Any]:
+        if self._holder is not None:
+            self._drop("")  # what a keeper held is held here now
+            self._token = self._holder.hold(self._fd)
+            self._fd = -1
+        elif self._keeper is None:
+            self._keeper = keeper.start(self._fd, mm.pid)
+        # Last of all: remote calls and the keeper's start must not come between the clear and the canary.
+        return {
+            "canaries": self._sing(mm),
+            "pid": mm.pid,
+            "mm_key": mm.mm_key,
+            "boot_id": procfs.boot_id(),
+            "keeper": [self._keeper.pid, self._keeper.start_time] if self._keeper else None,
+            "held": self._token,
+        }
+
+    def _sing(self, mm: MmAccess) -> list[int]:
+        keys = [key for key in mm.vma_keys if key.startswith("anon")]
+        with Pagemap(mm.pid) as pagemap:
+            pages = canary.choose(pagemap, spans.anonymous(mm.ranges, mm.vma_keys), keys)
+        canary.sing(mm, pages)
+        return pages
+
+    # ------------------------------------------------------------------ scan and arm
+
+    def _round(self, mm: MmAccess, rows: U64, canaries: list[int]) -> tuple[U64 | None, str | None]:
+        """The clean pages of `rows`, or why there are none; everything is armed again, new mappings too."""
+        joined = contiguous(rows)
+        with Pagemap(mm.pid) as pagemap:
+            # Mappings without a registration are new, or were moved by mremap. Registered ones are passed
+            # over without a look at their page tables.
+            new = _spans(pagemap.scan(joined, mask=up.PAGE_IS_WPALLOWED, inverted=up.PAGE_IS_WPALLOWED))
+            # Registering again costs little, and fails for what is registered with another userfaultfd.
+            ours = self._register(mm.pid, rows)
+            old = spans.minus(ours, new)
+            dirty = _spans(_scan_and_arm(pagemap, old))
+            _scan_and_arm(pagemap, spans.both(ours, new))
+            page = np.uint64(PAGE_SIZE)
+            why = _canaries_say(pagemap, canaries, old // page, dirty // page)
+        return (None, why) if why else (spans.minus(old, dirty) // page, None)
+
+    def _arm(self, pid: int, rows: U64) -> None:
+        ours = self._register(pid, rows)
+        with Pagemap(pid) as pagemap:
+            _scan_and_arm(pagemap, ours)
+
+    def _register(self, pid: int, rows: U64) -> U64:
+        """Register the mappings; gives the spans that are registered now."""
+        failed = self._try(contiguous(rows))
+        if len(failed) and any(number == errno.EBUSY for number in failed.values()):
+            for leftover in keeper.find(pid):  # of a round that never committed, or of another chain
+                if leftover != self._keeper:
+                    leftover.end()
+            failed = self._try(contiguous(rows))
+        if not failed:
+            return contiguous(rows)
+        one_by_one = self._try(rows)
+        keep = np.fromiter((start not in one_by_one for start in rows[:, 0].tolist()), np.bool_, len(rows))
+        return contiguous(rows[keep])
+
+    def _try(self, wanted: U64) -> dict[int, int]:
+        """Register each span; gives start -> errno of those that could not be."""
+        failed = {}
+        for start, end in wanted.tolist():
+            try:
+                userfault.register(self._fd, start, end)
+            except KernelError as error:
+                if error.errno == errno.ESRCH:
+                    raise
+                failed[start] = error.errno
+        return failed
+
+
+def _spans(regions: Regions) -> U64:
+    return contiguous(np.stack([regions["start"], regions["end"]], axis=1).astype(np.uint64))
+
+
+def _scan_and_arm(pagemap: Pagemap, wanted: U64) -> Regions:
+    """The populated pages written since they were armed, and arm them.
+
+    Pages that are not there are left alone: they are absent in the populated map, and whatever comes in
+    their place is not armed, which is as good as written. Armed, they would look like swapped pages.
+    """
+    return pagemap.scan(
+        wanted,
+        mask=up.PAGE_IS_WRITTEN,
+        anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED,
+        returned=up.PAGE_IS_WRITTEN,
+        flags=up.PM_SCAN_WP_MATCHING,
+    )
+
+
+def _canaries_say(pagemap: Pagemap, canaries: list[int], old: U64, dirty: U64) -> str | None:
+    there = []
+    for page in canaries:
+        there.append(_has(old, page) and pagemap.entry(page) & (up.PM_PRESENT | up.PM_SWAP) != 0)
+    return canary.verdict(there, [_has(dirty, page) for page in canaries])
+
+
+def _has(of: U64, page: int) -> bool:
+    row = int(np.searchsorted(of[:, 0], page, "right")) - 1
+    return row >= 0 and page < int(of[row, 1])
+
+
+def release(state: bytes | None) -> None:
+    """End the keeper that a state names, when the state will not be used again."""
+    fields, reason = unpack(WriteProtect.name, state)
+    if reason is None and fields.get("keeper") and fields.get("boot_id") == procfs.boot_id():
+        keeper.Keeper(*fields["keeper"]).end()

@@ -1,1 +1,1 @@
-"""Page codecs: zero, XOR and zstd over contiguous pages; pure functions."""
+"""Page codecs on contiguous pages: zero test, XOR, zstd, hashes. Pure: no files, no processes."""

@@ -1,0 +1,291 @@
+"""One image on top of its ancestors: which bytes each page has, read and verified."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ckpt.chain.ancestry import lineage, readers_of
+from ckpt.chain.cache import FrameCache
+from ckpt.errors import ImageError
+from ckpt.image.layout import MAX_XOR_DEPTH, XOR_ZSTD
+from ckpt.image.reader import ImageReader
+from ckpt.image.spacemap import SpaceMap
+from ckpt.pages.compare import as_pages, xor_pages
+from ckpt.pages.hashes import HASH_SIZE, hash_pages, seed_of, zero_hash
+from ckpt.records.base import Record
+from ckpt.records.image import ImageHeader, Statistics
+from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns
+
+CACHE_SIZE = 32 << 20
+BATCH_PAGES = 1024  # 4 MiB
+READ_AHEAD = 3  # batches; one more is in the caller's hands
+READ_THREADS = 2
+RESOLVE_PAGES = 1 << 18
+
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def view(path: Path | str, at: int | None = None) -> View:
+    """The image of round `at` (None: the newest) of a chain's directory, or the image in a file.
+
+    Raises ImageError, MissingParent, WrongChain or another ChainError.
+    """
+    return View(lineage(readers_of(Path(path)), Path(path), at))
+
+
+class View:
+    """An ImageView: `layers` are the image itself and then its ancestors, newest first."""
+
+    def __init__(self, layers: Sequence[ImageReader], cache_size: int = CACHE_SIZE) -> None:
+        self.layers = tuple(layers)
+        self.cache = FrameCache(cache_size)
+
+    @property
+    def header(self) -> ImageHeader:
+        return self.layers[0].header
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.layers[0].statistics
+
+    def close(self) -> None:
+        for layer in self.layers:
+            layer.close()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def records(self, name: str) -> Sequence[Record]:
+        return self.layers[0].records(name)
+
+    def spaces(self) -> Sequence[str]:
+        return tuple(self.layers[0].maps)
+
+    # ------------------------------------------------------------ which pages there are
+
+    def runs(self, key: str) -> PageRuns:
+        table = self.layers[0].maps.get(key)
+        if table is None:
+            return PageRuns.empty()
+        own = PageRuns(
+            table.start, table.nr_pages, np.where(table.kind == XOR, DATA, table.kind).astype(np.uint8)
+        )
+        parts = [own.of(kind) for kind in (DATA, ZERO, GUARD)]
+        for pages in self._batches(own.of(PARENT), 0, key):
+            kinds = self._resolve(key, pages)[0]
+            kinds[kinds == XOR] = DATA
+            parts.append(PageRuns.from_pages(pages, kinds))
+        start = np.concatenate([part.start for part in parts])
+        order = np.argsort(start, kind="stable")
+        nr = np.concatenate([part.nr_pages for part in parts])[order]
+        kind = np.concatenate([part.kind for part in parts])[order]
+        return _coalesced(start[order], nr, kind)
+
+    def _batches(self, runs: PageRuns, layer: int, key: str) -> Iterator[U64]:
+        """The pages of runs, some at a time; PARENT runs are first held against what the parent can have."""
+        if runs.total and (runs.kind == PARENT).any():
+            parent = self.layers[layer + 1].maps.get(key) if layer + 1 < len(self.layers) else None
+            if parent is None or int(parent.nr_pages.sum()) < runs.total:
+                raise ImageError(
+                    f"{self.layers[layer].name} refers to pages of {key} that its parent does not have"
+                )
+        yield from batches(runs, RESOLVE_PAGES)
+
+    def _resolve(self, key: str, pages: U64, top: int = 0) -> tuple[U8, I64, I64, I64]:
+        """(kind, layer, frame, slot) of pages as layer `top` sees them; kind XOR stays, PARENT does not."""
+        kind = np.zeros(len(pages), np.uint8)
+        layer = np.zeros(len(pages), np.int64)
+        frame = np.zeros(len(pages), np.int64)
+        slot = np.zeros(len(pages), np.int64)
+        left: I64 = np.arange(len(pages))
+        for depth in range(top, len(self.layers)):
+            table = self.layers[depth].maps.get(key)
+            found = (table if table is not None else SpaceMap.join([])).locate(pages[left])
+            kind[left], frame[left], slot[left], layer[left] = found.kind, found.frame, found.slot, depth
+            if depth > top and not found.kind.all():
+                raise ImageError(
+                    f"{self.layers[depth - 1].name} refers to pages of {key} that its parent does not have"
+                )
+            left = left[found.kind == PARENT]
+            if not len(left):
+                break
+        return kind, layer, frame, slot
+
+    # ------------------------------------------------------------ bytes
+
+    def _fill(self, key: str, pages: U64, out: U8, top: int = 0, below: int = MAX_XOR_DEPTH + 1) -> None:
+        """The bytes of populated pages into `out`, shape (n, 4096), as layer `top` sees them."""
+        kind, layer, frame, slot = self._resolve(key, pages, top)
+        stored = (kind == DATA) | (kind == XOR)
+        if not stored.all():
+            zero = kind == ZERO
+            if not (stored | zero).all():
+                lost = int(pages[np.argmin(stored | zero)]) * PAGE_SIZE
+                raise ImageError(f"{self.layers[top].name}: page {lost:#x} of {key} has no bytes")
+            out[zero] = 0
+        identity = (layer << 32) | frame
+        identity[~stored] = -1
+        order = np.argsort(identity, kind="stable")
+        changes = np.flatnonzero(np.diff(identity[order])) + 1
+        for where in np.split(order, changes):
+            first = where[0]
+            if identity[first] < 0:
+                continue
+            content = self._frame(key, int(layer[first]), int(frame[first]), below)
+            slots = slot[where]
+            if where[-1] - first == len(where) - 1 and slots[-1] - slots[0] == len(where) - 1:
+                # One stretch in both: a plain copy, without index arrays. `where` ascends; slots rise with pages.
+                if (np.diff(slots) == 1).all():
+                    out[first : first + len(where)] = content[slots[0] : slots[0] + len(where)]
+                    continue
+            out[where] = content[slots]
+
+    def _frame(self, key: str, layer: int, frame: int, below: int) -> U8:
+        depth = self.layers[layer].index.header(frame).depth
+        if depth >= below:
+            raise ImageError(
+                f"{self.layers[layer].where(frame)} lies deeper under XOR frames than their depth allows"
+            )
+        return self.cache.get((layer, frame), lambda: self._decode(key, layer, frame))
+
+    def _decode(self, key: str, layer: int, frame: int) -> U8:
+        reader = self.layers[layer]
+        header, payload = reader.stored(frame)
+        content = as_pages(reader.unpack(frame, header, payload))
+        if header.codec == XOR_ZSTD:
+            pages, kinds = reader.frame_pages(key, frame)
+            changed = kinds == XOR
+            old = np.zeros(content.shape, np.uint8)
+            part = np.empty((int(changed.sum()), PAGE_SIZE), np.uint8)
+            self._fill_sorted(key, pages[changed], part, layer + 1, header.depth)
+            old[changed] = part
+            content = xor_pages(content, old)
+        elif (reader.frame_pages(key, frame)[1] != DATA).any():
+            raise ImageError(f"{reader.where(frame)} is no XOR frame, but its map says so")
+        try:
+            reader.check_plain(frame, header, content)
+        except ImageError as error:
+            if header.codec != XOR_ZSTD:
+                raise
+            raise ImageError(f"{reader.where(frame)} does not fit the content of its parent") from error
+        return content
+
+    def _fill_sorted(self, key: str, pages: U64, out: U8, top: int, below: int) -> None:
+        order = np.argsort(pages, kind="stable")
+        if (order == np.arange(len(order))).all():
+            self._fill(key, pages, out, top, below)
+            return
+        part = np.empty_like(out)
+        self._fill(key, pages[order], part, top, below)
+        out[order] = part
+
+    def read(self, key: str) -> Iterator[tuple[U64, memoryview]]:
+        buffers = [np.empty((BATCH_PAGES, PAGE_SIZE), np.uint8) for _ in range(READ_AHEAD + 1)]
+        todo = batches(self.runs(key).of(DATA), BATCH_PAGES)
+        ahead: deque[tuple[U64, U8, Future[None]]] = deque()
+        pool = ThreadPoolExecutor(READ_THREADS, "ckpt-read")
+        try:
+            while True:
+                while buffers and (pages := next(todo, None)) is not None:
+                    buffer = buffers.pop()
+                    ahead.append((pages, buffer, pool.submit(self._fill, key, pages, buffer[: len(pages)])))
+                if not ahead:
+                    return
+                pages, buffer, future = ahead.popleft()
+                future.result()
+                yield pages, memoryview(buffer[: len(pages)].reshape(-1))
+                buffers.append(buffer)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def read_pages(self, key: str, pages: U64) -> bytes:
+        out = np.empty((len(pages), PAGE_SIZE), np.uint8)
+        self._fill_sorted(key, pages, out, 0, MAX_XOR_DEPTH + 1)
+        return out.tobytes()
+
+    # ------------------------------------------------------------ as the parent of a new round
+
+    def bases(self, key: str, pages: U64) -> tuple[Mask, U8, int]:
+        """A PageBase: what these pages held in this image; a base that cannot be read is not known."""
+        out = np.zeros((len(pages), PAGE_SIZE), np.uint8)
+        nothing = np.zeros(len(pages), np.bool_)
+        try:
+            if key not in self.layers[0].maps:
+                return nothing, out, 0
+            kind, layer, frame, _ = self._resolve(key, pages)
+            known: Mask = (kind == DATA) | (kind == XOR)
+            part = np.empty((int(known.sum()), PAGE_SIZE), np.uint8)
+            self._fill_sorted(key, pages[known], part, 0, MAX_XOR_DEPTH + 1)
+            out[known] = part
+            frames = np.unique((layer[known] << 32) | frame[known]).tolist()
+            depths = [self.layers[i >> 32].index.header(i & 0xFFFFFFFF).depth for i in frames]
+            return known, out, max(depths, default=0)
+        except ImageError:
+            # A damaged ancestor must not spread: the round stores these pages whole. `verify` names the damage.
+            out[:] = 0
+            return nothing, out, 0
+
+    # ------------------------------------------------------------ hashes
+
+    def hashes(self, key: str) -> tuple[U64, U8]:
+        """Every DATA and ZERO page, ascending, and its 128-bit hash, shape (n, 16), seeded by `hash_seed`.
+
+        Stored hashes are used where the images have them; other pages are read and hashed.
+        """
+        runs = self.runs(key)
+        keep = runs.kind != GUARD
+        pages = PageRuns(runs.start[keep], runs.nr_pages[keep], runs.kind[keep]).pages()
+        result = np.empty((len(pages), HASH_SIZE), np.uint8)
+        columns = [layer.hashes() for layer in self.layers]
+        for at in range(0, len(pages), RESOLVE_PAGES):
+            part = pages[at : at + RESOLVE_PAGES]
+            self._hash_part(key, part, result[at : at + len(part)], [column.get(key) for column in columns])
+        return pages, result
+
+    def _hash_part(self, key: str, pages: U64, out: U8, columns: Sequence[U8 | None]) -> None:
+        kind, layer, _, _ = self._resolve(key, pages)
+        zero = kind == ZERO
+        out[zero] = zero_hash(self.hash_seed)
+        for depth in np.unique(layer[~zero]).tolist():
+            mine = np.flatnonzero((layer == depth) & ~zero)
+            column = columns[depth]
+            if column is not None:
+                out[mine] = column[self.layers[depth].maps[key].rank(pages[mine])]
+                continue
+            for at in range(0, len(mine), BATCH_PAGES):
+                some = mine[at : at + BATCH_PAGES]
+                out[some] = hash_pages(self.read_pages(key, pages[some]), self.hash_seed)
+
+    @property
+    def hash_seed(self) -> int:
+        return seed_of(self.header.chain_id)
+
+
+def batches(runs: PageRuns, size: int) -> Iterator[U64]:
+    """The pages of runs in order, at most `size` at a time, without expanding them all."""
+    if not len(runs.start):
+        return
+    ends = np.cumsum(runs.nr_pages)
+    total = int(ends[-1])
+    for at in range(0, total, size):
+        rank = np.arange(at, min(at + size, total), dtype=np.uint64)
+        row = np.searchsorted(ends, rank, "right")
+        yield runs.start[row] + (rank - (ends[row] - runs.nr_pages[row]))
+
+
+def _coalesced(start: U64, nr: U64, kind: U8) -> PageRuns:
+    if len(start) < 2:
+        return PageRuns(start, nr, kind)
+    apart = (start[1:] != start[:-1] + nr[:-1]) | (kind[1:] != kind[:-1])
+    first = np.flatnonzero(np.concatenate([[True], apart]))
+    return PageRuns(start[first], np.add.reduceat(nr, first).astype(np.uint64), kind[first])

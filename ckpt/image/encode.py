@@ -1,0 +1,112 @@
+"""One page frame: which pages need no bytes, and whether raw, zstd or XOR with zstd is smallest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import blake3
+import numpy as np
+import numpy.typing as npt
+
+from ckpt.image.layout import MAX_XOR_DEPTH, RAW, XOR_ZSTD, ZSTD
+from ckpt.pages.compare import as_pages, xor_pages, zero_pages
+from ckpt.pages.compress import compress
+from ckpt.pages.hashes import HASH_SIZE, hash_pages
+from ckpt.records.runs import DATA, PARENT, U8, U64, XOR, ZERO
+
+# zstd has to win this much over raw, and XOR over zstd: both cost time when the page is read.
+WORTH = 0.95
+# XOR that shrinks a frame to this is taken without trying plain zstd.
+CLEARLY = 0.125
+
+
+class PageBase(Protocol):
+    """The bytes that pages had in the parent."""
+
+    def bases(self, key: str, pages: U64) -> tuple[npt.NDArray[np.bool_], U8, int]:
+        """(known, bytes, depth): which pages have bytes in the parent, shape (n,); all n pages, shape (n, 4096),
+        zero where not known; how deep the XOR of the deepest one goes already. Safe from several threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame ready to be written, and what became of its pages. `payload` is empty when no page needs bytes."""
+
+    pages: U64
+    kinds: U8  # of each page: DATA, XOR, PARENT, ZERO
+    codec: int
+    depth: int
+    payload: bytes
+    plain_size: int
+    plain_hash: bytes
+    hashes: U8 | None  # of the stored pages, shape (m, 16)
+
+
+def encode_frame(
+    key: str,
+    pages: U64,
+    data: U8,
+    *,
+    base: PageBase | None,
+    level: int,
+    hash_seed: int | None,
+) -> Encoded:
+    """Choose for one frame; `data` has shape (n, 4096), contiguous."""
+    kinds = np.full(len(pages), DATA, np.uint8)
+    kinds[zero_pages(data)] = ZERO
+    difference: U8 | None = None
+    depth = 0
+    if base is not None and (kinds == DATA).any():
+        known, old, depth = base.bases(key, pages)
+        known &= kinds == DATA
+        if known.any():
+            difference = xor_pages(data, old)
+            same = known & zero_pages(difference)
+            kinds[same] = PARENT
+            kinds[known & ~same] = XOR
+            if depth >= MAX_XOR_DEPTH or not (known & ~same).any():
+                kinds[kinds == XOR] = DATA
+                difference = None
+    stored = (kinds == DATA) | (kinds == XOR)
+    if not stored.any():
+        return Encoded(pages, kinds, RAW, 0, b"", 0, bytes(32), _no_hashes(hash_seed))
+    plain = data if stored.all() else data[stored]
+    payload, codec = _smallest(plain, None if difference is None else difference[stored], level)
+    if codec != XOR_ZSTD:
+        kinds[kinds == XOR] = DATA
+    return Encoded(
+        pages,
+        kinds,
+        codec,
+        depth + 1 if codec == XOR_ZSTD else 0,
+        payload,
+        plain.nbytes,
+        blake3.blake3(plain).digest(),
+        None if hash_seed is None else hash_pages(plain, hash_seed),
+    )
+
+
+def _smallest(plain: U8, difference: U8 | None, level: int) -> tuple[bytes, int]:
+    xored: bytes | None = None
+    if difference is not None:
+        # `old` is zero where the parent has no bytes, so those pages stand unchanged in the difference.
+        xored = compress(difference, level)
+        if len(xored) <= plain.nbytes * CLEARLY:
+            return xored, XOR_ZSTD
+    packed = compress(plain, level)
+    best: tuple[bytes, int] = (
+        (packed, ZSTD) if len(packed) <= plain.nbytes * WORTH else (plain.tobytes(), RAW)
+    )
+    if xored is not None and len(xored) <= len(best[0]) * WORTH:
+        best = (xored, XOR_ZSTD)
+    return best
+
+
+def _no_hashes(hash_seed: int | None) -> U8 | None:
+    return None if hash_seed is None else np.empty((0, HASH_SIZE), np.uint8)
+
+
+def as_frame(buffer: bytearray, count: int) -> U8:
+    """The first `count` pages of a frame buffer."""
+    return as_pages(memoryview(buffer)[: count * 4096])

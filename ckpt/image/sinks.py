@@ -1,0 +1,149 @@
+"""Where images go: one stream of bytes, made durable at its end or taken back."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Protocol
+
+from ckpt.errors import ImageWriteError
+from ckpt.pages.compare import Buffer
+
+
+class Sink(Protocol):
+    """A stream that an image is written to. Any method but `abort` may raise ImageWriteError."""
+
+    name: str
+
+    def write(self, data: Buffer) -> None: ...
+
+    def finish(self) -> None:
+        """The image is complete: make it durable and visible."""
+
+    def abort(self) -> None:
+        """Leave nothing behind; never raises, safe to call twice and after `finish`."""
+
+
+def write_all(fd: int, data: Buffer) -> None:
+    """write(2) until everything is out."""
+    view = memoryview(data)
+    while len(view):
+        view = view[os.write(fd, view) :]
+
+
+def sync_directory(path: Path) -> None:
+    """fsync a directory, so that a rename in it survives a crash."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class FileSink:
+    """A file that appears under its name whole and durable, or not at all."""
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        self.name = str(path)
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.tmp")
+        self._replace = replace
+        self._published = False
+        self._fd = -1
+        try:
+            self.temporary.unlink(missing_ok=True)
+            self._fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> ImageWriteError:
+        hint = (
+            "free space, or write to another directory"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            else None
+        )
+        return ImageWriteError(
+            f"{self.name} cannot be written: {error.strerror}; nothing was kept", hint=hint
+        )
+
+    def write(self, data: Buffer) -> None:
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            self.abort()
+            raise self._failed(error) from error
+
+    def sync(self) -> None:
+        """Make the temporary file's bytes durable."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self.abort()
+            raise self._failed(error) from error
+
+    def finish(self) -> None:
+        self.sync()
+        try:
+            os.close(self._fd)
+            self._fd = -1
+            if not self._replace and self.path.exists():
+                raise FileExistsError(errno.EEXIST, "a file of this name exists")
+            self.temporary.rename(self.path)
+            self._published = True
+            sync_directory(self.path.parent)
+        except OSError as error:
+            self._withdraw()
+            raise self._failed(error) from error
+
+    def _withdraw(self) -> None:
+        """An image whose name is not durable has failed: it may not stay visible either."""
+        self.abort()
+        if self._published:
+            self.path.unlink(missing_ok=True)
+
+    def abort(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        try:
+            self.temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # the next writer that opens the chain removes it
+
+
+class MemorySink:
+    """An image in memory."""
+
+    def __init__(self, name: str = "image") -> None:
+        self.name = name
+        self.data = bytearray()
+
+    def write(self, data: Buffer) -> None:
+        self.data += memoryview(data).cast("B")
+
+    def finish(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.data.clear()
+
+
+class DescriptorSink:
+    """A pipe or a socket that someone else opened and closes."""
+
+    def __init__(self, fd: int, name: str = "stream") -> None:
+        self.name = name
+        self._fd = fd
+
+    def write(self, data: Buffer) -> None:
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            raise ImageWriteError(f"{self.name} cannot be written: {error.strerror}") from error
+
+    def finish(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass

@@ -1,0 +1,80 @@
+"""What became of the pages of one space while its image is written; at the end, its map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ckpt.errors import ImageWriteError
+from ckpt.image.encode import Encoded
+from ckpt.image.spacemap import SpaceMap
+from ckpt.pages.hashes import HASH_SIZE
+from ckpt.records.runs import DATA, U8, U64, XOR, PageRuns
+
+
+class SpaceBuild:
+    """Collects rows frame by frame; runs, not pages, so that it stays small."""
+
+    def __init__(self, key: str, runs: PageRuns, hashing: bool) -> None:
+        self.key = key
+        self.closed = False
+        wanted = runs.of(DATA)
+        # Kind 0, so that DATA runs that touch become one row whatever frames they will lie in.
+        anonymous = PageRuns(wanted.start, wanted.nr_pages, np.zeros(len(wanted.start), np.uint8))
+        self._expected = SpaceMap.join([SpaceMap.plain(anonymous)])
+        self._wanted = runs.count(DATA)
+        self._rows = [SpaceMap.plain(runs.of(kind)) for kind in np.unique(runs.kind) if kind != DATA]
+        self._taken: list[SpaceMap] = []
+        self._hashes: list[tuple[U64, U8]] | None = [] if hashing else None
+
+    def took(self, encoded: Encoded, frame: int) -> None:
+        """A frame was written (or needed no bytes)."""
+        stored = (encoded.kinds == DATA) | (encoded.kinds == XOR)
+        if not stored.all():
+            rest = PageRuns.from_pages(encoded.pages[~stored], encoded.kinds[~stored])
+            self._taken.append(SpaceMap.plain(rest))
+        if stored.any():
+            self.took_frame(encoded.pages[stored], encoded.kinds[stored], frame, encoded.hashes)
+
+    def took_frame(self, pages: U64, kinds: U8, frame: int, hashes: U8 | None) -> None:
+        """A frame holds exactly these pages."""
+        self._taken.append(SpaceMap.frame_rows(pages, kinds, frame))
+        if self._hashes is not None and hashes is not None:
+            self._hashes.append((pages, hashes))
+
+    def dropped(self, pages: U64) -> None:
+        """These pages will not come: they are absent from the image."""
+        runs = PageRuns.from_pages(np.unique(pages), 0)
+        self._taken.append(SpaceMap.plain(runs))
+
+    def result(self) -> tuple[SpaceMap, U8 | None]:
+        """The map, and the hashes of its stored pages in ascending order; every DATA page is accounted for."""
+        taken = SpaceMap.join(self._taken)
+        if (taken.start[1:] < taken.start[:-1] + taken.nr_pages[:-1]).any():
+            raise ImageWriteError(f"space {self.key}: a page was put twice")
+        first = self._expected.row_of(taken.start)
+        last = self._expected.row_of(taken.start + taken.nr_pages - np.uint64(1))
+        # Runs that touch are one row of `_expected`, so a taken row lies in one of them.
+        if len(taken) and ((first < 0).any() or (first != last).any()):
+            raise ImageWriteError(f"space {self.key}: a page was put that is not in its map")
+        missing = self._wanted - int(taken.nr_pages.sum())
+        if missing:
+            raise ImageWriteError(f"space {self.key}: {missing} pages were neither put nor dropped")
+        keep = taken.kind != 0
+        kept = SpaceMap(
+            taken.start[keep], taken.nr_pages[keep], taken.kind[keep], taken.frame[keep], taken.offset[keep]
+        )
+        table = SpaceMap.join([*self._rows, kept])
+        if (table.start[1:] < table.start[:-1] + table.nr_pages[:-1]).any():
+            raise ImageWriteError(f"space {self.key}: runs of its map overlap")
+        return table, self._hash_column(table)
+
+    def _hash_column(self, table: SpaceMap) -> U8 | None:
+        if self._hashes is None:
+            return None
+        if not self._hashes:
+            return np.empty((0, HASH_SIZE), np.uint8)
+        pages = np.concatenate([part for part, _ in self._hashes])
+        hashes = np.concatenate([part for _, part in self._hashes])
+        column = np.empty_like(hashes)
+        column[table.rank(pages)] = hashes
+        return column

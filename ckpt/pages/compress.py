@@ -1,0 +1,44 @@
+"""zstd with one context for each thread: a context is not safe to share, and costly to make."""
+
+from __future__ import annotations
+
+import threading
+
+import zstandard
+
+from ckpt.pages.compare import Buffer
+
+DEFAULT_LEVEL = 1
+
+
+class _Contexts(threading.local):
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+
+
+_contexts = _Contexts()
+
+
+def compress(data: Buffer, level: int = DEFAULT_LEVEL) -> bytes:
+    """One zstd frame that names its plain size and carries no checksum (an image frame has its own)."""
+    compressor = _contexts.compressors.get(level)
+    if compressor is None:
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
+        _contexts.compressors[level] = compressor
+    return compressor.compress(data)
+
+
+def decompress(data: Buffer, plain_size: int) -> bytes:
+    """The plain bytes, exactly `plain_size` of them; ValueError for anything else."""
+    try:
+        # The size that the frame names decides the allocation, so it is compared first.
+        named = zstandard.frame_content_size(data)
+        if named != plain_size:
+            raise ValueError(f"the compressed data names {named} plain bytes, not {plain_size}")
+        plain = _contexts.decompressor.decompress(data, max_output_size=plain_size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"zstd: {error}") from error
+    if len(plain) != plain_size:
+        raise ValueError(f"{len(plain)} plain bytes came out instead of {plain_size}")
+    return plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ckpt.kernel import uapi
-from ckpt.kernel.libc import syscall
+from ckpt.kernel.libc import kernel_error, syscall
 
 
 def pidfd_open(pid: int) -> int:
@@ -25,3 +25,11 @@ def steal_descriptor(pid: int, fd: int) -> int:
 def kcmp(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> int:
     """kcmp(2): 0 when equal, 1 and 2 for an order of the kernel's own, 3 for unequal without an order."""
     return syscall("kcmp", uapi.SYS_kcmp, pid1, pid2, what, index1, index2)
+
+
+def open_magic(path: str, flags: int) -> int:
+    """Open what a magic link of /proc leads to: a new description of the same file."""
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise kernel_error(f"opening {path}", error.errno or 0) from None

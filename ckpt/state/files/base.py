@@ -28,20 +28,36 @@ class FileView:
     flags: int  # O_*, without O_CLOEXEC
     pos: int
     info: dict[str, list[str]]  # fdinfo: key -> the values of its lines, in order
-    users: list[tuple[int, int]] = field(default_factory=list)  # every (pid, fd) in the tree that refers to it
+    users: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # every (pid, fd) in the tree that refers to it
+    magic: str = ""  # the magic link of a file without a descriptor (a mapping, exe); fd is -1 then
+    in_flight_of: int = 0  # the task in whose socket ckpt found it; pid and fd are ckpt's own then
 
     @property
     def subject(self) -> str:
         """How errors name it: "fd 7 (/path)"."""
+        if self.magic:
+            return f"{self.magic.rsplit('/', 1)[1]} ({self.link})"
         return f"fd {self.fd} ({self.link})"
+
+    @property
+    def proc_path(self) -> str:
+        """The magic link in /proc that leads to the file."""
+        return self.magic or f"/proc/{self.pid}/fd/{self.fd}"
 
     def steal(self, context: CollectContext) -> int:
         """A descriptor in ckpt for the same description (pidfd_getfd); closed with the context."""
-        from ckpt.kernel.descriptors import steal_descriptor
+        from ckpt.kernel.descriptors import open_magic, steal_descriptor
 
         key = f"stolen:{self.file_id}"
         if key not in context.shared:
-            fd = steal_descriptor(self.pid, self.fd)
+            if self.magic:
+                fd = open_magic(self.magic, os.O_RDONLY)
+            elif self.pid == os.getpid():
+                return self.fd
+            else:
+                fd = steal_descriptor(self.pid, self.fd)
             context.stack.callback(os.close, fd)
             context.shared[key] = fd
         return int(context.shared[key])

@@ -7,13 +7,43 @@ what is left, and comes last.
 from __future__ import annotations
 
 from ckpt.errors import RestoreError
+from ckpt.state.files import (
+    devices,
+    epoll,
+    eventfd,
+    ghost,
+    inotify,
+    memfd,
+    pidfd,
+    pipes,
+    procfiles,
+    refused,
+    regular,
+    signalfd,
+    timerfd,
+)
 from ckpt.state.files.base import FileKind
 
 # Sockets, terminals and message queues.
 SOCKET_KINDS: list[FileKind] = []
 
 # Everything that is opened by path, and the descriptors of anonymous inodes.
-PLAIN_KINDS: list[FileKind] = []
+PLAIN_KINDS: list[FileKind] = [
+    pipes.KIND,
+    devices.KIND,
+    eventfd.KIND,
+    timerfd.KIND,
+    signalfd.KIND,
+    epoll.KIND,
+    inotify.KIND,
+    pidfd.KIND,
+    memfd.KIND,
+    refused.KIND,
+    procfiles.NAMESPACES,
+    procfiles.KIND,
+    ghost.KIND,
+    regular.KIND,
+]
 
 KINDS: list[FileKind] = [*SOCKET_KINDS, *PLAIN_KINDS]
 

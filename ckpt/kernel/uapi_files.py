@@ -1,0 +1,95 @@
+"""Kernel names of open files, verbatim; x86_64. Each group cites its header."""
+
+from __future__ import annotations
+
+# arch/x86/entry/syscalls/syscall_64.tbl
+SYS_read = 0
+SYS_close = 3
+SYS_flock = 73
+SYS_inotify_add_watch = 254
+SYS_inotify_rm_watch = 255
+SYS_tee = 276
+SYS_timerfd_create = 283
+SYS_timerfd_settime = 286
+SYS_timerfd_gettime = 287
+SYS_signalfd4 = 289
+SYS_eventfd2 = 290
+SYS_epoll_create1 = 291
+SYS_inotify_init1 = 294
+SYS_open_by_handle_at = 304
+SYS_epoll_wait = 232
+
+# include/uapi/asm-generic/fcntl.h
+O_TMPFILE_BIT = 0o20000000  # __O_TMPFILE
+O_PATH = 0o10000000
+O_LARGEFILE = 0o100000
+F_SETSIG = 10
+F_GETSIG = 11
+F_SETOWN_EX = 15
+F_GETOWN_EX = 16
+F_OFD_SETLK = 37
+F_SETLK = 6
+F_RDLCK = 0
+F_WRLCK = 1
+F_UNLCK = 2
+
+# include/uapi/linux/fcntl.h
+F_SETLEASE = 1024
+F_GETLEASE = 1025
+F_SETPIPE_SZ = 1031
+F_GETPIPE_SZ = 1032
+F_ADD_SEALS = 1033
+F_GET_SEALS = 1034
+
+# include/uapi/asm-generic/ioctls.h
+FIONREAD = 0x541B
+
+# include/uapi/linux/splice.h
+SPLICE_F_NONBLOCK = 2
+
+# include/uapi/linux/timerfd.h
+TFD_TIMER_ABSTIME = 1
+TFD_IOC_SET_TICKS = 0x40085400  # _IOW('T', 0, __u64)
+
+# include/uapi/linux/eventfd.h
+EFD_SEMAPHORE = 1
+
+# include/uapi/linux/eventpoll.h
+EPOLL_CTL_ADD = 1
+EPOLL_CTL_DEL = 2
+EPOLL_CTL_MOD = 3
+EPOLLIN = 0x1
+EPOLLOUT = 0x4
+EPOLLEXCLUSIVE = 1 << 28
+EPOLLWAKEUP = 1 << 29
+EPOLLONESHOT = 1 << 30
+EPOLLET = 1 << 31
+EP_PRIVATE_BITS = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE  # fs/eventpoll.c
+
+# include/uapi/linux/inotify.h
+IN_DONT_FOLLOW = 0x02000000
+
+# include/linux/socket.h
+SCM_MAX_FD = 253
+MSG_CMSG_CLOEXEC = 0x40000000
+
+# Documentation/admin-guide/devices.txt
+SAFE_DEVICES = {(1, 3): "null", (1, 5): "zero", (1, 7): "full", (1, 8): "random", (1, 9): "urandom"}
+DEVICE_NAMES = {
+    (1, 1): "mem",
+    (1, 11): "kmsg",
+    (10, 200): "net/tun",
+    (10, 229): "fuse",
+    (10, 232): "kvm",
+    (10, 196): "vfio",
+}
+DEVICE_MAJORS = {
+    13: "an input device",
+    81: "a video device",
+    116: "a sound device",
+    195: "an NVIDIA device",
+    226: "a GPU",
+}
+
+# fs/anon_inodes.c: how readlink names an inode that has no path
+ANON_INODE = "anon_inode:"

@@ -1,0 +1,178 @@
+"""What each kind of open file that is not a socket, terminal or message queue keeps in an image.
+
+A `FileRecord` carries one of these as its payload. What several descriptions share (the data of a pipe, the
+contents of a deleted file) stands in a record of its own, named by `key`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt.records.base import record
+
+
+@record("file-none")
+class NoPayload:
+    """Nothing beyond what the FileRecord says."""
+
+
+@record("file-path")
+class PathFile:
+    """A file, directory, device or symbolic link that is opened again by its path."""
+
+    path: str
+    mode: int  # st_mode
+    size: int  # bytes; 0 unless it is a regular file
+    mtime_ns: int
+    mapped: bool = False  # some mapping stands on its contents
+    virtual: bool = False  # in /proc or /sys, where size and time say nothing
+
+
+@record("file-ghost")
+class GhostFile:
+    """A description of a file that has no name any more."""
+
+    key: str  # of the GhostRecord
+    tmpfile: bool  # opened with O_TMPFILE
+
+
+@record("ghost")
+class GhostRecord:
+    """A file or directory without a name; its contents stand in GhostData records."""
+
+    key: str  # "<dev>:<ino>"
+    path: str  # the name it had
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+
+
+@record("ghost-data")
+class GhostData:
+    """Some consecutive bytes of a file without a name; what no record covers is a hole."""
+
+    key: str
+    offset: int
+    data: bytes
+
+
+@record("file-pipe")
+class PipeEnd:
+    """A description of a pipe or FIFO; which end it is says O_ACCMODE."""
+
+    key: str  # of the PipeRecord
+
+
+@record("pipe")
+class PipeRecord:
+    """A pipe or FIFO with what waits in it."""
+
+    key: str  # "<dev>:<ino>"
+    path: str  # of a FIFO; "" for a pipe
+    deleted: bool  # a FIFO without a name
+    mode: int
+    uid: int
+    gid: int
+    capacity: int  # F_GETPIPE_SZ
+    packets: bool  # each chunk was written as one packet (O_DIRECT)
+    chunks: tuple[bytes, ...]
+
+
+@record("file-memfd")
+class MemfdFile:
+    """A description of a memfd; its contents are the shared memory object's."""
+
+    shm: str  # key of the ShmRecord
+
+
+@record("file-eventfd")
+class EventFd:
+    """eventfd(2)."""
+
+    count: int
+    semaphore: bool
+
+
+@record("file-timerfd")
+class TimerFd:
+    """timerfd_create(2); times in nanoseconds."""
+
+    clock_id: int
+    ticks: int  # expirations not yet read
+    settime_flags: int  # TFD_TIMER_*
+    value_ns: int  # what is left; 0 when disarmed
+    interval_ns: int
+    deadline_ns: int  # absolute, for an armed TFD_TIMER_ABSTIME timer on the real-time clock; else 0
+
+
+@record("file-signalfd")
+class SignalFd:
+    """signalfd(2)."""
+
+    sigmask: int  # bit n-1 is signal n
+
+
+@dataclass(frozen=True, slots=True)
+class EpollWatch:
+    """One file that an epoll instance watches."""
+
+    tfd: int  # the number that it was added under
+    file_id: int
+    events: int
+    data: int
+    in_table: bool  # the number still refers to the file in the table of EpollFile.pid
+
+
+@record("file-epoll")
+class EpollFile:
+    """epoll_create1(2); the watches are added by task `pid`, whose descriptor `fd` it is."""
+
+    pid: int
+    fd: int
+    watches: tuple[EpollWatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InotifyWatch:
+    """One watch of an inotify instance."""
+
+    wd: int
+    path: str
+    mask: int
+
+
+@record("file-inotify")
+class InotifyFile:
+    """inotify_init1(2)."""
+
+    watches: tuple[InotifyWatch, ...]
+
+
+@record("file-pidfd")
+class PidFd:
+    """pidfd_open(2) of a task, in the tree or outside."""
+
+    pid: int
+    start_time: int  # field 22 of its /proc/PID/stat; checked for a task outside the tree
+
+
+@record("file-namespace")
+class NamespaceFile:
+    """A namespace that the tree lives in, opened as a file."""
+
+    name: str  # net, mnt, pid, …: the name in /proc/PID/ns
+
+
+@record("file-lock")
+class FileLock:
+    """A lock or lease on an open file."""
+
+    file_id: int
+    kind: str  # flock | posix | ofd | lease
+    write: bool
+    start: int
+    end: int  # inclusive; -1 is the end of the file
+    pid: int  # whose descriptor `fd` holds it; posix locks are set by that task
+    fd: int

@@ -1,0 +1,82 @@
+"""The way on which descriptors go from ckpt to the tasks that are being built: SCM_RIGHTS on one socket pair.
+
+Every skeleton inherits the far end at the same number, above those of all tables; only one task at a time listens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import socket
+import struct
+
+from ckpt.errors import RestoreError
+from ckpt.kernel import uapi, uapi_files
+from ckpt.records.seams import RemoteTask
+from ckpt.state.context import RestoreContext
+
+_CHANNEL = "files:channel"
+_NUMBER = "files:channel-number"
+
+
+def make_channel(context: RestoreContext) -> int:
+    """The number, above every table's, at which each skeleton inherits the way descriptors come to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    highest = max((d.fd for table in context.view.records("fd-table") for d in table.fds), default=-1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        try:
+            channel = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD, max(highest + 1, 3))
+        except OSError:
+            ours.close()
+            raise RestoreError(
+                f"descriptor {highest} of the image is above this host's limit of {hard} open files",
+                hint="raise it with ulimit -n before restoring",
+            ) from None
+    context.stack.callback(os.close, channel)
+    context.stack.callback(ours.close)
+    context.shared[_CHANNEL] = ours
+    context.shared[_NUMBER] = channel
+    return channel
+
+
+def deliver(context: RestoreContext, task: RemoteTask, file_id: int) -> int:
+    """Give the task one more descriptor, at the lowest free number; only while its channel is open."""
+    send(context, [context.opened[file_id]])
+    return receive(task, context.shared[_NUMBER], 1, True)[0]
+
+
+def move(task: RemoteTask, number: int, target: int, cloexec: bool) -> None:
+    """Move a descriptor of the task to another number, closing what was there."""
+    task.syscall(uapi.SYS_dup3, number, target, os.O_CLOEXEC if cloexec else 0)
+    task.syscall(uapi_files.SYS_close, number)
+
+
+def send(context: RestoreContext, fds: list[int]) -> None:
+    channel: socket.socket = context.shared[_CHANNEL]
+    try:
+        socket.send_fds(channel, [b"f"], fds)
+    except OSError as error:
+        raise RestoreError(f"handing descriptors to a task: {error.strerror}") from None
+
+
+def receive(task: RemoteTask, channel: int, count: int, cloexec: bool) -> list[int]:
+    """recvmsg in the task; the numbers, in the order sent."""
+    room = socket.CMSG_LEN(4 * count)
+    base = task.put(bytes(8))
+    # struct msghdr, struct iovec, one byte of data, then the control buffer at 80.
+    header = struct.pack("<QIIQQQQiI", 0, 0, 0, base + 56, 1, base + 80, room, 0, 0)
+    task.put(header + struct.pack("<QQ", base + 72, 1) + bytes(8 + room))
+    flags = uapi_files.MSG_CMSG_CLOEXEC if cloexec else 0
+    task.syscall(uapi.SYS_recvmsg, channel, base, flags)
+    control = task.read(base + 80, room)
+    length, level, kind = struct.unpack_from("<Qii", control)
+    if (length, level, kind) != (room, socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        raise RestoreError(
+            f"task {task.pid} received fewer descriptors than the {count} sent to it",
+            hint="raise its limit of open files (ulimit -n) before restoring",
+        )
+    return list(struct.unpack_from(f"<{count}i", control, 16))

@@ -1,0 +1,206 @@
+"""Collecting open files: which descriptors share a description, which tasks share a table, one record for each.
+
+Runs in the freeze, so every fact of a descriptor is read once. Descriptions can only be the same when everything
+that /proc says about them is: kcmp is asked inside such a group alone, and its order makes that a binary search.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from dataclasses import replace
+
+from ckpt.errors import KernelError, Unsupported
+from ckpt.kernel import fdinfo, uapi, uapi_files
+from ckpt.kernel.descriptors import kcmp, pidfd_open
+from ckpt.kernel.libc import syscall
+from ckpt.records.files import Descriptor, FdTable, FileRecord
+from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.files import locks
+from ckpt.state.files.base import FileView
+from ckpt.state.files.kinds import KINDS
+from ckpt.state.files.registry import Registry, registry
+
+
+def collect_files(context: CollectContext) -> list[FdTable]:
+    """The descriptor tables of the tree; the FileRecords go to `context.records`.
+
+    Afterwards `table_of` gives each task's table. Refuses what no kind can restore.
+    """
+    known = registry(context)
+    tables: list[FdTable] = []
+    for task in context.tasks:
+        owner = _shares_table_with(known, task)
+        if owner is not None:
+            known.tables[task.pid] = owner
+            continue
+        known.tables[task.pid] = task.pid
+        tables.append(_collect_table(context, known, task.pid))
+    for view in list(known.views.values()):
+        _finish(context, known, view)
+    return tables
+
+
+def table_of(context: CollectContext, pid: int) -> int:
+    """The table_id of a task, once `collect_files` ran."""
+    return registry(context).tables[pid]
+
+
+def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags: int) -> int:
+    """The file_id of a file behind a magic link without a descriptor: /proc/PID/map_files/…, /proc/PID/exe.
+
+    `flags` is the access mode that the restore needs (O_RDONLY, or O_RDWR for a shared writable mapping).
+    """
+    known = registry(context)
+    try:
+        link = os.readlink(link_path)
+        stat = os.stat(link_path)
+    except OSError as error:
+        raise Unsupported(
+            f"cannot look at {link_path}: {error.strerror}",
+            errno=error.errno or 0,
+            hint="run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
+        ) from None
+    key = (stat.st_dev, stat.st_ino, flags, link)
+    if key not in known.mapped:
+        view = FileView(_next_id(known), pid, -1, link, stat, flags, 0, {}, [], magic=link_path)
+        known.mapped[key] = view.file_id
+        known.views[view.file_id] = view
+        _finish(context, known, view)
+    return known.mapped[key]
+
+
+def collect_stolen(context: CollectContext, pid: int, local_fd: int) -> int:
+    """The file_id of a description that ckpt itself holds as `local_fd`, found in flight inside a socket of `pid`.
+
+    `local_fd` must stay open until the end of the collection.
+    """
+    known = registry(context)
+    entry = fdinfo.read_fd(os.getpid(), local_fd)
+    view = _view_of(context, known, os.getpid(), entry)
+    if not view.users and view.file_id not in known.payload_done:
+        view.in_flight_of = pid
+        if "lock" in entry.info:
+            locks.note(context, view, pid, -1, entry.info["lock"])
+    _finish(context, known, view)
+    return view.file_id
+
+
+def _next_id(known: Registry) -> int:
+    known.next_id += 1
+    return known.next_id - 1
+
+
+def _shares_table_with(known: Registry, task: FrozenTaskLike) -> int | None:
+    for table_id in dict.fromkeys(known.tables.values()):
+        if not _compare(task.pid, table_id, uapi.KCMP_FILES):
+            return table_id
+    return None
+
+
+def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTable:
+    for tid in context.task(pid).tids:
+        if tid != pid and _compare(pid, tid, uapi.KCMP_FILES):
+            context.refuse(
+                pid,
+                f"thread {tid}",
+                "has a descriptor table of its own (unshare(CLONE_FILES)), which cannot be restored",
+            )
+    descriptors = []
+    for fd in fdinfo.numbers(pid):
+        entry = fdinfo.read_fd(pid, fd)
+        view = _view_of(context, known, pid, entry)
+        view.users.append((pid, fd))
+        known.numbers[pid, fd] = view.file_id
+        descriptors.append(Descriptor(fd, view.file_id, entry.cloexec))
+        if "lock" in entry.info:
+            locks.note(context, view, pid, fd, entry.info["lock"])
+    return FdTable(pid, tuple(descriptors))
+
+
+def _view_of(context: CollectContext, known: Registry, pid: int, entry: fdinfo.OpenFd) -> FileView:
+    """The view of this description, a new one if no descriptor seen before shares it."""
+    stat = entry.stat
+    key = (stat.st_dev, stat.st_ino, entry.pos, entry.flags, entry.link)
+    group = known.groups.setdefault(key, [])
+    low, high = 0, len(group)
+    while low < high:
+        middle = (low + high) // 2
+        other = group[middle]
+        order = _compare(pid, other.pid, uapi.KCMP_FILE, entry.fd, other.fd)
+        if order == 0:
+            return other
+        if order == 1:  # less
+            high = middle
+        else:
+            low = middle + 1
+    view = FileView(_next_id(known), pid, entry.fd, entry.link, stat, entry.flags, entry.pos, entry.info)
+    group.insert(low, view)
+    known.views[view.file_id] = view
+    return view
+
+
+def _compare(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> int:
+    try:
+        return kcmp(pid1, pid2, what, index1, index2)
+    except Unsupported as error:
+        raise Unsupported(
+            "this kernel has no kcmp, without which shared descriptors cannot be told from separate ones",
+            errno=error.errno,
+            hint="use a kernel with CONFIG_KCMP (or CONFIG_CHECKPOINT_RESTORE)",
+        ) from None
+
+
+def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
+    """Let the view's kind make its payload, and add the FileRecord."""
+    if view.file_id in known.payload_done:
+        return
+    known.payload_done.add(view.file_id)
+    kind = next((kind for kind in KINDS if kind.recognises(view)), None)
+    if kind is None:
+        context.refuse(
+            view.pid,
+            view.subject,
+            "is of a kind that ckpt does not know, and cannot be restored",
+            "close it before the dump",
+        )
+        return
+    before = len(context.refusals)
+    payload = kind.collect(view, context)
+    if view.in_flight_of:  # kinds know it by ckpt's own descriptor; people by the task that will receive it
+        context.refusals[before:] = [
+            replace(r, pid=view.in_flight_of, subject=f"a file in flight ({view.link})")
+            for r in context.refusals[before:]
+        ]
+    owner = _owner(context, known, view)
+    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *owner))
+
+
+def _owner(context: CollectContext, known: Registry, view: FileView) -> tuple[int, int, int]:
+    """F_GETOWN_EX and F_GETSIG: (type, pid, signal)."""
+    if view.magic or view.flags & uapi_files.O_PATH:
+        return (0, 0, 0)
+    if view.pid == os.getpid():
+        return _ask_owner(view.fd)
+    stolen = context.shared.get(f"stolen:{view.file_id}")
+    if isinstance(stolen, int):
+        return _ask_owner(stolen)
+    if view.pid not in known.pidfds:
+        known.pidfds[view.pid] = pidfd_open(view.pid)
+        context.stack.callback(os.close, known.pidfds[view.pid])
+    fd = syscall(
+        f"pidfd_getfd({view.pid}, {view.fd})", uapi.SYS_pidfd_getfd, known.pidfds[view.pid], view.fd, 0
+    )
+    try:
+        return _ask_owner(fd)
+    finally:
+        os.close(fd)
+
+
+def _ask_owner(fd: int) -> tuple[int, int, int]:
+    try:
+        kind, pid = struct.unpack("<ii", fcntl.fcntl(fd, uapi_files.F_GETOWN_EX, bytes(8)))
+        return (kind if pid else 0, pid, fcntl.fcntl(fd, uapi_files.F_GETSIG))
+    except OSError as error:
+        raise KernelError(f"fcntl(F_GETOWN_EX): {error.strerror}", errno=error.errno or 0) from None

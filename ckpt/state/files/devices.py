@@ -1,0 +1,65 @@
+"""Character and block devices. Only those without state of their own can be opened again."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ckpt.errors import RestoreError
+from ckpt.kernel import uapi_files
+from ckpt.records.base import Record
+from ckpt.records.files import FileRecord
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import paths
+from ckpt.state.files.base import FileView
+from ckpt.state.files.regular import path_payload
+
+
+class Devices:
+    """Device nodes. Terminals are taken by a kind that is asked before."""
+
+    kind = "device"
+
+    def recognises(self, view: FileView) -> bool:
+        mode = view.stat.st_mode
+        return (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not view.flags & uapi_files.O_PATH
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        device = (os.major(view.stat.st_rdev), os.minor(view.stat.st_rdev))
+        if stat.S_ISBLK(view.stat.st_mode):
+            context.refuse(
+                view.pid,
+                view.subject,
+                "is a block device, whose contents ckpt cannot vouch for",
+                "close it before the dump",
+            )
+        elif device not in uapi_files.SAFE_DEVICES:
+            what = uapi_files.DEVICE_NAMES.get(device) or uapi_files.DEVICE_MAJORS.get(device[0])
+            named = (
+                f"is {what}" if what and " " in what else f"is the device {what}" if what else "is a device"
+            )
+            context.refuse(
+                view.pid,
+                view.subject,
+                f"{named} ({device[0]}:{device[1]}), whose state is in its driver and cannot be restored",
+                "let the task close the device before the dump",
+            )
+        elif not paths.reachable(view.link, view.stat):
+            context.refuse(view.pid, view.subject, "cannot be reached by its path")
+        return path_payload(view, view.link)
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        path: str = file.payload.path
+        fd = paths.open_path(path, file.flags & ~paths.ONCE)
+        found = os.fstat(fd)
+        device = (os.major(found.st_rdev), os.minor(found.st_rdev))
+        if not stat.S_ISCHR(found.st_mode) or device not in uapi_files.SAFE_DEVICES:
+            os.close(fd)
+            raise RestoreError(
+                f"{path} is another device here than at the dump",
+                hint="restore where /dev is populated as usual",
+            )
+        return fd
+
+
+KIND = Devices()

@@ -1,0 +1,149 @@
+"""epoll_create1(2). The kernel keys a watch by file and descriptor number, so watches are added inside the task.
+
+The number may by now be closed or refer to another file while the watched description lives on elsewhere in the
+tree; kcmp finds it, and at the restore it stands at its number just long enough to be added.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from functools import partial
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import uapi, uapi_files
+from ckpt.kernel.descriptors import kcmp
+from ckpt.kernel.libc import syscall
+from ckpt.records.base import Record
+from ckpt.records.file_kinds import EpollFile, EpollWatch
+from ckpt.records.files import FileRecord
+from ckpt.records.seams import RemoteTask
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import channel
+from ckpt.state.files.base import FileView
+from ckpt.state.files.registry import registry
+
+
+class Epolls:
+    """anon_inode:[eventpoll]"""
+
+    kind = "epoll"
+
+    def recognises(self, view: FileView) -> bool:
+        return view.link == "anon_inode:[eventpoll]"
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        lines = view.info.get("tfd", [])
+        if lines and not view.users:
+            context.refuse(
+                view.pid,
+                view.subject,
+                "is an epoll instance in flight inside a socket",
+                "let the receiver take it",
+            )
+            return EpollFile(0, -1, ())
+        pid, efd = view.users[0] if view.users else (0, -1)
+        watches = []
+        seen: dict[int, int] = {}
+        for line in lines:  # "3 events: 80000019 data: 3  pos:0 ino:12 sdev:10"
+            f = line.replace(":", ": ").split()
+            tfd, events, data = int(f[0]), int(f[2], 16), int(f[4], 16)
+            ino, sdev = int(f[8], 16), int(f[10], 16)
+            index = seen[tfd] = seen.get(tfd, -1) + 1
+            found = _target(context, view, (pid, efd), tfd, index, (ino, sdev))
+            if found is None:
+                context.refuse(
+                    view.pid,
+                    view.subject,
+                    f"is an epoll instance that watches a file (once fd {tfd}) which no descriptor of the tree holds",
+                    "let the task remove the watch before the dump",
+                )
+                continue
+            watches.append(EpollWatch(tfd, found[0], events, data, found[1]))
+        return EpollFile(pid, efd, tuple(watches))
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: EpollFile = file.payload
+        if payload.watches:
+            context.when_installed(payload.pid, partial(_add_all, context, payload))
+        return syscall("epoll_create1", uapi_files.SYS_epoll_create1, os.O_CLOEXEC)
+
+
+def _target(
+    context: CollectContext,
+    view: FileView,
+    holder: tuple[int, int],
+    tfd: int,
+    index: int,
+    inode: tuple[int, int],
+) -> tuple[int, bool] | None:
+    """(file_id, whether it still stands at `tfd` in the holder's table) of a watched description."""
+    known = registry(context)
+    pid, efd = holder
+    candidates = []
+    at_number = known.numbers.get((pid, tfd))
+    if at_number is not None:
+        candidates.append(at_number)
+    candidates += [
+        other.file_id
+        for other in known.views.values()
+        if other.users and other.file_id != at_number and other.stat.st_ino == inode[0]
+    ]
+    slot = (ctypes.c_uint32 * 3)(efd, tfd, index)  # struct kcmp_epoll_slot
+    for file_id in candidates:
+        user_pid, user_fd = known.views[file_id].users[0]
+        try:
+            if not kcmp(user_pid, pid, uapi.KCMP_EPOLL_TFD, user_fd, ctypes.addressof(slot)):
+                return file_id, file_id == at_number
+        except KernelError:  # this kcmp knows no KCMP_EPOLL_TFD, or the slot went with its file
+            if file_id == at_number and known.views[file_id].stat.st_ino == inode[0]:
+                return file_id, True
+    return None
+
+
+def _add_all(context: RestoreContext, payload: EpollFile, task: RemoteTask) -> None:
+    # A one-shot watch that has fired is off until it is armed again. The kernel arms what is added, so such a
+    # watch is added first, alone, and made to fire into nothing.
+    spent = [w for w in payload.watches if not w.events & ~uapi_files.EP_PRIVATE_BITS]
+    for watch in [*spent, *(w for w in payload.watches if w not in spent)]:
+        try:
+            _add(context, payload, watch, task, fire=watch in spent)
+        except KernelError as error:
+            raise RestoreError(
+                f"task {task.pid}: epoll fd {payload.fd} cannot watch fd {watch.tfd} again: {error.message}"
+            ) from None
+
+
+def _add(
+    context: RestoreContext, payload: EpollFile, watch: EpollWatch, task: RemoteTask, *, fire: bool
+) -> None:
+    number = watch.tfd
+    aside = -1
+    if not watch.in_table:
+        held = {d.fd for d in context.tables[payload.pid].fds}
+        if number in held:
+            aside = task.syscall(uapi.SYS_dup, number)
+        came = channel.deliver(context, task, watch.file_id)
+        if came != number:
+            channel.move(task, came, number, True)
+    _control(task, payload.fd, uapi_files.EPOLL_CTL_ADD, watch, watch.events)
+    if fire:
+        always = uapi_files.EPOLLIN | uapi_files.EPOLLOUT | uapi_files.EPOLLONESHOT
+        _control(task, payload.fd, uapi_files.EPOLL_CTL_MOD, watch, always | watch.events)
+        room = task.put(bytes(16), 64)
+        if not task.syscall(uapi_files.SYS_epoll_wait, payload.fd, room, 1, 0):
+            _control(task, payload.fd, uapi_files.EPOLL_CTL_MOD, watch, watch.events)
+    if aside >= 0:
+        cloexec = next(d.cloexec for d in context.tables[payload.pid].fds if d.fd == number)
+        channel.move(task, aside, number, cloexec)
+    elif not watch.in_table:
+        task.syscall(uapi_files.SYS_close, number)
+
+
+def _control(task: RemoteTask, efd: int, operation: int, watch: EpollWatch, events: int) -> None:
+    event = task.put(struct.pack("<IQ", events, watch.data))  # packed on x86_64
+    task.syscall(uapi.SYS_epoll_ctl, efd, operation, watch.tfd, event)
+
+
+KIND = Epolls()

@@ -1,0 +1,205 @@
+"""Files and directories that lost their name: the contents travel in the image, and come back as a nameless file.
+
+All descriptions of one inode (open files, mappings, the executable) share one copy. A file that was deleted under
+the name by which it was opened but has another in the same directory is opened by that one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from functools import partial
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import uapi_files
+from ckpt.kernel.descriptors import open_magic
+from ckpt.records.base import Record
+from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
+from ckpt.records.files import FileRecord
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import paths
+from ckpt.state.files.base import FileView
+from ckpt.state.files.regular import path_payload
+
+_CHUNK = 1 << 18
+_NAMES_LOOKED_AT = 4096
+
+
+class GhostFiles:
+    """Regular files and directories that were deleted."""
+
+    kind = "ghost"
+
+    def recognises(self, view: FileView) -> bool:
+        mode = view.stat.st_mode
+        return (
+            (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+            and view.link.startswith("/")
+            and view.link.endswith(paths.DELETED)
+            and not view.link.startswith(("/memfd:", "/secretmem"))
+            and not paths.reachable(view.link, view.stat)
+        )
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        st = view.stat
+        path = paths.without_deleted(view.link)
+        if stat.S_ISREG(st.st_mode) and st.st_nlink:
+            other = _other_name(path, st)
+            if other is not None:
+                return path_payload(view, other)
+            if view.flags & os.O_ACCMODE != os.O_RDONLY:
+                context.refuse(
+                    view.pid,
+                    view.subject,
+                    "is deleted under this name but still has another, which ckpt cannot find",
+                    "remove the other name, or let the task open the file by it",
+                )
+                return NoPayload()
+        key = f"{st.st_dev}:{st.st_ino}"
+        noted: set[str] = context.shared.setdefault("ghost:keys", set())
+        if key not in noted:
+            limit = context.options.ghost_limit
+            if stat.S_ISREG(st.st_mode) and st.st_blocks * 512 > limit and st.st_size > limit:
+                context.refuse(
+                    view.pid,
+                    view.subject,
+                    f"is deleted and holds {st.st_size} bytes, more than the {limit} that may be kept in the image",
+                    "raise the limit with --ghost-limit",
+                )
+                return NoPayload()
+            noted.add(key)
+            context.records.append(
+                GhostRecord(key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns)
+            )
+            if stat.S_ISREG(st.st_mode):
+                context.records.extend(_contents(view, key))
+        return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        if file.payload.RECORD_NAME == "file-path":  # by its other name
+            return paths.open_path(file.payload.path, file.flags & ~paths.ONCE)
+        payload: GhostFile = file.payload
+        key = f"ghost:{payload.key}"
+        if key not in context.shared:
+            context.shared[key] = _make(payload, context)
+        return paths.reopen(int(context.shared[key]), file.flags)
+
+
+def _other_name(path: str, found: os.stat_result) -> str | None:
+    directory = os.path.dirname(path)
+    try:
+        with os.scandir(directory) as entries:
+            for _, entry in zip(range(_NAMES_LOOKED_AT), entries, strict=False):
+                if entry.inode() == found.st_ino and paths.reachable(entry.path, found):
+                    return entry.path
+    except OSError:
+        return None
+    return None
+
+
+def _contents(view: FileView, key: str) -> list[GhostData]:
+    """The data of the file without its holes, in chunks that an image holds comfortably."""
+    fd = open_magic(view.proc_path, os.O_RDONLY)
+    records: list[GhostData] = []
+    try:
+        offset, size = 0, view.stat.st_size
+        while offset < size:
+            try:
+                offset = os.lseek(fd, offset, os.SEEK_DATA)
+                end = os.lseek(fd, offset, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only a hole is left
+                    break
+                raise
+            while offset < end:
+                data = os.pread(fd, min(_CHUNK, end - offset), offset)
+                if not data:
+                    return records
+                records.append(GhostData(key, offset, data))
+                offset += len(data)
+    except OSError as error:
+        raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
+    finally:
+        os.close(fd)
+    return records
+
+
+def _make(payload: GhostFile, context: RestoreContext) -> int:
+    """Build the nameless file; the descriptor is closed when every description of it is open."""
+    ghost: GhostRecord = next(g for g in context.view.records("ghost") if g.key == payload.key)
+    try:
+        if stat.S_ISDIR(ghost.mode):
+            fd = _nameless_directory(ghost)
+        else:
+            fd = _nameless_file(ghost, payload.tmpfile)
+            os.ftruncate(fd, ghost.size)
+            for part in context.view.records("ghost-data"):
+                if part.key == ghost.key:
+                    _write(fd, part.offset, part.data)
+            os.utime(fd, ns=(ghost.mtime_ns, ghost.mtime_ns))
+    except OSError as error:
+        raise RestoreError(
+            f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
+            hint="make its directory again, or free some space",
+        ) from None
+    context.when_opened(partial(_finish, fd, ghost))
+    return fd
+
+
+def _finish(fd: int, ghost: GhostRecord) -> None:
+    # Late: a mode without write permission would keep a plain user from opening it, and the
+    # descriptor must go before the file can be an executable.
+    try:
+        os.fchown(fd, ghost.uid, ghost.gid)
+        os.fchmod(fd, stat.S_IMODE(ghost.mode))
+    except OSError as error:
+        raise RestoreError(
+            f"the deleted file {ghost.path} cannot have its owner and mode again: {error.strerror}",
+            hint="run ckpt as root",
+        ) from None
+    finally:
+        os.close(fd)
+
+
+def _write(fd: int, offset: int, data: bytes) -> None:
+    while data:
+        count = os.pwrite(fd, data, offset)
+        offset, data = offset + count, data[count:]
+
+
+def _standing(path: str) -> str:
+    """The nearest directory above `path` that exists."""
+    directory = os.path.dirname(path) or "/"
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    return directory
+
+
+def _nameless_file(ghost: GhostRecord, tmpfile: bool) -> int:
+    directory = _standing(ghost.path)
+    if tmpfile:
+        try:
+            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+    name = os.path.join(directory, f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}")
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(name)
+    return fd
+
+
+def _nameless_directory(ghost: GhostRecord) -> int:
+    name = os.path.join(
+        _standing(ghost.path), f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}"
+    )
+    os.mkdir(name, 0o700)
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.rmdir(name)
+
+
+KIND = GhostFiles()

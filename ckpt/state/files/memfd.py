@@ -1,0 +1,35 @@
+"""Descriptions of memfds. The object itself is a shared memory object (ckpt.state.shm); several descriptions of one
+memfd open it again through /proc/self/fd."""
+
+from __future__ import annotations
+
+from ckpt.errors import RestoreError
+from ckpt.records.base import Record
+from ckpt.records.file_kinds import MemfdFile
+from ckpt.records.files import FileRecord
+from ckpt.state import shm
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import paths
+from ckpt.state.files.base import FileView
+
+
+class Memfds:
+    """/memfd:NAME (deleted)"""
+
+    kind = "memfd"
+
+    def recognises(self, view: FileView) -> bool:
+        return view.link.startswith("/memfd:") and view.stat.st_nlink == 0
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        return MemfdFile(shm.note_memfd(context, view))
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: MemfdFile = file.payload
+        made: dict[str, int] = context.shared.get("shm_fds", {})
+        if payload.shm not in made:
+            raise RestoreError(f"the shared memory object {payload.shm} is not in the image")
+        return paths.reopen(made[payload.shm], file.flags)
+
+
+KIND = Memfds()

@@ -1,0 +1,241 @@
+"""Pipes and FIFOs with what waits in them.
+
+The contents are duplicated with tee(2), never taken out. A pipe whose other end is held outside the tree is refused:
+poll tells when nobody in the tree holds the other side, and the scan made before the freeze tells the rest.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import select
+import stat
+from dataclasses import dataclass
+from functools import partial
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import uapi_files
+from ckpt.kernel.descriptors import open_magic
+from ckpt.kernel.libc import syscall
+from ckpt.records.base import Record
+from ckpt.records.file_kinds import PipeEnd, PipeRecord
+from ckpt.records.files import FileRecord
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import paths
+from ckpt.state.files.base import FileView
+from ckpt.state.files.registry import registry
+
+_OUTSIDE_HINT = "redirect its output to a file, or start it with setsid PROGRAM </dev/null >FILE 2>&1"
+
+
+def outside_pipe_users(pids: set[int]) -> set[int]:
+    """The inodes of every anonymous pipe that a process outside the tree (and not ckpt) has open.
+
+    Looks at all of /proc: call it before the freeze and put the result in `context.shared["outside_pipes"]`.
+    Processes that this user may not look into are passed over.
+    """
+    inodes: set[int] = set()
+    apart = {str(pid) for pid in pids} | {str(os.getpid())}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or name in apart:
+            continue
+        try:
+            fds = os.listdir(f"/proc/{name}/fd")
+        except OSError:
+            continue
+        for fd in fds:
+            try:
+                link = os.readlink(f"/proc/{name}/fd/{fd}")
+            except OSError:
+                continue
+            if link.startswith("pipe:["):
+                inodes.add(int(link[6:-1]))
+    return inodes
+
+
+@dataclass
+class _Made:
+    """A rebuilt pipe: a descriptor for both directions, and the ends that pipe2 made, while nobody took them."""
+
+    both: int
+    ends: dict[int, int]  # by access mode
+
+
+class Pipes:
+    """Both ends of anonymous pipes, and FIFOs."""
+
+    kind = "pipe"
+
+    def recognises(self, view: FileView) -> bool:
+        return stat.S_ISFIFO(view.stat.st_mode) and not view.flags & uapi_files.O_PATH
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        st = view.stat
+        key = f"{st.st_dev}:{st.st_ino}"
+        fifo = not view.link.startswith("pipe:[")
+        stolen = view.steal(context)
+        if not fifo and _held_outside(view, stolen, context):
+            context.refuse(view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT)
+            return PipeEnd(key)
+        noted: set[str] = context.shared.setdefault("pipe:keys", set())
+        if key not in noted:
+            noted.add(key)
+            context.records.append(_record(view, key, fifo, stolen, context))
+        return PipeEnd(key)
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: PipeEnd = file.payload
+        name = f"pipe:{payload.key}"
+        if name not in context.shared:
+            context.shared[name] = _make(payload.key, context)
+        made: _Made = context.shared[name]
+        # What pipe2 made lacks O_LARGEFILE, which open always sets.
+        if not file.flags & uapi_files.O_LARGEFILE and file.flags & os.O_ACCMODE in made.ends:
+            return made.ends.pop(file.flags & os.O_ACCMODE)
+        # Without O_NONBLOCK the open of one end waits for the other; O_DIRECT is refused by open. Both are
+        # set by the caller with F_SETFL.
+        return paths.reopen(made.both, file.flags & ~os.O_DIRECT | os.O_NONBLOCK)
+
+
+def _held_outside(view: FileView, stolen: int, context: CollectContext) -> bool:
+    if view.stat.st_ino in context.shared.get("outside_pipes", ()):
+        return True
+    access = view.flags & os.O_ACCMODE
+    ends = {flags & os.O_ACCMODE for flags in _flags(view, context)}
+    poll = select.poll()
+    poll.register(stolen, select.POLLIN)
+    events = dict(poll.poll(0)).get(stolen, 0)
+    if access == os.O_RDONLY and not ends & {os.O_WRONLY, os.O_RDWR}:
+        return not events & select.POLLHUP  # a writer, and none in the tree
+    if access == os.O_WRONLY and not ends & {os.O_RDONLY, os.O_RDWR}:
+        return not events & select.POLLERR
+    return False
+
+
+def _flags(view: FileView, context: CollectContext) -> set[int]:
+    """The flags of every description in the tree of this pipe or FIFO."""
+    known = registry(context)
+    pipes: dict[tuple[int, int], set[int]] = context.shared.setdefault("pipe:flags", {})
+    if len(known.views) != context.shared.get("pipe:views-seen"):
+        context.shared["pipe:views-seen"] = len(known.views)
+        pipes.clear()
+        for other in known.views.values():
+            if stat.S_ISFIFO(other.stat.st_mode):
+                pipes.setdefault((other.stat.st_dev, other.stat.st_ino), set()).add(other.flags)
+    return pipes.get((view.stat.st_dev, view.stat.st_ino), {view.flags})
+
+
+def _record(view: FileView, key: str, fifo: bool, stolen: int, context: CollectContext) -> PipeRecord:
+    st = view.stat
+    reader = open_magic(f"/proc/self/fd/{stolen}", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        capacity = fcntl.fcntl(reader, uapi_files.F_GETPIPE_SZ)
+        chunks = _peek(view, reader, capacity)
+    except OSError as error:
+        raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
+    finally:
+        os.close(reader)
+    packets = len(chunks) > 1 or any(f & os.O_DIRECT for f in _flags(view, context))
+    path = paths.without_deleted(view.link) if fifo else ""
+    deleted = fifo and not paths.reachable(view.link, st)
+    mode = st.st_mode
+    return PipeRecord(key, path, deleted, mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks))
+
+
+def _waiting(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, uapi_files.FIONREAD, count)
+    return count[0]
+
+
+def _peek(view: FileView, reader: int, capacity: int) -> list[bytes]:
+    """What waits in the pipe, one chunk for a stream, one for each packet."""
+    total = _waiting(reader)
+    if not total:
+        return []
+    copy_out, copy_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(copy_in, uapi_files.F_SETPIPE_SZ, capacity)
+        copied = syscall(
+            f"tee({view.link})", uapi_files.SYS_tee, reader, copy_in, total, uapi_files.SPLICE_F_NONBLOCK
+        )
+        if copied != total:
+            raise KernelError(f"tee copied {copied} of the {total} bytes in {view.link}", errno=errno.EIO)
+        chunks = []
+        while total:
+            chunks.append(os.read(copy_out, total))
+            total -= len(chunks[-1])
+        return chunks
+    finally:
+        os.close(copy_out)
+        os.close(copy_in)
+
+
+def _make(key: str, context: RestoreContext) -> _Made:
+    """The rebuilt pipe; filled when every end is open."""
+    pipe: PipeRecord = next(p for p in context.view.records("pipe") if p.key == key)
+    try:
+        made = _Made(_fifo(pipe), {}) if pipe.path else _anonymous(pipe)
+        if fcntl.fcntl(made.both, uapi_files.F_GETPIPE_SZ) != pipe.capacity:
+            fcntl.fcntl(made.both, uapi_files.F_SETPIPE_SZ, pipe.capacity)
+    except OSError as error:
+        raise RestoreError(
+            f"the pipe {pipe.path or key} cannot be made again: {error.strerror}",
+            hint="raise /proc/sys/fs/pipe-max-size, or put the FIFO back",
+        ) from None
+    context.when_opened(partial(_fill, made, pipe))
+    return made
+
+
+def _anonymous(pipe: PipeRecord) -> _Made:
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    if (pipe.uid, pipe.gid) != (os.getuid(), os.getgid()):
+        os.fchown(read_end, pipe.uid, pipe.gid)
+    both = paths.reopen(read_end, os.O_RDWR | os.O_NONBLOCK)
+    return _Made(both, {os.O_RDONLY: read_end, os.O_WRONLY: write_end})
+
+
+def _fifo(pipe: PipeRecord) -> int:
+    if not pipe.deleted:
+        fd = paths.open_path(pipe.path, os.O_RDWR | os.O_NONBLOCK)
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise RestoreError(
+                f"{pipe.path} was a FIFO at the dump and is none now", hint="make the FIFO again"
+            )
+        return fd
+    name = f"{pipe.path}.{os.urandom(6).hex()}"
+    os.mkfifo(name, 0o600)
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.unlink(name)
+    os.fchown(fd, pipe.uid, pipe.gid)
+    os.fchmod(fd, stat.S_IMODE(pipe.mode))
+    return fd
+
+
+def _fill(made: _Made, pipe: PipeRecord) -> None:
+    fd = made.both
+    try:
+        # A FIFO that somebody outside keeps open still holds what was in it.
+        if pipe.path and _waiting(fd):
+            return
+        if pipe.packets:
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
+        for chunk in pipe.chunks:
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise RestoreError(
+            f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}"
+        ) from None
+    finally:
+        for one in (fd, *made.ends.values()):
+            os.close(one)
+
+
+KIND = Pipes()

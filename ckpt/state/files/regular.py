@@ -1,0 +1,88 @@
+"""Files with a name: regular files, directories, symbolic links and device nodes held with O_PATH.
+
+What counts as changed since the dump (FileChanged): the file is gone or of another type; a mapped file whose size or
+time differs; a file open for reading and writing whose size differs; any other file that is shorter than the
+description's position. Logs and files opened for writing alone may have grown; inode and device numbers may differ,
+since the restore may be on another host.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ckpt.errors import FileChanged
+from ckpt.kernel import uapi_files
+from ckpt.records.base import Record
+from ckpt.records.file_kinds import NoPayload, PathFile
+from ckpt.records.files import FileRecord
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import paths
+from ckpt.state.files.base import FileView
+
+_HINT = "put the file back as it was at the dump"
+
+
+class RegularFiles:
+    """Whatever is opened again by its path."""
+
+    kind = "regular"
+
+    def recognises(self, view: FileView) -> bool:
+        mode = view.stat.st_mode
+        named = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or bool(view.flags & uapi_files.O_PATH)
+        return named and view.link.startswith("/")
+
+    def collect(self, view: FileView, context: CollectContext) -> Record:
+        if not paths.reachable(view.link, view.stat):
+            context.refuse(
+                view.pid,
+                view.subject,
+                "cannot be reached by its path (something is mounted over it, or it is in another mount namespace)",
+                "run ckpt in the task's mount namespace, or unmount what hides the file",
+            )
+            return NoPayload()
+        return path_payload(view, view.link)
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: PathFile = file.payload
+        fd = paths.open_path(payload.path, file.flags & ~paths.ONCE)
+        try:
+            if not context.options.get("allow_changed_files"):
+                check(payload, file, os.fstat(fd))
+        except FileChanged:
+            os.close(fd)
+            raise
+        return fd
+
+
+def path_payload(view: FileView, path: str) -> PathFile:
+    """The record of a file at a path."""
+    st = view.stat
+    size = st.st_size if stat.S_ISREG(st.st_mode) else 0
+    virtual = path.startswith(("/proc/", "/sys/")) or path in ("/proc", "/sys")
+    return PathFile(path, st.st_mode, size, st.st_mtime_ns, bool(view.magic), virtual)
+
+
+def check(payload: PathFile, file: FileRecord, found: os.stat_result) -> None:
+    """FileChanged when the file is not what it was, by the rules in the module's first lines."""
+    path = payload.path
+    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(payload.mode):
+        raise FileChanged(f"{path} is of another type than at the dump", hint=_HINT)
+    if payload.virtual or not stat.S_ISREG(payload.mode) or file.flags & uapi_files.O_PATH:
+        return
+    access = file.flags & os.O_ACCMODE
+    now, then = found.st_size, payload.size
+    appends = bool(file.flags & os.O_APPEND)
+    if ((access == os.O_RDWR and not appends) or payload.mapped) and now != then:
+        raise FileChanged(f"{path} had {then} bytes at the dump and has {now} now", hint=_HINT)
+    if payload.mapped and access == os.O_RDONLY and found.st_mtime_ns != payload.mtime_ns:
+        raise FileChanged(f"{path} was modified since the dump, and is mapped by the task", hint=_HINT)
+    if now < min(file.pos, then):
+        raise FileChanged(
+            f"{path} has {now} bytes, fewer than the position {file.pos} at which the task has it open",
+            hint=_HINT,
+        )
+
+
+KIND = RegularFiles()

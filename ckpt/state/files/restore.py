@@ -1,0 +1,141 @@
+"""Restoring open files: every description is rebuilt in ckpt, then handed to the tasks by SCM_RIGHTS.
+
+The order: `make_channel` before the first skeleton is born (it is inherited), `open_files` when every pid exists
+(files in /proc, pidfds), `install_table` in one task of each table, `finish_owners`, and `close_files` before
+anything runs, since the ends of pipes that ckpt holds keep readers from seeing their end.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import uapi, uapi_files
+from ckpt.records.files import Descriptor, FdTable, FileRecord
+from ckpt.records.seams import RemoteTask
+from ckpt.state.context import RestoreContext
+from ckpt.state.files import locks
+from ckpt.state.files.channel import deliver, make_channel, move, receive, send
+from ckpt.state.files.kinds import kind_named
+
+__all__ = [
+    "close_files",
+    "deliver",
+    "finish_owners",
+    "install_table",
+    "make_channel",
+    "move",
+    "open_files",
+    "run_installed_hooks",
+]
+
+_BATCH = 200  # of at most SCM_MAX_FD descriptors in a message
+_SETFL = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME  # what F_SETFL can change
+
+
+def open_files(context: RestoreContext) -> None:
+    """Open every description of the image in ckpt (`context.opened`), then run the opened hooks."""
+    context.files = {file.file_id: file for file in context.view.records("file")}
+    context.tables = {table.table_id: table for table in context.view.records("fd-table")}
+    context.stack.callback(close_files, context)
+    for file in context.files.values():
+        context.opened[file.file_id] = _open(file, context)
+    locks.prepare(context)
+    while context.opened_hooks:
+        context.opened_hooks.pop(0)()
+    # Last, since O_NONBLOCK and O_DIRECT matter to what the hooks write.
+    for file in context.files.values():
+        _set_flags(file, context.opened[file.file_id])
+
+
+def _open(file: FileRecord, context: RestoreContext) -> int:
+    try:
+        fd = kind_named(file.kind).restore(file, context)
+    except OSError as error:
+        raise _failed(file, error.strerror or "") from None
+    except KernelError as error:
+        raise _failed(file, error.message) from None
+    if file.pos and not file.flags & uapi_files.O_PATH:
+        try:
+            os.lseek(fd, file.pos, os.SEEK_SET)
+        except OSError as error:
+            if error.errno != errno.ESPIPE:
+                os.close(fd)
+                raise _failed(file, f"position {file.pos}: {error.strerror}") from None
+    return fd
+
+
+def _failed(file: FileRecord, why: str) -> RestoreError:
+    name = getattr(file.payload, "path", "")
+    return RestoreError(f"open file {file.file_id} ({file.kind}{' ' + name if name else ''}): {why}")
+
+
+def _set_flags(file: FileRecord, fd: int) -> None:
+    if file.flags & uapi_files.O_PATH:
+        return
+    try:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if (flags ^ file.flags) & _SETFL:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~_SETFL | file.flags & _SETFL)
+        if file.owner_sig:
+            fcntl.fcntl(fd, uapi_files.F_SETSIG, file.owner_sig)
+    except OSError as error:
+        raise _failed(file, f"flags {file.flags:#o}: {error.strerror}") from None
+
+
+def install_table(context: RestoreContext, task: RemoteTask, table: FdTable, channel: int) -> None:
+    """Give a skeleton its descriptors at their numbers, run its hooks, close all else (`channel` last)."""
+    task.syscall(uapi.SYS_close_range, channel + 1, 0xFFFFFFFF, 0)
+    if channel:
+        task.syscall(uapi.SYS_close_range, 0, channel - 1, 0)
+    for batch in _batches(sorted(table.fds, key=lambda d: d.fd)):
+        send(context, [context.opened[d.file_id] for d in batch])
+        numbers = receive(task, channel, len(batch), batch[0].cloexec)
+        # Ascending numbers take the lowest free ones, so none lands above its own; moved from the top down,
+        # none finds its place taken by another.
+        for number, descriptor in reversed(list(zip(numbers, batch, strict=True))):
+            if number != descriptor.fd:
+                move(task, number, descriptor.fd, descriptor.cloexec)
+    run_installed_hooks(context, task)
+    task.syscall(uapi_files.SYS_close, channel)
+
+
+def run_installed_hooks(context: RestoreContext, task: RemoteTask) -> None:
+    """Run what waits for this task's descriptors; a task that shares its table gets no `install_table`."""
+    hooks = [hook for pid, hook in context.installed_hooks if pid == task.pid]
+    context.installed_hooks[:] = [(pid, hook) for pid, hook in context.installed_hooks if pid != task.pid]
+    for hook in hooks:
+        hook(task)
+
+
+def finish_owners(context: RestoreContext) -> None:
+    """F_SETOWN_EX, when every pid and process group exists. An owner that is gone is left out."""
+    for file in context.files.values():
+        if not file.owner_pid:
+            continue
+        try:
+            owner = struct.pack("<ii", file.owner_type, file.owner_pid)
+            fcntl.fcntl(context.opened[file.file_id], uapi_files.F_SETOWN_EX, owner)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise _failed(file, f"owner {file.owner_pid}: {error.strerror}") from None
+
+
+def close_files(context: RestoreContext) -> None:
+    """Close ckpt's copies of the tree's files; safe to call twice."""
+    while context.opened:
+        os.close(context.opened.popitem()[1])
+
+
+def _batches(fds: list[Descriptor]) -> list[list[Descriptor]]:
+    """Runs of descriptors that one message can bring: recvmsg sets close-on-exec for all or none."""
+    batches: list[list[Descriptor]] = []
+    for descriptor in fds:
+        if batches and len(batches[-1]) < _BATCH and batches[-1][-1].cloexec == descriptor.cloexec:
+            batches[-1].append(descriptor)
+        else:
+            batches.append([descriptor])
+    return batches

@@ -6,19 +6,16 @@ long as somebody holds the descriptor, so a killed keeper costs a full round and
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import select
 import signal
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ckpt.errors import KernelError, NoSuchTask
-from ckpt.kernel import procfs, userfault
+from ckpt.kernel import procfs, tiny, userfault
 from ckpt.kernel.descriptors import pidfd_open, steal_descriptor
 from ckpt.kernel.libc import kernel_error
 
@@ -26,8 +23,6 @@ NAME = "ckpt-keeper"
 HELD_FD = 3  # the userfaultfd
 _TARGET_FD = 4  # a pidfd of the target
 _REPORT_FD = 5  # a pipe on which the first process tells the keeper's pid
-_MFD_EXEC = 0x10  # include/uapi/linux/memfd.h; unknown before Linux 6.3
-_BASE = 0x400000
 
 # x86_64. The first process forks, tells the pid and ends, so that init adopts and reaps the keeper.
 _CODE = bytes.fromhex(
@@ -76,15 +71,6 @@ _CODE = bytes.fromhex(
 )
 
 
-def program() -> bytes:
-    """The keeper's static ELF."""
-    size = 64 + 56 + len(_CODE)
-    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, _BASE + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)  # PT_LOAD, R + X
-    return header + load + _CODE
-
-
 @dataclass(frozen=True, slots=True)
 class Keeper:
     """A keeper's identity; a reused pid has another start time."""
@@ -128,20 +114,6 @@ class Keeper:
             os.close(pidfd)
 
 
-def _memfd() -> int:
-    try:
-        try:
-            fd = os.memfd_create(NAME, os.MFD_CLOEXEC | _MFD_EXEC)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            fd = os.memfd_create(NAME, os.MFD_CLOEXEC)
-        os.write(fd, program())
-    except OSError as error:
-        raise kernel_error("memfd_create for the keeper", error.errno or 0) from None
-    return fd
-
-
 def _high(fd: int) -> int:
     """A copy above the numbers that the keeper uses."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
@@ -154,20 +126,13 @@ def start(uffd: int, target: int) -> Keeper:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += [reader, writer]
         opened.append(pidfd := pidfd_open(target))
-        opened.append(memfd := _memfd())
+        opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE)))
         opened += (high := [_high(uffd), _high(pidfd), _high(writer), _high(memfd)])
-        numbers = (HELD_FD, _TARGET_FD, _REPORT_FD)
-        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
-        actions += [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, numbers, strict=False)]
-        first = os.posix_spawn(
-            f"/proc/self/fd/{high[3]}",
-            [NAME],
-            {},
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)],
-        )
+        actions = [
+            (os.POSIX_SPAWN_DUP2, *pair)
+            for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)
+        ]
+        first = tiny.spawn(high[3], NAME, actions)
         os.close(writer)
         os.close(high[2])
         opened.remove(writer)

@@ -1,9 +1,10 @@
 """The soft-dirty tracker: bit 55 of /proc/PID/pagemap, cleared by clear_refs.
 
 The bit is read from pagemap and not from PAGEMAP_SCAN, which leaves out what a new mapping at an old place
-says. Things that lose it are looked for. A merge of mappings may drop the "all new" mark of one of them: only a
-mapping that is exactly as it was is vouched for. mremap may move whole page tables with their bits as they are:
-one frame number in each 2 MiB is remembered, and a chunk whose sample changed is not vouched for.
+says. Things that lose the bit are looked for. A merge of mappings may drop the "all new" mark of one of them:
+only a mapping that is exactly as it was is vouched for. mremap may move whole page tables with their bits as
+they are: one frame number in each 2 MiB is remembered, and a chunk whose sample changed is not vouched for.
+KSM drops bits too: nothing is vouched for while pages of the task are merged.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""Which tracker to use: by name, or the best that works here, always with the reason."""
+
+from __future__ import annotations
+
+from ckpt.errors import Unsupported, UsageError
+from ckpt.kernel import features
+from ckpt.kernel.features import Feature
+from ckpt.tracker.content_hash import ContentHash
+from ckpt.tracker.soft_dirty import SoftDirty
+from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect
+
+Tracker = SoftDirty | WriteProtect | ContentHash
+
+# In the order of preference; each with the features that it cannot do without.
+NEEDS: dict[str, tuple[str, ...]] = {
+    SoftDirty.name: ("soft-dirty", "page-frames"),
+    WriteProtect.name: ("pagemap-scan", "uffd-wp-async", "pidfd_getfd"),
+    ContentHash.name: (),
+}
+NAMES = ("auto", *NEEDS)
+
+
+def missing(name: str) -> list[Feature]:
+    """What the tracker would need and this kernel or user does not have."""
+    return [feature for feature in map(features.probe, NEEDS[name]) if not feature.available]
+
+
+def choose(name: str = "auto") -> tuple[str, str]:
+    """(tracker, why). Unsupported when the one asked for cannot work here."""
+    if name not in NAMES:
+        raise UsageError(f"there is no tracker {name!r}", hint=f"one of {', '.join(NAMES)}")
+    if name != "auto":
+        if lacks := missing(name):
+            raise Unsupported(
+                f"the tracker {name} cannot work here: " + "; ".join(f.evidence for f in lacks),
+                hint="; ".join(f.remedy for f in lacks) + "; or use --tracker auto",
+            )
+        return name, "asked for"
+    passed_over: list[str] = []
+    for candidate in NEEDS:
+        lacks = missing(candidate)
+        if not lacks:
+            why = "; ".join([*passed_over, f"{candidate} works"])
+            return candidate, why
+        passed_over.append(f"{candidate} does not: {lacks[0].evidence}")
+    raise AssertionError("content-hash needs nothing")
+
+
+def make(name: str, held: HeldDescriptors | None = None) -> Tracker:
+    """A tracker for one address space and round; `held` keeps descriptors in this process between rounds."""
+    if name == SoftDirty.name:
+        return SoftDirty()
+    if name == WriteProtect.name:
+        return WriteProtect(held)
+    if name == ContentHash.name:
+        return ContentHash()
+    raise UsageError(f"there is no tracker {name!r}", hint=f"one of {', '.join(NEEDS)}")

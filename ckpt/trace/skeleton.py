@@ -1,0 +1,322 @@
+"""Skeletons: bare stopped tasks with wanted pids, in which restore builds the tasks of an image.
+
+A skeleton's memory holds a stub page (`syscall; int3`), a scratch buffer and room for the vdso, all in one block at
+an address that no mapping of the tree uses; and vdso and vvar. It and everything it clones is traced with
+PTRACE_O_EXITKILL until `let_go`: when ckpt dies, nothing half-built is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+from ckpt.errors import RestoreError
+from ckpt.kernel import procfs, uapi, uapi_restore
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.memory import Memory
+from ckpt.trace import stub
+from ckpt.trace.sigframe import ORIG_RAX, R8, R9, R10, RAX, RDI, RDX, RIP, RSI, RSP, pack, unpack
+
+PAGE = uapi.PAGE_SIZE
+SCRATCH_SIZE = 256 << 10
+PARKING_SIZE = 128 << 10  # where vdso and vvar wait while their old place is being built
+BLOCK_SIZE = 2 * PAGE + SCRATCH_SIZE + PARKING_SIZE
+"""Bytes of address space that a skeleton needs at its stub address."""
+
+_ALL = (1 << 64) - 1
+_ALL_BUT_TRAP = _ALL & ~(1 << (signal.SIGTRAP - 1))
+_MAX_ERRNO = 4095
+_ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
+_OPTIONS = (
+    uapi.PTRACE_O_TRACESYSGOOD
+    | uapi.PTRACE_O_EXITKILL
+    | uapi.PTRACE_O_TRACECLONE
+    | uapi.PTRACE_O_TRACEFORK
+    | uapi.PTRACE_O_TRACEVFORK
+)
+_CLONE_EVENTS = (uapi.PTRACE_EVENT_FORK, uapi.PTRACE_EVENT_VFORK, uapi.PTRACE_EVENT_CLONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The layout of the skeleton's own block in its address space."""
+
+    start: int
+
+    @property
+    def gadget(self) -> int:
+        return self.start + PAGE
+
+    @property
+    def scratch(self) -> int:
+        return self.start + 2 * PAGE
+
+    @property
+    def parking(self) -> int:
+        return self.scratch + SCRATCH_SIZE
+
+    @property
+    def end(self) -> int:
+        return self.start + BLOCK_SIZE
+
+
+class Skeleton:
+    """One stopped thread of a task being built; a RemoteTask (see ckpt.records.seams)."""
+
+    def __init__(self, pid: int, tid: int, block: Block, base: list[int], *, stepped: bool = False) -> None:
+        self.pid = pid
+        self.tid = tid
+        self.block = block
+        self.alive = True
+        self._base = base  # registers in which a call starts
+        self._stepped = stepped
+        self._memory: Memory | None = None
+
+    @property
+    def scratch(self) -> int:
+        return self.block.scratch
+
+    @property
+    def scratch_size(self) -> int:
+        return SCRATCH_SIZE
+
+    # ------------------------------------------------------------------ RemoteTask
+
+    def syscall(self, nr: int, *args: int) -> int:
+        """Run a call in the thread; its result, or KernelError with the errno."""
+        self._point(nr, args)
+        if self._stepped:
+            ptrace.syscall_step(self.tid)
+            self._wait_syscall_stop()
+            ptrace.syscall_step(self.tid)
+            self._wait_syscall_stop()
+        else:
+            ptrace.cont(self.tid, 0)
+            self._wait_trap()
+        return self._result(nr)
+
+    def put(self, data: bytes, offset: int = 0) -> int:
+        """Write bytes to the scratch buffer; gives their address in the task."""
+        if offset % 8 or offset + len(data) > SCRATCH_SIZE:
+            raise ValueError("outside the scratch buffer")
+        self.write(self.scratch + offset, data)
+        return self.scratch + offset
+
+    def read(self, address: int, size: int) -> bytes:
+        return self.memory.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        self.memory.write(address, data)
+
+    @property
+    def memory(self) -> Memory:
+        """The task's memory through /proc/PID/mem; open until `close_memory`."""
+        if self._memory is None:
+            self._memory = Memory(self.tid, write=True)
+        return self._memory
+
+    def close_memory(self) -> None:
+        """Give the descriptor back; it is opened again on use."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    # ------------------------------------------------------------------ the mechanics of a call
+
+    def _point(self, nr: int, args: tuple[int, ...]) -> None:
+        registers = list(self._base)
+        registers[RAX] = nr
+        for index, value in zip(_ARGUMENTS, args, strict=False):
+            registers[index] = value & _ALL
+        ptrace.setregset(self.tid, uapi.NT_PRSTATUS, pack(registers))
+
+    def _result(self, nr: int) -> int:
+        result = self._registers[RAX]
+        signed = result - (1 << 64) if result >> 63 else result
+        if -_MAX_ERRNO <= signed < 0:
+            raise kernel_error(f"system call {nr} in the skeleton of {self.tid}", -signed)
+        return result
+
+    def _wait_trap(self) -> None:
+        """Until the int3 behind the call; any other signal is put aside, for it was meant for nobody yet."""
+        after = self.block.gadget + stub.AFTER_TRAP
+        while True:
+            status = self._wait()
+            if status >> 16 == 0 and os.WSTOPSIG(status) == signal.SIGTRAP:
+                self._registers = unpack(ptrace.getregset(self.tid, uapi.NT_PRSTATUS))
+                if self._registers[RIP] == after:
+                    return
+            ptrace.cont(self.tid, 0)
+
+    def _wait_syscall_stop(self) -> None:
+        while True:
+            status = self._wait()
+            if os.WSTOPSIG(status) == signal.SIGTRAP | 0x80:
+                self._registers = unpack(ptrace.getregset(self.tid, uapi.NT_PRSTATUS))
+                return
+            ptrace.syscall_step(self.tid)
+
+    def _wait(self) -> int:
+        try:
+            _, status = os.waitpid(self.tid, uapi_restore.WALL)
+        except ChildProcessError:
+            self.alive = False
+            raise RestoreError(f"thread {self.tid} of task {self.pid} vanished while it was built") from None
+        if not os.WIFSTOPPED(status):
+            self.alive = False
+            how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status >> 8}"
+            raise RestoreError(
+                f"thread {self.tid} of task {self.pid} ended with {how} while it was being built",
+                hint="something outside killed it (the out-of-memory killer?); try again",
+            )
+        return status
+
+    # ------------------------------------------------------------------ more tasks and threads
+
+    def clone(self, pid: int, flags: int, exit_signal: int = 0) -> Skeleton:
+        """clone3 in the task: a child or a thread with tid `pid` (0: the kernel chooses), stopped, traced too."""
+        set_tid = self.scratch + 128
+        args = uapi_restore.clone_args.pack(
+            flags, 0, 0, 0, exit_signal, 0, 0, 0, set_tid if pid else 0, 1 if pid else 0, 0
+        )
+        address = self.put(args.ljust(128, b"\0") + pid.to_bytes(8, "little"))
+        tid = self.syscall(uapi.SYS_clone3, address, uapi_restore.clone_args.size)
+        child = Skeleton(
+            self.pid if flags & uapi.CLONE_THREAD else tid, tid, self.block, self._base, stepped=self._stepped
+        )
+        child._wait_first_stop()
+        return child
+
+    def _wait_first_stop(self) -> None:
+        while self._wait() >> 16 != uapi.PTRACE_EVENT_STOP:
+            ptrace.cont(self.tid, 0)
+
+    def step_calls(self) -> None:
+        """From now on run calls by PTRACE_SYSCALL alone, without the int3.
+
+        A forced SIGTRAP unblocks the signal and makes it default again: once the task's own signal mask and actions
+        stand, there must be no more of them.
+        """
+        self._stepped = True
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self, *, unmap: bool) -> None:
+        """The last call: with `unmap` the block itself, in which the call runs. Only `let_go` may follow."""
+        if not unmap:
+            return
+        self.step_calls()
+        self.syscall(uapi.SYS_munmap, self.block.start, BLOCK_SIZE)
+
+    def let_go(self, sig: int = 0) -> None:
+        """Detach; the thread runs on with the registers that it has."""
+        self.close_memory()
+        ptrace.detach(self.tid, sig)
+        self.alive = False
+
+    def exit(self, status: int) -> int:
+        """End the task with a wait status (code or signal), not reaped; gives the status that came true."""
+        if status & 0x7F:
+            self.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_DUMPABLE, 0)  # it leaves no core file
+            ptrace.setsigmask(self.tid, 0)
+            ptrace.cont(self.tid, status & 0x7F)
+        else:
+            self._point(uapi.SYS_exit_group, (status >> 8,))
+            ptrace.cont(self.tid, 0)
+        self.close_memory()
+        while True:
+            _, now = os.waitpid(self.tid, uapi_restore.WALL)
+            if not os.WIFSTOPPED(now):
+                self.alive = False
+                return now
+            ptrace.cont(self.tid, status & 0x7F)
+
+    def kill(self) -> None:
+        """End the whole task; safe to call on one that has ended."""
+        self.close_memory()
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def reap(skeletons: list[Skeleton]) -> None:
+    """Wait for killed skeletons; the tracer's share comes first, then the root's by ckpt, its parent."""
+    for skeleton in reversed(skeletons):
+        while skeleton.alive:
+            try:
+                _, status = os.waitpid(skeleton.tid, uapi_restore.WALL)
+            except ChildProcessError:
+                break
+            if not os.WIFSTOPPED(status):
+                break
+        skeleton.alive = False
+
+
+def spawn_skeleton(pid: int, stub_address: int, keep: int = -1) -> Skeleton:
+    """A stopped bare task with this pid (0: any), its block at `stub_address`; a child of ckpt.
+
+    It holds no descriptor but `keep`, an inheritable one of ckpt (-1: none).
+    KernelError with EEXIST when the pid is taken, EPERM when the user may not choose pids.
+    """
+    block = Block(stub_address)
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        started = stub.start(pid, stub_address)
+        try:
+            return _take(started, block, keep)
+        except BaseException:
+            os.kill(started, signal.SIGKILL)
+            os.waitpid(started, uapi_restore.WALL)
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _take(pid: int, block: Block, keep: int) -> Skeleton:
+    """Seize the started stub and turn it into a skeleton."""
+    ptrace.seize(pid, _OPTIONS)
+    ptrace.interrupt(pid)
+    entry = Skeleton(pid, pid, block, [0] * 27)
+    entry._wait_first_stop()
+    ptrace.setsigmask(pid, _ALL_BUT_TRAP)
+    base = unpack(ptrace.getregset(pid, uapi.NT_PRSTATUS))
+    base[ORIG_RAX] = _ALL  # -1: no interrupted call
+    base[RSP] = block.scratch + SCRATCH_SIZE
+    # The first calls run on the ELF's own page, over its code.
+    entry.memory.write(block.start, stub.GADGET)
+    first = Skeleton(pid, pid, Block(block.start - PAGE), base)
+    first._base[RIP] = block.start
+    flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
+    first.syscall(
+        uapi.SYS_mmap, block.gadget, PAGE + SCRATCH_SIZE, uapi.PROT_READ | uapi.PROT_WRITE, flags, _ALL, 0
+    )
+    entry.memory.write(block.gadget, stub.GADGET)
+    first.syscall(uapi.SYS_mprotect, block.gadget, PAGE, uapi.PROT_READ | uapi.PROT_EXEC)
+    first.close_memory()
+    base[RIP] = block.gadget
+    skeleton = Skeleton(pid, pid, block, base)
+    skeleton._memory = entry._memory
+    _bare(skeleton, keep)
+    return skeleton
+
+
+def _bare(skeleton: Skeleton, keep: int) -> None:
+    """Unmap everything but the block, vdso and vvar; default signal actions; no descriptor but `keep`; no pdeathsig."""
+    for line in procfs.maps(skeleton.pid):
+        if line.path.startswith(("[vdso", "[vvar", "[vsyscall")) or line.start == skeleton.block.gadget:
+            continue
+        if skeleton.block.scratch <= line.start < skeleton.block.end:
+            continue
+        skeleton.syscall(uapi.SYS_munmap, line.start, line.end - line.start)
+    ignored = int(procfs.status(skeleton.pid)["SigIgn"], 16)
+    default = skeleton.put(bytes(32), 1024)
+    for number in range(1, 65):
+        if ignored >> (number - 1) & 1:
+            skeleton.syscall(uapi.SYS_rt_sigaction, number, default, 0, 8)
+    if keep > 0:
+        skeleton.syscall(uapi.SYS_close_range, 0, keep - 1, 0)
+    skeleton.syscall(uapi.SYS_close_range, keep + 1, 0xFFFFFFFF, 0)
+    skeleton.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_PDEATHSIG, 0)

@@ -1,4 +1,4 @@
-"""Which images belong together: every image of a directory by identity, and the way from one to its full image."""
+"""Which images belong together: a directory's images by identity, and the way from one to its full image."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def readers_of(path: Path) -> list[ImageReader]:
 
 
 def lineage(readers: Sequence[ImageReader], path: Path, at: int | None) -> list[ImageReader]:
-    """The image of round `at` (None: the newest; a file: itself) and its ancestors, newest first; closes the rest."""
+    """The image of round `at` (None: the newest; a file: itself) and its ancestors, newest first."""
     used: list[ImageReader] = []
     try:
         tip = _tip(readers, path, at)
@@ -99,9 +99,8 @@ def check_rounds(readers: Sequence[ImageReader], directory: Path) -> None:
         other = rounds.setdefault(reader.header.round, reader)
         twin = identities.setdefault(reader.header.image_id, reader)
         if other is not reader or twin is not reader:
-            raise ChainError(
-                f"{directory}: {(other if other is not reader else twin).name} and {reader.name} are the same round"
-            )
+            same = other if other is not reader else twin
+            raise ChainError(f"{directory}: {same.name} and {reader.name} are the same round")
 
 
 def ancestors(tip: ImageReader, known: dict[bytes, ImageReader]) -> list[ImageReader]:
@@ -124,6 +123,6 @@ def ancestors(tip: ImageReader, known: dict[bytes, ImageReader]) -> list[ImageRe
                 f"{child.name} names {parent.name} as its parent, which belongs to another chain"
             )
         if parent.header.round >= child.header.round:
-            raise ChainError(f"{child.name} names {parent.name} as its parent, which is not an earlier round")
+            raise ChainError(f"{child.name} has the parent {parent.name}, which is no earlier round")
         way.append(parent)
     return way

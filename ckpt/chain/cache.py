@@ -26,7 +26,7 @@ class FrameCache:
     def get(self, key: Key, decode: Callable[[], U8]) -> U8:
         """The frame from memory, from another thread that is at it, or decoded here.
 
-        A thread waits only for frames of older layers than the one that it decodes itself, so none waits in a ring.
+        A thread waits only for frames of older layers than the one that it decodes, so none waits in a ring.
         """
         with self._lock:
             frame = self._frames.get(key)

@@ -47,7 +47,7 @@ class Chain:
 
     @classmethod
     def open(cls, directory: Path | str, *, create: bool = False, write: bool = False) -> Chain:
-        """Open a chain's directory; `create` makes it (0700) where missing and opens it for writing, as `write` does.
+        """Open a chain's directory; `create` makes a missing one (0700) and implies `write`.
 
         Opened for writing, what killed runs left behind is removed. Raises ChainError, ChainBusy.
         """
@@ -92,7 +92,7 @@ class Chain:
     # ------------------------------------------------------------ what is there
 
     def rounds(self) -> Sequence[ImageInfo]:
-        """Every image, oldest first; reads only headers and statistics. Raises ImageError, WrongChain, ChainError."""
+        """Every image, oldest first; reads headers and statistics. Raises ImageError and ChainError."""
         readers = open_all(image_paths(self.directory))
         try:
             check_rounds(readers, self.directory)
@@ -113,7 +113,7 @@ class Chain:
         return read_journal(self.directory)
 
     def journal_intent(self, *, pid: int, start_time: int, boot_id: str, tracker: str) -> None:
-        """A round is about to clear tracking state: durable when this returns, resolved by the round's commit."""
+        """A round is about to clear tracking state: durable on return, resolved by the round's commit."""
         self._need_lock()
         old = self.journal()
         sequence = (old.sequence if old else 0) + 1
@@ -124,7 +124,7 @@ class Chain:
         self._intent = intent
 
     def resolve(self, image_id: bytes, states: dict[str, bytes]) -> None:
-        """The intent ended in this image (called by the round's commit); without an intent nothing changes."""
+        """The intent ended in this image (called by the round's commit)."""
         if self._intent is None:
             return
         state = dataclasses.replace(self._intent, states=dict(states))
@@ -180,8 +180,8 @@ class Chain:
     ) -> Round:
         """Begin the next image: a delta on the newest one, or a full one when `full_reason` says why.
 
-        `shadow` "image" XORs pages with the parent's bytes, "off" never reads the parent. `hash_pages` stores a
-        hash of every page that is stored.
+        `shadow` "image" XORs pages with the parent's bytes, "off" never reads the parent. `hash_pages` stores
+        a hash beside every stored page.
         """
         self._need_lock()
         if kind not in ("pre-dump", "dump"):

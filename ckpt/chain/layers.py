@@ -101,6 +101,10 @@ class View:
                 )
         yield from batches(runs, RESOLVE_PAGES)
 
+    def _not_in_parent(self, layer: int, key: str) -> ImageError:
+        name = self.layers[layer].name
+        return ImageError(f"{name} refers to pages of {key} that its parent does not have")
+
     def _resolve(self, key: str, pages: U64, top: int = 0) -> tuple[U8, I64, I64, I64]:
         """(kind, layer, frame, slot) of pages as layer `top` sees them; kind XOR stays, PARENT does not."""
         kind = np.zeros(len(pages), np.uint8)
@@ -113,9 +117,7 @@ class View:
             found = (table if table is not None else SpaceMap.join([])).locate(pages[left])
             kind[left], frame[left], slot[left], layer[left] = found.kind, found.frame, found.slot, depth
             if depth > top and not found.kind.all():
-                raise ImageError(
-                    f"{self.layers[depth - 1].name} refers to pages of {key} that its parent does not have"
-                )
+                raise self._not_in_parent(depth - 1, key)
             left = left[found.kind == PARENT]
             if not len(left):
                 break
@@ -143,12 +145,11 @@ class View:
                 continue
             content = self._frame(key, int(layer[first]), int(frame[first]), below)
             slots = slot[where]
-            if where[-1] - first == len(where) - 1 and slots[-1] - slots[0] == len(where) - 1:
-                # One stretch in both: a plain copy, without index arrays. `where` ascends; slots rise with pages.
-                if (np.diff(slots) == 1).all():
-                    out[first : first + len(where)] = content[slots[0] : slots[0] + len(where)]
-                    continue
-            out[where] = content[slots]
+            if where[-1] - first == len(where) - 1 and (np.diff(slots) == 1).all():
+                # One stretch in both: a plain copy, without index arrays.
+                out[first : first + len(where)] = content[slots[0] : slots[0] + len(where)]
+            else:
+                out[where] = content[slots]
 
     def _frame(self, key: str, layer: int, frame: int, below: int) -> U8:
         depth = self.layers[layer].index.header(frame).depth
@@ -173,7 +174,7 @@ class View:
         elif (reader.frame_pages(key, frame)[1] != DATA).any():
             raise ImageError(f"{reader.where(frame)} is no XOR frame, but its map says so")
         try:
-            reader.check_plain(frame, header, content)
+            reader.check_plain(frame, header, content.data)
         except ImageError as error:
             if header.codec != XOR_ZSTD:
                 raise
@@ -203,7 +204,7 @@ class View:
                     return
                 pages, buffer, future = ahead.popleft()
                 future.result()
-                yield pages, memoryview(buffer[: len(pages)].reshape(-1))
+                yield pages, buffer[: len(pages)].reshape(-1).data
                 buffers.append(buffer)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -231,7 +232,7 @@ class View:
             depths = [self.layers[i >> 32].index.header(i & 0xFFFFFFFF).depth for i in frames]
             return known, out, max(depths, default=0)
         except ImageError:
-            # A damaged ancestor must not spread: the round stores these pages whole. `verify` names the damage.
+            # A damaged ancestor must not spread: the round stores these pages whole.
             out[:] = 0
             return nothing, out, 0
 

@@ -51,7 +51,7 @@ class Round:
         try:
             self._chain.resolve(self.header.image_id, self._states)
         except ImageWriteError:
-            # The image itself is durable. The intent stays pending, so the next round is a full one and says why.
+            # The image is durable. The intent stays pending, so the next round is a full one and says why.
             pass
         return result
 

@@ -106,9 +106,8 @@ def _make_converter() -> cattrs.Converter:
 
     def dataclass_hook(cls: Any) -> Callable[[object, Any], Any]:
         tagged = {name: override(struct_hook=_untagged) for name in record_fields(cls)}
-        plain = make_dict_structure_fn(
-            cls, made, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False, **tagged
-        )
+        make: Callable[..., Callable[[Any, Any], Any]] = make_dict_structure_fn
+        plain = make(cls, made, **tagged)
 
         def structure(value: object, kind: Any) -> Any:
             if type(value) is not dict:
@@ -119,7 +118,8 @@ def _make_converter() -> cattrs.Converter:
 
     def unstructure_hook(cls: Any) -> Callable[[Any], Any]:
         tagged = {name: override(unstruct_hook=_tagged) for name in record_fields(cls)}
-        return make_dict_unstructure_fn(cls, made, **tagged)
+        make: Callable[..., Callable[[Any], Any]] = make_dict_unstructure_fn
+        return make(cls, made, **tagged)
 
     made.register_structure_hook_factory(is_tuple, tuple_hook)
     made.register_structure_hook_factory(is_dict, dict_hook)

@@ -25,13 +25,13 @@ class PageBase(Protocol):
     """The bytes that pages had in the parent."""
 
     def bases(self, key: str, pages: U64) -> tuple[npt.NDArray[np.bool_], U8, int]:
-        """(known, bytes, depth): which pages have bytes in the parent, shape (n,); all n pages, shape (n, 4096),
-        zero where not known; how deep the XOR of the deepest one goes already. Safe from several threads."""
+        """(known, bytes, depth): which pages have bytes in the parent, shape (n,); all n pages, shape
+        (n, 4096), zero where not known; how deep their XOR goes already. Safe from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A frame ready to be written, and what became of its pages. `payload` is empty when no page needs bytes."""
+    """A frame ready to be written, and what became of its pages; no payload when no page needs bytes."""
 
     pages: U64
     kinds: U8  # of each page: DATA, XOR, PARENT, ZERO
@@ -82,8 +82,8 @@ def encode_frame(
         depth + 1 if codec == XOR_ZSTD else 0,
         payload,
         plain.nbytes,
-        blake3.blake3(plain).digest(),
-        None if hash_seed is None else hash_pages(plain, hash_seed),
+        blake3.blake3(plain.data).digest(),
+        None if hash_seed is None else hash_pages(plain.data, hash_seed),
     )
 
 
@@ -91,10 +91,10 @@ def _smallest(plain: U8, difference: U8 | None, level: int) -> tuple[bytes, int]
     xored: bytes | None = None
     if difference is not None:
         # `old` is zero where the parent has no bytes, so those pages stand unchanged in the difference.
-        xored = compress(difference, level)
+        xored = compress(difference.data, level)
         if len(xored) <= plain.nbytes * CLEARLY:
             return xored, XOR_ZSTD
-    packed = compress(plain, level)
+    packed = compress(plain.data, level)
     best: tuple[bytes, int] = (
         (packed, ZSTD) if len(packed) <= plain.nbytes * WORTH else (plain.tobytes(), RAW)
     )

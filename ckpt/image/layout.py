@@ -70,7 +70,7 @@ MAX_KEY = 4096  # bytes of a space key
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """What stands before each frame's payload. `plain_hash` is blake3 of the bytes after every decoding step."""
+    """Stands before each frame's payload. `plain_hash` is blake3 of the bytes after every decoding step."""
 
     kind: int
     codec: int
@@ -150,7 +150,7 @@ def parse_trailer(data: bytes, size: int, name: str) -> tuple[int, int]:
     """(offset of the index frame, frames before it); `size` is the file's."""
     if len(data) != TRAILER.size or data[:8] != TRAILER_MAGIC:
         raise ImageError(
-            f"{name} does not end in a trailer: it was cut off while it was written or copied, or its end is damaged"
+            f"{name} does not end in a trailer: its end is damaged, or was cut off while it was copied"
         )
     _, offset, frames, named, checksum = TRAILER.unpack(data)
     if xxhash.xxh3_64_intdigest(data[:-8]) != checksum:

@@ -1,4 +1,4 @@
-"""Reads one image alone: its records, its maps, its frames as they are stored. Ancestors are `ckpt.chain`'s."""
+"""Reads one image alone: its records, maps and frames as they are stored. Ancestors are `ckpt.chain`'s."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ImageReader:
         return f"{self.name}: {FRAME_KINDS.get(int(self.index.kinds[frame]), 'unknown')} frame {frame}"
 
     def unpack(self, frame: int, header: FrameHeader, payload: bytes) -> bytes:
-        """The bytes after decompression; of an XOR frame still without its parent, and so not yet verified."""
+        """The bytes after decompression; of an XOR frame without its parent, not yet verified."""
         if header.codec == RAW:
             return payload
         try:
@@ -128,7 +128,7 @@ class ImageReader:
         except ValueError as error:
             raise ImageError(f"{self.where(frame)} cannot be decompressed: {error}") from error
 
-    def check_plain(self, frame: int, header: FrameHeader, plain: bytes | U8) -> None:
+    def check_plain(self, frame: int, header: FrameHeader, plain: bytes | memoryview) -> None:
         if blake3.blake3(plain).digest() != header.plain_hash:
             raise ImageError(f"{self.where(frame)} does not have the content that it had when it was written")
 
@@ -210,7 +210,7 @@ class ImageReader:
         return pages, np.repeat(runs.kind, runs.nr_pages.astype(np.int64))
 
     def hashes(self) -> dict[str, U8]:
-        """For each space whose pages were hashed: the hashes of its stored pages, ascending; shape (n, 16)."""
+        """For each space that was hashed: the hashes of its stored pages, ascending; shape (n, 16)."""
         parts = self._chunks(HASHES, HASH_SIZE)
         found: dict[str, U8] = {}
         for key, rest in parts.items():

@@ -47,7 +47,7 @@ class SpaceBuild:
         self._taken.append(SpaceMap.plain(runs))
 
     def result(self) -> tuple[SpaceMap, U8 | None]:
-        """The map, and the hashes of its stored pages in ascending order; every DATA page is accounted for."""
+        """The map, and the hashes of its stored pages, ascending; every DATA page is accounted for."""
         taken = SpaceMap.join(self._taken)
         if (taken.start[1:] < taken.start[:-1] + taken.nr_pages[:-1]).any():
             raise ImageWriteError(f"space {self.key}: a page was put twice")

@@ -1,4 +1,4 @@
-"""The map of one space in one image: which page is of which kind and where its bytes are; columns, no loops."""
+"""The map of one space in one image: each page's kind and where its bytes are; columns, no loops."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class SpaceMap:
-    """Sorted, disjoint rows. `frame` is the sequence number of a page frame, `offset` the first page's slot."""
+    """Sorted, disjoint rows. `frame` is a page frame's sequence number, `offset` the first page's slot."""
 
     start: U64
     nr_pages: U64
@@ -131,7 +131,7 @@ class SpaceMap:
         return expand(self.start[keep], self.nr_pages[keep])
 
     def check(self, has_parent: bool, frame_pages: I64, where: str) -> None:
-        """Refuse rows that cannot be; `frame_pages` is the number of pages of each frame (0: no page frame)."""
+        """Refuse rows that cannot be; `frame_pages`: how many pages each frame has (0: no page frame)."""
         if not len(self.start):
             return
         fits = (self.start < MAX_PAGE).all() and (self.nr_pages < MAX_PAGE).all() and self.nr_pages.all()

@@ -42,6 +42,8 @@ from ckpt.records.runs import DATA, PAGE_SIZE, PARENT, U64, XOR, ZERO, PageRuns
 
 # Payloads below this are not worth a try with zstd.
 SMALL = 256
+# Each queued frame holds about 1 MiB at its peak: the plain pages, the base, their difference, the payload.
+MAX_THREADS = 16
 
 
 class ImageWriter:
@@ -65,8 +67,9 @@ class ImageWriter:
         self._headers: list[bytes] = []
         self._position = 0
         self._spaces: dict[str, SpaceBuild] = {}
-        self._workers = max(1, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self._workers, "ckpt-encode")
+        workers = min(os.cpu_count() or 1, MAX_THREADS)
+        self._queue = 3 * workers
+        self._pool = ThreadPoolExecutor(workers, "ckpt-encode")
         self._pending: deque[tuple[SpaceBuild, bytearray, Future[Encoded]]] = deque()
         self._buffers: list[bytearray] = []
         self._plain = 0
@@ -158,9 +161,7 @@ class ImageWriter:
                 hash_seed=self._hash_seed,
             )
             self._pending.append((build, buffer, future))
-            while self._pending and (
-                self._pending[0][2].done() or len(self._pending) > 4 * self._workers + 8
-            ):
+            while self._pending and (self._pending[0][2].done() or len(self._pending) > self._queue):
                 self._write_oldest()
 
     def _write_oldest(self) -> None:

@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from ckpt.records.runs import PAGE_SIZE, U8
 
-Buffer: TypeAlias = bytes | bytearray | memoryview | U8
+Buffer: TypeAlias = bytes | bytearray | memoryview
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def as_pages(data: Buffer) -> U8:
     """The buffer as an array of shape (n, 4096) without a copy; its size must be a multiple of 4096."""
-    flat: U8 = data.reshape(-1) if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
+    flat: U8 = np.frombuffer(data, np.uint8)
     if len(flat) % PAGE_SIZE:
         raise ValueError(f"{len(flat)} bytes are not whole pages")
     return flat.reshape(-1, PAGE_SIZE)

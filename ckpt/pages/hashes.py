@@ -18,7 +18,7 @@ def seed_of(chain_id: bytes) -> int:
 
 def hash_pages(data: Buffer, seed: int) -> U8:
     """XXH3-128 (canonical, big-endian digest) of each whole page of `data`; shape (n, 16)."""
-    view = memoryview(data).cast("B") if not isinstance(data, np.ndarray) else memoryview(data.reshape(-1))
+    view = memoryview(data).cast("B")
     digest = xxhash.xxh3_128_digest
     joined = b"".join([digest(view[at : at + PAGE_SIZE], seed) for at in range(0, len(view), PAGE_SIZE)])
     return np.frombuffer(joined, np.uint8).reshape(-1, HASH_SIZE)
@@ -26,4 +26,5 @@ def hash_pages(data: Buffer, seed: int) -> U8:
 
 def zero_hash(seed: int) -> U8:
     """The hash of an all-zero page; shape (16,)."""
-    return hash_pages(bytes(PAGE_SIZE), seed)[0]
+    result: U8 = hash_pages(bytes(PAGE_SIZE), seed)[0]
+    return result

@@ -21,7 +21,7 @@ class TrackerState:
 
 @record("journal")
 class JournalRecord:
-    """The last state that a committed image resolved, and the intent of a round that has not resolved it yet."""
+    """The last state that a committed image resolved, and the intent of a round that has not yet."""
 
     image_id: bytes | None  # the image that resolved `last`
     last: TrackerState | None

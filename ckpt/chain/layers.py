@@ -89,7 +89,7 @@ class View:
         order = np.argsort(start, kind="stable")
         nr = np.concatenate([part.nr_pages for part in parts])[order]
         kind = np.concatenate([part.kind for part in parts])[order]
-        return _coalesced(start[order], nr, kind)
+        return coalesced(start[order], nr, kind)
 
     def _batches(self, runs: PageRuns, layer: int, key: str) -> Iterator[U64]:
         """The pages of runs, some at a time; PARENT runs are first held against what the parent can have."""
@@ -214,6 +214,11 @@ class View:
         self._fill_sorted(key, pages, out, 0, MAX_XOR_DEPTH + 1)
         return out.tobytes()
 
+    def whereabouts(self, key: str, pages: U64) -> I64:
+        """Where the bytes of DATA pages are, as `layer << 32 | frame`; shape (n,)."""
+        _, layer, frame, _ = self._resolve(key, pages)
+        return (layer << 32) | frame
+
     # ------------------------------------------------------------ as the parent of a new round
 
     def bases(self, key: str, pages: U64) -> tuple[Mask, U8, int]:
@@ -235,6 +240,14 @@ class View:
             # A damaged ancestor must not spread: the round stores these pages whole.
             out[:] = 0
             return nothing, out, 0
+
+    def verify_top(self) -> None:
+        """Check what the newest layer says about its parent: PARENT pages exist, XOR frames fit."""
+        top = self.layers[0]
+        for key, table in top.maps.items():
+            self.runs(key)
+            for frame in np.unique(table.frame[table.kind == XOR]).tolist():
+                self._frame(key, 0, frame, MAX_XOR_DEPTH + 1)
 
     # ------------------------------------------------------------ hashes
 
@@ -284,7 +297,8 @@ def batches(runs: PageRuns, size: int) -> Iterator[U64]:
         yield runs.start[row] + (rank - (ends[row] - runs.nr_pages[row]))
 
 
-def _coalesced(start: U64, nr: U64, kind: U8) -> PageRuns:
+def coalesced(start: U64, nr: U64, kind: U8) -> PageRuns:
+    """Sorted runs, those of one kind that touch joined."""
     if len(start) < 2:
         return PageRuns(start, nr, kind)
     apart = (start[1:] != start[:-1] + nr[:-1]) | (kind[1:] != kind[:-1])

@@ -15,11 +15,11 @@ import xxhash
 from ckpt.errors import ImageWriteError
 from ckpt.image.codec import encode_record
 from ckpt.image.encode import Encoded, PageBase, as_frame, encode_frame
+from ckpt.image.ending import pack_end
 from ckpt.image.layout import (
     FRAME_PAGES,
     HASHES,
     HEADER,
-    INDEX,
     MAX_KEY,
     MAX_PLAIN,
     PAGEMAP,
@@ -29,7 +29,6 @@ from ckpt.image.layout import (
     ZSTD,
     FrameHeader,
     pack_prologue,
-    pack_trailer,
 )
 from ckpt.image.sinks import Sink
 from ckpt.image.spacebuild import SpaceBuild
@@ -114,7 +113,7 @@ class ImageWriter:
         if len(plain) > MAX_PLAIN[kind]:
             raise ImageWriteError(f"{self._sink.name}: {len(plain)} bytes do not fit into one frame")
         codec, payload = RAW, plain
-        if len(plain) >= SMALL and kind != INDEX:
+        if len(plain) >= SMALL:
             packed = compress(plain, self._level)
             if len(packed) < len(plain):
                 codec, payload = ZSTD, packed
@@ -219,10 +218,8 @@ class ImageWriter:
                 bytes_stored=self._stored,
             )
             self.add(statistics)
-            index_offset, frames = self._position, len(self._headers)
-            self._small(INDEX, b"".join(self._headers))
-            size = self._position + 40
-            self._write(pack_trailer(index_offset, frames, size))
+            for part in pack_end(b"".join(self._headers), self._position):
+                self._write(part)
             self._sink.finish()
             self._done = True
             self._pool.shutdown(wait=True)

@@ -134,7 +134,7 @@ def get_rseq_configuration(tid: int) -> tuple[int, int, int]:
 
 
 def seccomp_get_filter(tid: int, index: int) -> bytes:
-    """The sock_filter array of filter `index`, the newest being 0; ENOENT past the last one.
+    """The sock_filter array of filter `index`, the oldest being 0; ENOENT past the last one.
 
     Needs CAP_SYS_ADMIN in the initial user namespace, and a tracer that is under no seccomp itself.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_close = 3
+SYS_poll = 7
 SYS_mmap = 9
 SYS_mprotect = 10
 SYS_munmap = 11
@@ -28,10 +29,17 @@ SYS_recvmsg = 47
 SYS_clone = 56
 SYS_exit = 60
 SYS_fcntl = 72
+SYS_chdir = 80
 SYS_fchdir = 81
 SYS_umask = 95
 SYS_setpgid = 109
 SYS_setsid = 112
+SYS_setgroups = 116
+SYS_setresuid = 117
+SYS_setresgid = 119
+SYS_setfsuid = 122
+SYS_setfsgid = 123
+SYS_capset = 126
 SYS_rt_sigqueueinfo = 129
 SYS_sigaltstack = 131
 SYS_personality = 135
@@ -53,8 +61,10 @@ SYS_timer_settime = 223
 SYS_timer_gettime = 224
 SYS_timer_getoverrun = 225
 SYS_timer_delete = 226
+SYS_clock_nanosleep = 230
 SYS_exit_group = 231
 SYS_epoll_ctl = 233
+SYS_tgkill = 234
 SYS_ioprio_set = 251
 SYS_ioprio_get = 252
 SYS_openat = 257

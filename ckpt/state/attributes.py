@@ -1,0 +1,109 @@
+"""What a process has as a whole: personality, OOM score, subreaper, MDWE, cgroups, autogroup, core filter, loginuid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckpt.errors import KernelError
+from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import uapi_state as us
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import Attributes
+from ckpt.state.rebuild import rebuilding
+
+_UNSET = (1 << 32) - 1
+
+
+def collect_attributes(remote: RemoteTask) -> Attributes:
+    """Two remote syscalls (subreaper, MDWE); the rest from /proc."""
+    pid = remote.pid
+    return Attributes(
+        personality=taskinfo.value(pid, "personality", 16) or 0,
+        oom_score_adj=taskinfo.value(pid, "oom_score_adj") or 0,
+        child_subreaper=_subreaper(remote),
+        mdwe=_mdwe(remote),
+        cgroups=taskinfo.cgroups(pid),
+        autogroup_nice=taskinfo.autogroup_nice(pid),
+        coredump_filter=taskinfo.value(pid, "coredump_filter", 16) or 0,
+        loginuid=_loginuid(pid),
+    )
+
+
+def _subreaper(remote: RemoteTask) -> bool:
+    buffer = remote.put(bytes(8))
+    remote.syscall(uapi.SYS_prctl, us.PR_GET_CHILD_SUBREAPER, buffer, 0, 0, 0)
+    return remote.read(buffer, 4) != bytes(4)
+
+
+def _mdwe(remote: RemoteTask) -> int:
+    try:
+        return remote.syscall(uapi.SYS_prctl, us.PR_GET_MDWE, 0, 0, 0, 0)
+    except KernelError:
+        return 0  # before Linux 6.3 (b507808ebce2)
+
+
+def _loginuid(pid: int) -> int:
+    found = taskinfo.value(pid, "loginuid")
+    return _UNSET if found is None else found
+
+
+def restore_attributes_early(remote: RemoteTask, record: Attributes) -> None:
+    """Before memory is built (personality decides how mappings are made) and before the credentials."""
+    pid = remote.pid
+    if (taskinfo.value(pid, "personality", 16) or 0) != record.personality:
+        with rebuilding(pid, f"personality {record.personality:#x}"):
+            remote.syscall(uapi.SYS_personality, record.personality)
+    if (taskinfo.value(pid, "oom_score_adj") or 0) != record.oom_score_adj:
+        with rebuilding(
+            pid,
+            f"oom_score_adj {record.oom_score_adj}",
+            hint="a lower value than ckpt's own needs CAP_SYS_RESOURCE: start ckpt with it, or with "
+            "choom -n and the task's value",
+        ):
+            taskinfo.write_value(pid, "oom_score_adj", str(record.oom_score_adj))
+    if record.child_subreaper:
+        with rebuilding(pid, "the child subreaper"):
+            remote.syscall(uapi.SYS_prctl, us.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _rejoin_cgroups(pid, record.cgroups)
+    _autogroup(pid, record.autogroup_nice)
+    if (taskinfo.value(pid, "loginuid") or 0) != record.loginuid:
+        try:
+            taskinfo.write_value(pid, "loginuid", str(record.loginuid))
+        except KernelError:
+            pass  # the audit system's note of who logged in; a task cannot act on it
+
+
+def restore_attributes_late(remote: RemoteTask, record: Attributes) -> None:
+    """When the address space is complete: MDWE forbids making pages executable, for good."""
+    pid = remote.pid
+    if (taskinfo.value(pid, "coredump_filter", 16) or 0) != record.coredump_filter:
+        with rebuilding(pid, "coredump_filter"):
+            taskinfo.write_value(pid, "coredump_filter", f"{record.coredump_filter:#x}")
+    if record.mdwe and _mdwe(remote) != record.mdwe:
+        with rebuilding(pid, "PR_SET_MDWE"):
+            remote.syscall(uapi.SYS_prctl, us.PR_SET_MDWE, record.mdwe, 0, 0, 0)
+
+
+def _rejoin_cgroups(pid: int, lines: tuple[str, ...]) -> None:
+    """Back into the cgroups that still exist and are ours to write; a login session's, say, is gone for good."""
+    current = {tuple(line.split(":", 2)[1:]) for line in taskinfo.cgroups(pid)}
+    missing = [line.split(":", 2)[1:] for line in lines if tuple(line.split(":", 2)[1:]) not in current]
+    if not missing:
+        return
+    mounts = taskinfo.cgroup_mounts()
+    for controllers, path in missing:
+        mount = mounts.get(",".join(sorted(controllers.split(","))))
+        if mount is None or not Path(mount + path).is_dir():
+            continue
+        try:
+            taskinfo.write_file(f"{mount}{path}/cgroup.procs", str(pid))
+        except KernelError:
+            continue
+
+
+def _autogroup(pid: int, nice: int) -> None:
+    """The autogroup belongs to the session, so only its leader sets it."""
+    if taskinfo.autogroup_nice(pid) == nice or procfs.stat(pid).sid != pid:
+        return
+    with rebuilding(pid, f"autogroup nice value {nice}"):
+        taskinfo.write_value(pid, "autogroup", str(nice))

@@ -1,0 +1,57 @@
+"""Working directory, root directory, umask."""
+
+from __future__ import annotations
+
+from ckpt.errors import FileChanged, KernelError, RestoreError
+from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import FsState
+from ckpt.state.context import CollectContext
+from ckpt.state.rebuild import rebuilding
+
+_PATH_MAX = 4096
+_ENOENT, _ENOTDIR = 2, 20
+
+
+def collect_fs(pid: int, status: dict[str, str], context: CollectContext) -> FsState:
+    """Paths as seen from ckpt's own root; a directory that has no path any more is refused."""
+    paths = {}
+    for name, words in (("cwd", "its working directory"), ("root", "its root directory")):
+        path, deleted = taskinfo.link_state(pid, name)
+        if deleted:
+            context.refuse(
+                pid, words, f"was deleted ({path.removesuffix(' (deleted)')})", "let the task change to another one"
+            )
+        elif not path.startswith("/"):
+            context.refuse(pid, words, f"cannot be reached from here ({path})", "run ckpt in its mount namespace")
+        elif len(path.encode("utf-8", "surrogateescape")) >= _PATH_MAX:
+            context.refuse(pid, words, "has a path longer than PATH_MAX", None)
+        paths[name] = path
+    return FsState(cwd=paths["cwd"], root=paths["root"], umask=int(status["Umask"], 8))
+
+
+def restore_fs(remote: RemoteTask, record: FsState) -> None:
+    """Before the credentials. chdir comes first, for its path is not one inside the new root."""
+    pid = remote.pid
+    if procfs.link(f"/proc/{pid}/cwd") != record.cwd:
+        _change(remote, uapi.SYS_chdir, record.cwd, "working directory")
+    if procfs.link(f"/proc/{pid}/root") != record.root:
+        _change(remote, uapi.SYS_chroot, record.root, "root directory")
+    with rebuilding(pid, "umask"):
+        remote.syscall(uapi.SYS_umask, record.umask)
+
+
+def _change(remote: RemoteTask, nr: int, path: str, words: str) -> None:
+    raw = path.encode("utf-8", "surrogateescape") + b"\0"
+    if len(raw) > remote.scratch_size:
+        raise RestoreError(f"task {remote.pid}: the path of its {words} is too long: {path}")
+    try:
+        remote.syscall(nr, remote.put(raw))
+    except KernelError as error:
+        if error.errno in (_ENOENT, _ENOTDIR):
+            raise FileChanged(
+                f"task {remote.pid}: its {words} {path} is gone", hint="create the directory again"
+            ) from error
+        raise RestoreError(
+            f"task {remote.pid}: its {words} {path} could not be entered: {error.message}", hint=error.hint
+        ) from error

@@ -1,0 +1,85 @@
+"""Scheduling of a thread: policy, nice, CPU affinity, I/O priority, timer slack. Nearly all of it from outside."""
+
+from __future__ import annotations
+
+import os
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import taskinfo, uapi
+from ckpt.kernel import uapi_state as us
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import Scheduling
+from ckpt.state.rebuild import rebuilding
+
+_ANYWHERE = b"\xff" * 128  # the kernel cuts it down to the CPUs that exist and the cpuset allows
+_FAIR = frozenset({us.SCHED_NORMAL, us.SCHED_BATCH, us.SCHED_IDLE})
+
+
+def collect_scheduling(remote: RemoteTask) -> Scheduling:
+    """`affinity` is empty for a thread that may run on every CPU of this host, however many the next one has."""
+    tid = remote.tid
+    policy, flags, _, priority, runtime, deadline, period = taskinfo.sched_getattr(tid)
+    cpus = taskinfo.affinity(tid)
+    mask = sum(1 << cpu for cpu in cpus)
+    everywhere = len(cpus) >= (os.cpu_count() or 1)
+    return Scheduling(
+        policy=policy,
+        flags=flags,
+        nice=taskinfo.nice(tid),
+        priority=priority,
+        runtime=runtime,
+        deadline=deadline,
+        period=period,
+        affinity=b"" if everywhere else mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little"),
+        ioprio=taskinfo.ioprio(tid),
+        timerslack_ns=_timerslack(remote),
+    )
+
+
+def _timerslack(remote: RemoteTask) -> int:
+    try:
+        slack = taskinfo.value(remote.tid, "timerslack_ns")
+    except (KernelError, NoSuchTask):
+        slack = None  # another user's, without CAP_SYS_NICE
+    if slack is not None:
+        return slack
+    return remote.syscall(uapi.SYS_prctl, us.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+
+
+def restore_scheduling(remote: RemoteTask, record: Scheduling) -> None:
+    """Before the credentials. Only what differs is set, so a plain task needs no privilege."""
+    now = collect_scheduling(remote)
+    pid, tid = remote.pid, remote.tid
+    if record.timerslack_ns and record.timerslack_ns != now.timerslack_ns:  # 0: a real-time thread has none
+        with rebuilding(pid, "timer slack"):
+            remote.syscall(uapi.SYS_prctl, us.PR_SET_TIMERSLACK, record.timerslack_ns, 0, 0, 0)
+    if record.affinity != now.affinity:
+        with rebuilding(pid, "CPU affinity", hint="none of the CPUs that the thread was bound to may be used here"):
+            taskinfo.set_affinity(tid, record.affinity or _ANYWHERE)
+    if record.nice != now.nice:
+        with rebuilding(pid, f"nice value {record.nice}"):
+            taskinfo.set_nice(tid, record.nice)
+    _policy(pid, tid, record, now)
+    with rebuilding(pid, "I/O priority"):
+        if record.ioprio != taskinfo.ioprio(tid):  # asked again, for it may follow the nice value
+            taskinfo.set_ioprio(tid, record.ioprio)
+
+
+def _policy(pid: int, tid: int, record: Scheduling, now: Scheduling) -> None:
+    wanted = (record.policy, record.flags, record.priority, record.runtime, record.deadline, record.period)
+    if wanted == (now.policy, now.flags, now.priority, now.runtime, now.deadline, now.period):
+        return
+    runtime = record.runtime
+    if record.policy in _FAIR and runtime == now.runtime:
+        runtime = 0  # the host's default slice: asking for it by value would pin it
+    with rebuilding(pid, f"scheduling policy {record.policy}"):
+        taskinfo.sched_setattr(
+            tid,
+            record.policy,
+            record.flags,
+            record.nice,
+            record.priority,
+            runtime,
+            record.deadline,
+            record.period,
+        )

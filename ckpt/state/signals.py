@@ -1,0 +1,144 @@
+"""Signal actions, alternate stacks, pending signals and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import uapi_state as us
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import SigAction, SigAltStack, SigInfo
+from ckpt.state.rebuild import rebuilding
+
+_ALL = (1 << us.NSIG) - 1
+_DEFAULT = SigAction(0, us.SIG_DFL, 0, 0, 0)
+
+
+def bit(signal: int) -> int:
+    """The bit of a signal in a kernel signal set."""
+    return 1 << (signal - 1)
+
+
+def members(mask: int) -> list[int]:
+    """The signals in a set, ascending."""
+    return [signal for signal in range(1, us.NSIG + 1) if mask & bit(signal)]
+
+
+# ------------------------------------------------------------------ actions
+
+
+def collect_sigactions(remote: RemoteTask, status: dict[str, str]) -> tuple[SigAction, ...]:
+    """Every disposition that is not the default. Only caught signals are asked for, and SIGCHLD, whose flags mean
+    something without a handler (SA_NOCLDWAIT); ignored ones stand in /proc/PID/status."""
+    ignored = taskinfo.signal_set(status, "SigIgn")
+    asked = taskinfo.signal_set(status, "SigCgt") | (bit(us.SIGCHLD) & ~ignored)
+    found = [SigAction(signal, us.SIG_IGN, 0, 0, 0) for signal in members(ignored & ~asked)]
+    for signal in members(asked):
+        buffer = remote.put(bytes(us.kernel_sigaction.size))
+        remote.syscall(uapi.SYS_rt_sigaction, signal, 0, buffer, us.SIGSET_SIZE)
+        handler, flags, restorer, mask = us.kernel_sigaction.unpack(remote.read(buffer, us.kernel_sigaction.size))
+        if (handler, flags, restorer, mask) != (us.SIG_DFL, 0, 0, 0):
+            found.append(SigAction(signal, handler, flags, restorer, mask))
+    return tuple(sorted(found, key=lambda action: action.signal))
+
+
+def restore_sigactions(remote: RemoteTask, record: Sequence[SigAction]) -> None:
+    """Set the recorded actions, and the default for whatever else the new task inherited."""
+    status = procfs.status(remote.pid)
+    current = taskinfo.signal_set(status, "SigIgn") | taskinfo.signal_set(status, "SigCgt") | bit(us.SIGCHLD)
+    wanted = {action.signal: action for action in record}
+    for signal in sorted(set(members(current)) | set(wanted)):
+        action = wanted.get(signal, _DEFAULT)
+        raw = us.kernel_sigaction.pack(action.handler, action.flags, action.restorer, action.mask)
+        with rebuilding(remote.pid, f"the action of signal {signal}"):
+            remote.syscall(uapi.SYS_rt_sigaction, signal, remote.put(raw), 0, us.SIGSET_SIZE)
+
+
+# ------------------------------------------------------------------ alternate stack
+
+
+def collect_altstack(remote: RemoteTask) -> SigAltStack:
+    """The thread's alternate stack. Whether the thread runs on it follows from rsp and is no state of its own."""
+    buffer = remote.put(bytes(us.stack_t.size))
+    remote.syscall(uapi.SYS_sigaltstack, 0, buffer)
+    sp, flags, size = us.stack_t.unpack(remote.read(buffer, us.stack_t.size))
+    return SigAltStack(sp, (flags & 0xFFFFFFFF) & ~us.SS_ONSTACK, size)
+
+
+def restore_altstack(remote: RemoteTask, record: SigAltStack) -> None:
+    """Register it again; the remote thread must not run on it."""
+    flags = record.flags - (1 << 32) if record.flags >> 31 else record.flags
+    raw = us.stack_t.pack(record.sp, flags, record.size)
+    with rebuilding(remote.pid, "the alternate signal stack"):
+        remote.syscall(uapi.SYS_sigaltstack, remote.put(raw), 0)
+
+
+# ------------------------------------------------------------------ pending signals and masks
+
+
+def collect_pending(tid: int, status: dict[str, str], *, shared: bool) -> tuple[SigInfo, ...]:
+    """The queue of the thread or of the whole process; SIGKILL is left out, for nobody outlives it."""
+    if not taskinfo.signal_set(status, "ShdPnd" if shared else "SigPnd"):
+        return ()
+    queue = ptrace.peeksiginfo(tid, shared=shared)
+    return tuple(SigInfo(info) for info in queue if signal_of(info) != us.SIGKILL)
+
+
+def signal_of(info: bytes) -> int:
+    """si_signo."""
+    return int.from_bytes(info[:4], "little", signed=True)
+
+
+def block_all(tid: int) -> None:
+    """Nothing queued from here on is delivered before `restore_sigmask`."""
+    with rebuilding(tid, "the signal mask"):
+        ptrace.setsigmask(tid, _ALL)
+
+
+def restore_pending(remote: RemoteTask, record: Sequence[SigInfo], *, shared: bool) -> None:
+    """Queue the signals again, by the thread itself, for only that may claim si_code >= 0. Blocks all signals.
+
+    SIGSTOP cannot be blocked: `restore_sigmask` sends it.
+    """
+    if not record:
+        return
+    block_all(remote.tid)
+    for entry in record:
+        signal = signal_of(entry.info)
+        if signal in (us.SIGKILL, us.SIGSTOP):
+            continue
+        with rebuilding(remote.pid, f"pending signal {signal}", hint="RLIMIT_SIGPENDING may be too low"):
+            buffer = remote.put(entry.info)
+            if shared:
+                remote.syscall(uapi.SYS_rt_sigqueueinfo, remote.pid, signal, buffer)
+            else:
+                remote.syscall(uapi.SYS_rt_tgsigqueueinfo, remote.pid, remote.tid, signal, buffer)
+
+
+def collect_sigmask(tid: int) -> int:
+    """The blocked signals; to be called before any remote syscall in the thread."""
+    return ptrace.getsigmask(tid)
+
+
+def restore_sigmask(pid: int, tid: int, mask: int, pending: Sequence[SigInfo] = ()) -> None:
+    """After the last remote syscall in the thread, for a pending signal may now be delivered.
+
+    `pending`: the thread's own queue; the leader's is given together with the process-wide one.
+    """
+    with rebuilding(pid, "the signal mask"):
+        ptrace.setsigmask(tid, mask)
+        if any(signal_of(entry.info) == us.SIGSTOP for entry in pending):
+            taskinfo.send_signal(pid, tid, us.SIGSTOP)
+
+
+def interrupting_action(
+    mask: int, pending: Sequence[SigInfo], actions: Sequence[SigAction]
+) -> SigAction | None:
+    """The handler that runs as soon as the thread does: that of the first pending signal which is not blocked."""
+    caught = {action.signal: action for action in actions if action.handler > us.SIG_IGN}
+    for signal in sorted(signal_of(entry.info) for entry in pending):
+        if signal in caught and not mask & bit(signal):
+            return caught[signal]
+    return None
+

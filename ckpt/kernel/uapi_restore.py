@@ -45,8 +45,8 @@ PR_SET_THP_DISABLE = 41
 PR_SET_VMA = 0x53564D41
 PR_SET_VMA_ANON_NAME = 0
 prctl_mm_map = struct.Struct("<12QII")
-"""start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start, env_end,
-auxv (pointer), auxv_size, exe_fd"""
+"""start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start,
+env_end, auxv (pointer), auxv_size, exe_fd"""
 
 # include/uapi/asm-generic/mman-common.h
 MLOCK_ONFAULT = 1

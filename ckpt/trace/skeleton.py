@@ -1,7 +1,7 @@
 """Skeletons: bare stopped tasks with wanted pids, in which restore builds the tasks of an image.
 
-A skeleton's memory holds a stub page (`syscall; int3`), a scratch buffer and room for the vdso, all in one block at
-an address that no mapping of the tree uses; and vdso and vvar. It and everything it clones is traced with
+A skeleton's memory holds a stub page (`syscall; int3`), a scratch buffer and room for the vdso, all in one block
+at an address that no mapping of the tree uses; and vdso and vvar. It and everything it clones is traced with
 PTRACE_O_EXITKILL until `let_go`: when ckpt dies, nothing half-built is left.
 """
 
@@ -176,7 +176,7 @@ class Skeleton:
     # ------------------------------------------------------------------ more tasks and threads
 
     def clone(self, pid: int, flags: int, exit_signal: int = 0) -> Skeleton:
-        """clone3 in the task: a child or a thread with tid `pid` (0: the kernel chooses), stopped, traced too."""
+        """clone3 in the task: a child or thread with tid `pid` (0: the kernel chooses), stopped, traced too."""
         set_tid = self.scratch + 128
         args = uapi_restore.clone_args.pack(
             flags, 0, 0, 0, exit_signal, 0, 0, 0, set_tid if pid else 0, 1 if pid else 0, 0
@@ -196,8 +196,8 @@ class Skeleton:
     def step_calls(self) -> None:
         """From now on run calls by PTRACE_SYSCALL alone, without the int3.
 
-        A forced SIGTRAP unblocks the signal and makes it default again: once the task's own signal mask and actions
-        stand, there must be no more of them.
+        A forced SIGTRAP unblocks the signal and makes it default again: once the task's own signal mask and
+        actions stand, there must be no more of them.
         """
         self._stepped = True
 
@@ -304,7 +304,7 @@ def _take(pid: int, block: Block, keep: int) -> Skeleton:
 
 
 def _bare(skeleton: Skeleton, keep: int) -> None:
-    """Unmap everything but the block, vdso and vvar; default signal actions; no descriptor but `keep`; no pdeathsig."""
+    """Leave nothing but the block, vdso, vvar and descriptor `keep`; signal actions and pdeathsig default."""
     for line in procfs.maps(skeleton.pid):
         if line.path.startswith(("[vdso", "[vvar", "[vsyscall")) or line.start == skeleton.block.gadget:
             continue

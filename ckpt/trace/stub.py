@@ -1,7 +1,7 @@
-"""The code of a skeleton: a one-page static ELF that only waits, and the call that starts it with a wanted pid.
+"""The code of a skeleton: a static ELF of one page that only waits, and the call that starts it.
 
-The child of that call runs nothing but the few instructions below between clone3 and execve, so threads and locks of
-ckpt do not matter to it.
+The child of that call runs nothing but the few instructions below between clone3 and execve, so threads and
+locks of ckpt do not matter to it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _memfd(data: bytes) -> int:
 def start(pid: int, address: int) -> int:
     """Start a process that waits in the stub at `address`; `pid` 0 lets the kernel choose. Gives its pid.
 
-    All signals that the caller blocks are blocked in it; it is killed when ckpt ends. KernelError with EEXIST when
-    the pid is taken.
+    All signals that the caller blocks are blocked in it; it is killed when ckpt ends. KernelError with EEXIST
+    when the pid is taken.
     """
     fd = _memfd(elf(address))
     try:

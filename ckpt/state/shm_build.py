@@ -1,0 +1,113 @@
+"""Rebuilding shared memory objects, in ckpt, before any task maps them."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+
+import numpy as np
+
+from ckpt.errors import KernelError, NotPermitted, RestoreError
+from ckpt.kernel import uapi, uapi_restore
+from ckpt.kernel.libc import kernel_error, syscall
+from ckpt.records.mm import ShmRecord
+from ckpt.records.runs import PAGE_SIZE
+from ckpt.state.context import RestoreContext
+
+_KEEP_FLAGS = uapi_restore.MFD_HUGETLB | uapi_restore.MFD_NOEXEC_SEAL | 0x3F << 26  # MFD_HUGE_MASK
+
+
+def make_objects(context: RestoreContext) -> None:
+    """Make and fill every shared memory object; `context.shared["shm_fds"]`: key -> descriptor in ckpt."""
+    fds: dict[str, int] = context.shared.setdefault("shm_fds", {})
+    for record in context.view.records("shm"):
+        fds[record.key] = _make(context, record)
+        context.stack.callback(_forget, fds, record.key)
+
+
+def _forget(fds: dict[str, int], key: str) -> None:
+    fd = fds.pop(key, -1)
+    if fd >= 0:
+        os.close(fd)
+
+
+def _make(context: RestoreContext, record: ShmRecord) -> int:
+    if record.kind == "memfd":
+        return _memfd(context, record)
+    if record.kind == "anon":
+        return _anonymous(context, record)
+    raise RestoreError(f"shared memory {record.key} is of kind {record.kind}, which ckpt cannot rebuild")
+
+
+def _memfd(context: RestoreContext, record: ShmRecord) -> int:
+    name = ctypes.create_string_buffer(os.fsencode(record.name))
+    flags = record.flags & _KEEP_FLAGS | uapi_restore.MFD_CLOEXEC | uapi_restore.MFD_ALLOW_SEALING
+    fd = syscall(f"memfd_create({record.name})", uapi.SYS_memfd_create, name, flags)
+    try:
+        os.ftruncate(fd, record.size)
+        if record.size:
+            with mmap.mmap(fd, record.size) as memory:
+                _fill(context, record, memory)
+        os.fchmod(fd, record.mode)
+    except OSError as error:
+        os.close(fd)
+        raise kernel_error(f"memfd {record.name} of {record.size} bytes", error.errno or 0) from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
+    """MAP_SHARED|MAP_ANONYMOUS memory, held by a descriptor of its own through /proc/self/map_files."""
+    size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
+    with mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) as memory:
+        start = _fill(context, record, memory)
+        try:
+            return os.open(f"/proc/self/map_files/{start:x}-{start + size:x}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise RestoreError(f"shared memory {record.key}: this kernel has no map_files") from None
+        except OSError as error:
+            failure = kernel_error("opening /proc/self/map_files", error.errno or 0)
+            if isinstance(failure, NotPermitted):
+                raise RestoreError(
+                    "anonymous shared memory needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN to be rebuilt",
+                    hint="run ckpt restore as root",
+                ) from None
+            raise failure from None
+
+
+def _fill(context: RestoreContext, record: ShmRecord, memory: mmap.mmap) -> int:
+    """Copy the object's pages into `memory`; gives its address."""
+    target = np.frombuffer(memory, np.uint8)
+    address = int(target.ctypes.data)
+    try:
+        whole = target[: len(target) // PAGE_SIZE * PAGE_SIZE].reshape(-1, PAGE_SIZE)
+        for pages, data in context.view.read(record.key):
+            source = np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)
+            inside = pages < len(whole)
+            whole[pages[inside]] = source[inside]
+            for page in pages[~inside]:  # the last, partial page of the object
+                tail = target[int(page) * PAGE_SIZE :]
+                tail[:] = source[int(np.flatnonzero(pages == page)[0])][: len(tail)]
+    finally:
+        del target
+        whole = None  # type: ignore[assignment]  # mmap cannot be closed while numpy looks at it
+    return address
+
+
+def seal_objects(context: RestoreContext) -> None:
+    """Add the seals of memfds, when everything that writes to them or maps them is done."""
+    fds: dict[str, int] = context.shared.get("shm_fds", {})
+    for record in context.view.records("shm"):
+        if record.kind != "memfd" or not record.seals:
+            continue
+        try:
+            fcntl.fcntl(fds[record.key], uapi_restore.F_ADD_SEALS, record.seals)
+        except OSError as error:
+            raise KernelError(
+                f"sealing memfd {record.name} with {record.seals:#x}: {error.strerror}",
+                errno=error.errno or 0,
+            ) from None

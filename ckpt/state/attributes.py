@@ -16,7 +16,7 @@ _UNSET = (1 << 32) - 1
 
 def collect_attributes(remote: RemoteTask) -> Attributes:
     """Two remote syscalls (subreaper, MDWE); the rest from /proc."""
-    pid = remote.pid
+    pid = remote.tid  # the leader may have ended, and its files are empty then
     return Attributes(
         personality=taskinfo.value(pid, "personality", 16) or 0,
         oom_score_adj=taskinfo.value(pid, "oom_score_adj") or 0,
@@ -48,11 +48,9 @@ def _loginuid(pid: int) -> int:
 
 
 def restore_attributes_early(remote: RemoteTask, record: Attributes) -> None:
-    """Before memory is built (personality decides how mappings are made) and before the credentials."""
+    """In the bare task. Not the personality: READ_IMPLIES_EXEC would be in the way of the mappings, and each thread
+    has one (threads.restore_thread)."""
     pid = remote.pid
-    if (taskinfo.value(pid, "personality", 16) or 0) != record.personality:
-        with rebuilding(pid, f"personality {record.personality:#x}"):
-            remote.syscall(uapi.SYS_personality, record.personality)
     if (taskinfo.value(pid, "oom_score_adj") or 0) != record.oom_score_adj:
         with rebuilding(
             pid,

@@ -13,11 +13,11 @@ _PATH_MAX = 4096
 _ENOENT, _ENOTDIR = 2, 20
 
 
-def collect_fs(pid: int, status: dict[str, str], context: CollectContext) -> FsState:
+def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectContext) -> FsState:
     """Paths as seen from ckpt's own root; a directory that has no path any more is refused."""
     paths = {}
     for name, words in (("cwd", "its working directory"), ("root", "its root directory")):
-        path, deleted = taskinfo.link_state(pid, name)
+        path, deleted = taskinfo.link_state(tid, name)
         if deleted:
             context.refuse(
                 pid, words, f"was deleted ({path.removesuffix(' (deleted)')})", "let the task change to another one"

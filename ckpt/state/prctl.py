@@ -85,7 +85,7 @@ def restore_pdeathsig(remote: RemoteTask, signal: int) -> None:
 def collect_dumpable(remote: RemoteTask, status: dict[str, str]) -> int:
     """PR_GET_DUMPABLE; for a task of another user than root /proc says it without a remote syscall."""
     uid = int(status["Uid"].split()[1])
-    if uid and taskinfo.owner(remote.pid) == uid:
+    if uid and taskinfo.owner(remote.tid) == uid:
         return 1
     return remote.syscall(uapi.SYS_prctl, us.PR_GET_DUMPABLE, 0, 0, 0, 0)
 

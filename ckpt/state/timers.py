@@ -39,7 +39,7 @@ def restore_itimers(remote: RemoteTask, record: Sequence[IntervalTimer]) -> None
 def collect_posix_timers(remote: RemoteTask) -> tuple[PosixTimer, ...]:
     """Every timer of /proc/PID/timers (CONFIG_CHECKPOINT_RESTORE), with what is left of it."""
     found = []
-    for line in taskinfo.timers(remote.pid):
+    for line in taskinfo.timers(remote.tid):
         buffer = remote.put(bytes(us.itimerspec.size))
         remote.syscall(uapi.SYS_timer_gettime, line.timer_id, buffer)
         isec, insec, sec, nsec = us.itimerspec.unpack(remote.read(buffer, us.itimerspec.size))

@@ -1,0 +1,82 @@
+"""What a process has beside its threads: collected in one go, restored early and late.
+
+The order of a restore: `early` in the bare task; memory, files, threads; `threads.restore_thread` in each thread;
+`late`; `threads.restore_privileges` in each thread; `prctl.restore_dumpable`; `threads.finish_threads`; detach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt.kernel import procfs
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import (
+    Attributes,
+    FsState,
+    IntervalTimer,
+    PosixTimer,
+    ResourceLimit,
+    SigAction,
+    SigInfo,
+)
+from ckpt.records.task import TaskRecord
+from ckpt.state import attributes, fs, limits, signals, timers
+from ckpt.state.context import CollectContext, FrozenTaskLike
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """The fields of TaskRecord that are collected here, under their names."""
+
+    fs: FsState
+    sigactions: tuple[SigAction, ...]
+    pending: tuple[SigInfo, ...]
+    itimers: tuple[IntervalTimer, ...]
+    posix_timers: tuple[PosixTimer, ...]
+    rlimits: tuple[ResourceLimit, ...]
+    attributes: Attributes
+
+
+def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskState:
+    """Six remote syscalls in the first thread, one more for each caught signal, two for each POSIX timer.
+
+    The threads' registers and masks must have been read before (`threads.glance`).
+    """
+    tid = task.tids[0]  # not the pid when the leader has ended: its /proc files are empty then
+    status = procfs.status(task.pid, tid)
+    remote = task.remote(tid)
+    return TaskState(
+        fs=fs.collect_fs(task.pid, tid, status, context),
+        sigactions=signals.collect_sigactions(remote, status),
+        pending=signals.collect_pending(tid, status, shared=True),
+        itimers=timers.collect_itimers(remote),
+        posix_timers=timers.collect_posix_timers(remote),
+        rlimits=limits.collect_limits(tid),
+        attributes=attributes.collect_attributes(remote),
+    )
+
+
+def early(remote: RemoteTask, record: TaskRecord) -> None:
+    """In the bare task, before memory and files: raised limits, what children inherit, directories, signal actions.
+
+    Tasks that share signal actions or directories may all be given here: what is right already costs nothing.
+    """
+    limits.raise_limits(remote, record.rlimits)
+    attributes.restore_attributes_early(remote, record.attributes)
+    if record.fs is not None:
+        fs.restore_fs(remote, record.fs)
+    signals.restore_sigactions(remote, record.sigactions)
+
+
+def late(remote: RemoteTask, record: TaskRecord) -> None:
+    """In the first thread, when memory, files and threads are complete and before any thread loses privileges.
+
+    All signals of all threads are blocked from here until `threads.finish_threads`, for the timers tick again.
+    """
+    for tid in record.tids:
+        signals.block_all(tid)
+    attributes.restore_attributes_late(remote, record.attributes)
+    signals.restore_pending(remote, record.pending, shared=True)
+    timers.restore_posix_timers(remote, record.posix_timers)
+    timers.restore_itimers(remote, record.itimers)
+    limits.restore_limits(remote, record.rlimits)

@@ -1,0 +1,185 @@
+"""A thread as a whole: collected with few remote syscalls (three; five in the first thread), restored in order.
+
+Restoring a thread takes three steps, because what comes later takes away the means for what comes before:
+`restore_thread`, then (once for the process) `task_state.late`, then `restore_privileges`, then `finish_threads`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi_state as us
+from ckpt.kernel.memory import Memory
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import Registers, RseqState, SigInfo
+from ckpt.records.task import TaskRecord, ThreadRecord
+from ckpt.state import ids, prctl, sched, seccomp, signals
+from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.rebuild import rebuilding
+from ckpt.state.registers import collect_registers, restore_registers, settle_registers
+
+_SHADOW_STACK = "shstk"
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What must be read before any remote syscall in the thread, for that would show in it."""
+
+    registers: Registers
+    sigmask: int
+
+
+def glance(tid: int) -> Glance:
+    """Registers and signal mask of a stopped thread, as they stand."""
+    return Glance(collect_registers(tid), signals.collect_sigmask(tid))
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """What is asked of the first thread only."""
+
+    status: dict[str, str]
+    securebits: int
+    tsc_mode: int
+
+
+def collect_thread(
+    task: FrozenTaskLike, tid: int, context: CollectContext, seen: Glance | None = None
+) -> ThreadRecord:
+    """Everything of one thread. `seen` must be given if remote syscalls were made in the thread before."""
+    pid = task.pid
+    if seen is None:
+        seen = glance(tid)
+    status = procfs.status(pid, tid)
+    flags = procfs.stat(pid, tid).flags
+    rseq = _collect_rseq(tid)
+    registers = _settle(pid, seen.registers, rseq)
+    if _SHADOW_STACK in status.get("x86_Thread_features", ""):
+        context.refuse(
+            pid, f"thread {tid}", "uses a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off"
+        )
+    remote = task.remote(tid)
+    first = _first(task, context)
+    # A thread whose ids and capabilities are the first one's has its securebits too, for both come from one copy;
+    # to have changed the securebits alone is possible only for a thread that takes care to.
+    bits = first.securebits if ids.same_credentials(status, first.status) else ids.collect_securebits(remote)
+    robust = taskinfo.robust_list(tid)
+    return ThreadRecord(
+        tid=tid,
+        pid=pid,
+        comm=taskinfo.comm(pid, tid),
+        registers=registers,
+        sigmask=seen.sigmask,
+        pending=signals.collect_pending(tid, status, shared=False),
+        altstack=signals.collect_altstack(remote),
+        credentials=ids.collect_credentials(status, bits),
+        scheduling=sched.collect_scheduling(remote),
+        rseq=rseq,
+        robust_list=robust if robust[0] else None,
+        clear_child_tid=_collect_tid_address(remote),
+        pdeathsig=prctl.collect_pdeathsig(remote),
+        seccomp=seccomp.collect_seccomp(pid, tid, status, context),
+        prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
+    )
+
+
+def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
+    known: dict[int, _First] = context.shared.setdefault("threads.first", {})
+    if task.pid not in known:
+        tid = task.tids[0]
+        remote = task.remote(tid)
+        known[task.pid] = _First(
+            procfs.status(task.pid, tid), ids.collect_securebits(remote), prctl.collect_tsc_mode(remote)
+        )
+    return known[task.pid]
+
+
+def _settle(pid: int, registers: Registers, rseq: RseqState | None) -> Registers:
+    with Memory(pid) as memory:
+        return settle_registers(registers, rseq.address if rseq else 0, memory.read)
+
+
+def _collect_rseq(tid: int) -> RseqState | None:
+    address, size, signature = ptrace.get_rseq_configuration(tid)
+    return RseqState(address, size, signature) if address else None
+
+
+def _collect_tid_address(remote: RemoteTask) -> int:
+    buffer = remote.put(bytes(8))
+    remote.syscall(uapi.SYS_prctl, us.PR_GET_TID_ADDRESS, buffer, 0, 0, 0)
+    return int.from_bytes(remote.read(buffer, 8), "little")
+
+
+# ------------------------------------------------------------------ restore
+
+
+def restore_thread(remote: RemoteTask, record: ThreadRecord, task: TaskRecord) -> None:
+    """First step, with all privileges, when the memory is filled and every thread exists."""
+    pid = remote.pid
+    with rebuilding(pid, f"personality {task.attributes.personality:#x}"):
+        if (taskinfo.value(remote.tid, "personality", 16) or 0) != task.attributes.personality:
+            remote.syscall(uapi.SYS_personality, task.attributes.personality)
+    _restore_comm(remote, record.comm)
+    with rebuilding(pid, "the robust futex list"):
+        if record.robust_list is not None:
+            remote.syscall(uapi.SYS_set_robust_list, *record.robust_list)
+    with rebuilding(pid, "the tid address"):
+        remote.syscall(uapi.SYS_set_tid_address, record.clear_child_tid)
+    _restore_rseq(remote, record.rseq)
+    signals.restore_altstack(remote, record.altstack)
+    sched.restore_scheduling(remote, record.scheduling)
+    prctl.restore_prctl(remote, record.prctl)
+    signals.restore_pending(remote, record.pending, shared=False)
+
+
+def restore_privileges(remote: RemoteTask, record: ThreadRecord) -> None:
+    """Third step, after `task_state.late`: seccomp, credentials, parent-death signal.
+
+    Filters need CAP_SYS_ADMIN or no_new_privs, so they go in while the thread still has the one, or after the other.
+    """
+    capabilities = taskinfo.ids(procfs.status(remote.pid, remote.tid)).cap_eff
+    admin = bool(capabilities >> us.CAP_SYS_ADMIN & 1)
+    if admin:
+        seccomp.restore_seccomp(remote, record.seccomp)
+    ids.restore_credentials(remote, record.credentials)
+    if not admin:
+        seccomp.restore_seccomp(remote, record.seccomp)
+    prctl.restore_pdeathsig(remote, record.pdeathsig)
+
+
+def finish_threads(task: TaskRecord, threads: Sequence[ThreadRecord]) -> None:
+    """Last step, from outside: registers and signal masks of every thread of a process. Then only detach."""
+    shared = list(task.pending)
+    for thread in sorted(threads, key=lambda thread: task.tids.index(thread.tid)):
+        # The kernel hands a process-wide signal to the first thread that does not block it.
+        taken = [info for info in shared if not thread.sigmask & signals.bit(signals.signal_of(info.info))]
+        shared = [info for info in shared if info not in taken]
+        pending: tuple[SigInfo, ...] = (*thread.pending, *taken)
+        action = signals.interrupting_action(thread.sigmask, pending, task.sigactions)
+        restore_registers(thread.tid, thread.registers, action)
+    shared = list(task.pending)
+    for thread in threads:
+        own = (*thread.pending, *shared) if thread.tid == task.tids[0] else thread.pending
+        signals.restore_sigmask(thread.pid, thread.tid, thread.sigmask, own)
+
+
+def _restore_comm(remote: RemoteTask, comm: str) -> None:
+    if taskinfo.comm(remote.pid, remote.tid) != comm:
+        name = comm.encode("utf-8", "surrogateescape")[:15] + b"\0"
+        with rebuilding(remote.pid, f"the name {comm!r}"):
+            remote.syscall(uapi.SYS_prctl, us.PR_SET_NAME, remote.put(name), 0, 0, 0)
+
+
+def _restore_rseq(remote: RemoteTask, record: RseqState | None) -> None:
+    current = _collect_rseq(remote.tid)
+    if current == record:
+        return
+    with rebuilding(remote.pid, "the rseq registration"):
+        if current is not None:
+            flag = us.RSEQ_FLAG_UNREGISTER
+            remote.syscall(uapi.SYS_rseq, current.address, current.size, flag, current.signature)
+        if record is not None:
+            remote.syscall(uapi.SYS_rseq, record.address, record.size, 0, record.signature)

@@ -1,0 +1,199 @@
+"""Parsers of /proc/PID: stat, status, maps, smaps, task lists."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel.libc import kernel_error
+
+
+def read_bytes(path: str, pid: int) -> bytes:
+    """A whole file of /proc; a task that is gone is NoSuchTask."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = []
+            while part := os.read(fd, 1 << 16):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NoSuchTask(f"there is no task {pid} (any more)", hint="check the pid with ps") from None
+    except OSError as error:
+        raise kernel_error(f"reading {path}", error.errno or 0) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What ckpt needs of /proc/PID/stat (proc(5) numbers from 1)."""
+
+    pid: int
+    comm: str
+    state: str  # 3
+    ppid: int  # 4
+    pgid: int  # 5
+    sid: int  # 6
+    tty_nr: int  # 7
+    tpgid: int  # 8
+    flags: int  # 9
+    start_time: int  # 22
+    start_code: int  # 26
+    end_code: int  # 27
+    start_stack: int  # 28
+    exit_signal: int  # 38
+    start_data: int  # 45
+    end_data: int  # 46
+    start_brk: int  # 47
+    arg_start: int  # 48
+    arg_end: int  # 49
+    env_start: int  # 50
+    env_end: int  # 51
+    exit_code: int  # 52
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        return bool(self.flags & 0x00200000)  # PF_KTHREAD, include/linux/sched.h
+
+
+def stat(pid: int, tid: int | None = None) -> Stat:
+    """/proc/PID/stat, or of one of its threads."""
+    path = f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat"
+    text = read_bytes(path, pid).decode("utf-8", "surrogateescape")
+    open_, close = text.index("("), text.rindex(")")
+    f = text[close + 2 :].split()
+    n = [0, 0, 0] + [int(x) if x.lstrip("-").isdigit() else 0 for x in f]  # n[i] is field i for i >= 3
+    return Stat(
+        pid=int(text[:open_]),
+        comm=text[open_ + 1 : close],
+        state=f[0],
+        ppid=n[4],
+        pgid=n[5],
+        sid=n[6],
+        tty_nr=n[7],
+        tpgid=n[8],
+        flags=n[9],
+        start_time=n[22],
+        start_code=n[26],
+        end_code=n[27],
+        start_stack=n[28],
+        exit_signal=n[38],
+        start_data=n[45],
+        end_data=n[46],
+        start_brk=n[47],
+        arg_start=n[48],
+        arg_end=n[49],
+        env_start=n[50],
+        env_end=n[51],
+        exit_code=n[52],
+    )
+
+
+def status(pid: int, tid: int | None = None) -> dict[str, str]:
+    """/proc/PID/status (or of a thread) as key -> value."""
+    path = f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status"
+    lines = read_bytes(path, pid).decode("utf-8", "surrogateescape").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def threads(pid: int) -> list[int]:
+    """The tids of a process, the leader first."""
+    try:
+        tids = sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        raise NoSuchTask(f"there is no task {pid} (any more)", hint="check the pid with ps") from None
+    except OSError as error:
+        raise kernel_error(f"reading /proc/{pid}/task", error.errno or 0) from None
+    if pid in tids:
+        tids.remove(pid)
+        tids.insert(0, pid)
+    return tids
+
+
+def children(pid: int, tids: list[int]) -> list[int]:
+    """The direct children of every given thread of a process (zombies too)."""
+    found: list[int] = []
+    for tid in tids:
+        try:
+            found += map(int, read_bytes(f"/proc/{pid}/task/{tid}/children", pid).split())
+        except NoSuchTask:
+            continue
+    return found
+
+
+def link(path: str) -> str:
+    """readlink of a magic link, KernelError when it cannot be read."""
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        raise kernel_error(f"readlink {path}", error.errno or 0) from None
+
+
+def exists(pid: int) -> bool:
+    """Whether the pid (of a process or thread) is in use."""
+    return Path(f"/proc/{pid}").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class MapsLine:
+    """One line of /proc/PID/maps, with the VmFlags of smaps when they were read."""
+
+    start: int
+    end: int
+    perms: str  # "rw-p"
+    offset: int
+    dev: int
+    ino: int
+    path: str
+    vm_flags: tuple[str, ...] = ()
+
+    @property
+    def prot(self) -> int:
+        p = self.perms
+        return (p[0] == "r") * 1 | (p[1] == "w") * 2 | (p[2] == "x") * 4
+
+    @property
+    def shared(self) -> bool:
+        return self.perms[3] == "s"
+
+
+def _unescape(path: str) -> str:
+    return path.replace("\\012", "\n")
+
+
+def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
+    f = line.split(None, 5)
+    start, _, end = f[0].partition("-")
+    major, _, minor = f[3].partition(":")
+    path = _unescape(f[5].rstrip("\n")) if len(f) > 5 else ""
+    dev = os.makedev(int(major, 16), int(minor, 16))
+    return MapsLine(int(start, 16), int(end, 16), f[1], int(f[2], 16), dev, int(f[4]), path, flags)
+
+
+def maps(pid: int) -> list[MapsLine]:
+    """/proc/PID/maps; cheap: about 1 µs a line in the kernel."""
+    text = read_bytes(f"/proc/{pid}/maps", pid).decode("utf-8", "surrogateescape")
+    return [_parse(line) for line in text.splitlines()]
+
+
+def smaps(pid: int) -> list[MapsLine]:
+    """/proc/PID/smaps: the maps with their VmFlags. Walks the page tables: not for a short freeze."""
+    result: list[MapsLine] = []
+    head = ""
+    for line in read_bytes(f"/proc/{pid}/smaps", pid).decode("utf-8", "surrogateescape").splitlines():
+        if line.startswith("VmFlags:"):
+            result.append(_parse(head, tuple(line.split()[1:])))
+        elif "-" in line.split(" ", 1)[0] and not line.split(" ", 1)[0].endswith(":"):
+            head = line
+    return result
+
+
+def boot_id() -> str:
+    """The identity of this boot."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError as error:
+        raise KernelError(f"cannot read the boot id: {error}") from None

@@ -1,0 +1,394 @@
+"""Freezing a task tree: seize and interrupt every thread, look again until nothing new appears, and undo it all.
+
+PTRACE_ATTACH is never used, for it sends SIGSTOP. When ckpt dies in a freeze the kernel detaches every thread and the
+tree runs on; a task in group-stop stays in it either way.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, NotDumpable, Refusal, TaskError
+from ckpt.kernel import procfs, uapi
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel.libc import kernel_error
+from ckpt.trace.remote import LiveRemote
+
+_WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
+_DEFERRED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+@dataclass
+class FrozenThread:
+    """A thread in a ptrace stop."""
+
+    pid: int
+    tid: int
+    stop_signal: int = 0  # the signal of its group-stop, 0 when it was running or sleeping
+    stopped: bool = False
+    remote: LiveRemote | None = None
+
+
+@dataclass
+class FrozenTask:
+    """A process all of whose living threads are in a ptrace stop."""
+
+    pid: int
+    threads: dict[int, FrozenThread] = field(default_factory=dict)
+    leader_exited: bool = False
+
+    @property
+    def tids(self) -> list[int]:
+        """Living threads, the leader first."""
+        return sorted(self.threads, key=lambda tid: (tid != self.pid, tid))
+
+    @property
+    def stop_signal(self) -> int:
+        return next((t.stop_signal for t in self.threads.values() if t.stop_signal), 0)
+
+    def remote(self, tid: int | None = None) -> LiveRemote:
+        """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
+        thread = self.threads[tid if tid is not None else self.tids[0]]
+        if thread.remote is None:
+            thread.remote = LiveRemote(thread.pid, thread.tid)
+        return thread.remote
+
+
+@dataclass
+class FrozenTree:
+    """The tree while it is frozen; `thaw` or `kill` ends that, and the context manager thaws what is left."""
+
+    root: int
+    tasks: dict[int, FrozenTask] = field(default_factory=dict)
+    zombies: list[int] = field(default_factory=list)
+    parents: dict[int, int] = field(default_factory=dict)  # child -> parent within the tree
+    started_ns: int = 0
+    frozen_ns: int = 0  # when everything stood still
+    thawed_ns: int = 0
+
+    @property
+    def freezing_time(self) -> int:
+        """Microseconds from the first INTERRUPT until everything stood still."""
+        return max(0, self.frozen_ns - self.started_ns) // 1000
+
+    @property
+    def frozen_time(self) -> int:
+        """Microseconds from the first INTERRUPT to the last DETACH (or until now)."""
+        return ((self.thawed_ns or time.perf_counter_ns()) - self.started_ns) // 1000
+
+    def threads(self) -> Iterator[FrozenThread]:
+        for task in self.tasks.values():
+            yield from task.threads.values()
+
+    def thaw(self) -> None:
+        """Put back whatever remote syscalls changed and let every thread go on; safe to call twice."""
+        with deferred_signals():
+            for thread in self.threads():
+                _release(thread)
+            if not self.thawed_ns:
+                self.thawed_ns = time.perf_counter_ns()
+
+    def stop(self) -> None:
+        """Let go of every thread, but leave each task in group-stop, as by SIGSTOP."""
+        with deferred_signals():
+            for pid in self.tasks:
+                _kill(pid, signal.SIGSTOP)
+            self.thaw()
+
+    def kill(self, deadline: float = 30.0) -> None:
+        """End every task of the tree and wait until all are gone or zombies of somebody else."""
+        with deferred_signals():
+            for pid in self.tasks:
+                _kill(pid, signal.SIGKILL)
+            if not self.thawed_ns:
+                self.thawed_ns = time.perf_counter_ns()
+            end = time.monotonic() + deadline
+            left = {thread.tid for thread in self.threads()}
+            while left and time.monotonic() < end:
+                for tid in list(left):
+                    if _gone(tid):
+                        left.discard(tid)
+                if left:
+                    time.sleep(0.0005)
+            for task in self.tasks.values():
+                task.threads.clear()
+
+
+def _gone(tid: int) -> bool:
+    """Wait for a killed tracee; True when it has ended."""
+    try:
+        pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
+    except ChildProcessError:
+        return True
+    if pid == 0:
+        return False
+    if os.WIFSTOPPED(status):
+        try:
+            ptrace.cont(tid, 0)
+        except KernelError:
+            return False
+        return False
+    return True
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended: there is nothing to stop or end
+
+
+def _release(thread: FrozenThread) -> None:
+    if not thread.stopped:
+        return
+    try:
+        if thread.remote is not None:
+            thread.remote.close()
+        ptrace.detach(thread.tid, 0)
+    except KernelError:
+        # It was killed in the freeze. Reap the tracer's share of it, or its parent would never hear of its end.
+        try:
+            os.waitpid(thread.tid, os.WNOHANG | _WALL)
+        except ChildProcessError:
+            pass
+    thread.stopped = False
+    thread.remote = None
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is done: half a thaw would leave the target stopped."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def check_task(pid: int) -> None:
+    """Refuse what can never be frozen: no such pid, a kernel thread, ckpt itself, an already traced task."""
+    if pid <= 0:
+        raise NoSuchTask(f"{pid} is not a pid", hint="give the pid of a running task")
+    stat = procfs.stat(pid)
+    if stat.is_kernel_thread:
+        raise TaskError(f"task {pid} ({stat.comm}) is a kernel thread", hint="only user processes can be dumped")
+    if stat.state in "ZX":
+        raise NoSuchTask(f"task {pid} ({stat.comm}) has ended and is a zombie", hint="its parent must wait for it")
+    status = procfs.status(pid)
+    tgid = int(status["Tgid"])
+    if tgid != pid:
+        raise TaskError(f"{pid} is a thread of task {tgid}, not a task", hint=f"use -t {tgid}")
+    if pid == os.getpid():
+        raise TaskError("ckpt cannot dump itself", hint="run ckpt in another process")
+    if tracer := int(status.get("TracerPid", "0")):
+        raise _traced(pid, tracer)
+
+
+def _traced(pid: int, tracer: int) -> AlreadyTraced:
+    return AlreadyTraced(
+        f"task {pid} is already traced by process {tracer}", hint=f"end the debugger or tracer {tracer} first"
+    )
+
+
+def freeze(root: int, *, timeout: float = 5.0) -> _Freeze:
+    """A context manager that freezes the tree under `root` and gives its FrozenTree."""
+    return _Freeze(root, timeout)
+
+
+class _Freeze:
+    def __init__(self, root: int, timeout: float) -> None:
+        self._tree = FrozenTree(root)
+        self._deadline = timeout
+        self._gc = False
+        self._spares: list[int] = []
+
+    def __enter__(self) -> FrozenTree:
+        check_task(self._tree.root)
+        self._gc = gc.isenabled()
+        gc.disable()
+        self._tree.started_ns = time.perf_counter_ns()
+        self._end = time.monotonic() + self._deadline
+        try:
+            self._freeze_all()
+        except BaseException:
+            self.__exit__()
+            raise
+        self._tree.frozen_ns = time.perf_counter_ns()
+        return self._tree
+
+    def __exit__(self, *_: object) -> None:
+        self._tree.thaw()
+        if self._gc:
+            gc.enable()
+
+    def _freeze_all(self) -> None:
+        tree = self._tree
+        todo = [tree.root]
+        while todo:
+            for pid in todo:
+                self._freeze_task(pid)
+            todo = self._new_tasks()
+
+    def _new_tasks(self) -> list[int]:
+        """Children that were born before their parent stood still."""
+        tree = self._tree
+        found = []
+        for pid, task in tree.tasks.items():
+            tids = task.tids if not task.leader_exited else [pid, *task.tids]
+            for child in procfs.children(pid, tids):
+                if child in tree.tasks or child in tree.zombies:
+                    continue
+                if child == os.getpid():
+                    raise TaskError(
+                        f"ckpt runs inside the tree of task {tree.root}",
+                        hint="start ckpt from outside the tree that is to be dumped",
+                    )
+                tree.parents[child] = pid
+                found.append(child)
+        return found
+
+    def _freeze_task(self, pid: int) -> None:
+        tree = self._tree
+        try:
+            state = procfs.stat(pid).state
+            tids = procfs.threads(pid)
+        except NoSuchTask:
+            if pid == tree.root:
+                raise
+            return
+        task = FrozenTask(pid)
+        alone = len(tids) == 1
+        if state in "ZX":
+            if alone:
+                if pid == tree.root:
+                    raise NoSuchTask(f"task {pid} has ended")
+                tree.zombies.append(pid)
+                return
+            task.leader_exited = True
+        tree.tasks[pid] = task
+        while True:
+            fresh = [t for t in procfs.threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
+            if not fresh:
+                break
+            seized = [tid for tid in fresh if self._seize(task, tid)]
+            if not seized and not any(procfs.exists(tid) for tid in fresh):
+                continue
+            for tid in seized:
+                self._wait_stop(task, task.threads[tid])
+        if not task.threads:
+            del tree.tasks[pid]
+            if pid == tree.root:
+                raise NoSuchTask(f"task {pid} ended while it was being frozen")
+            if procfs.exists(pid):
+                tree.zombies.append(pid)
+
+    def _seize(self, task: FrozenTask, tid: int) -> bool:
+        try:
+            with deferred_signals():
+                ptrace.seize(tid, uapi.PTRACE_O_TRACESYSGOOD)
+                task.threads[tid] = FrozenThread(task.pid, tid, stopped=True)
+                ptrace.interrupt(tid)
+        except KernelError as error:
+            if error.errno == 3:  # ESRCH: the thread ended
+                task.threads.pop(tid, None)
+                return False
+            raise self._why_not(task, tid, error) from None
+        return True
+
+    def _why_not(self, task: FrozenTask, tid: int, error: KernelError) -> Exception:
+        try:
+            status = procfs.status(task.pid, tid)
+        except NoSuchTask as gone:
+            return gone
+        tracer = int(status.get("TracerPid", "0"))
+        if tracer and tracer != os.getpid():
+            return _traced(task.pid, tracer)
+        if status.get("State", "").startswith(("Z", "X")):
+            if tid == task.pid:
+                task.leader_exited = True
+                return TaskError(
+                    f"task {task.pid}: its leader thread ended while it was being frozen", hint="try again"
+                )
+            return TaskError(f"thread {tid} of task {task.pid} ended while it was being frozen", hint="try again")
+        uid = status.get("Uid", "?").split()[0]
+        return kernel_error(
+            f"task {task.pid} of user {uid} cannot be seized by user {os.getuid()}",
+            error.errno,
+            hint="run ckpt as the task's user or as root; /proc/sys/kernel/yama/ptrace_scope above 0, a "
+            "non-dumpable task or a container's seccomp profile also forbid it",
+        )
+
+    def _wait_stop(self, task: FrozenTask, thread: FrozenThread) -> None:
+        """Until the thread stands in a PTRACE_EVENT_STOP; a signal that comes first is delivered."""
+        tid = thread.tid
+        spins = 0
+        while True:
+            try:
+                got, status = os.waitpid(tid, os.WNOHANG | _WALL)
+            except ChildProcessError:
+                got, status = tid, 0
+            if got == 0:
+                spins += 1
+                if spins > 200:
+                    if time.monotonic() > self._end:
+                        raise self._timeout(task, thread)
+                    time.sleep(0.0002)
+                else:
+                    os.sched_yield()
+                continue
+            if not os.WIFSTOPPED(status):
+                thread.stopped = False
+                task.threads.pop(tid, None)
+                if tid == task.pid and len(procfs_threads(task.pid)) > 1:
+                    task.leader_exited = True
+                return
+            number = os.WSTOPSIG(status)
+            if status >> 16 == uapi.PTRACE_EVENT_STOP:
+                if number in _GROUP_STOPS:
+                    thread.stop_signal = number
+                return
+            try:
+                ptrace.cont(tid, number & 0x7F)
+            except KernelError:
+                continue
+
+    def _timeout(self, task: FrozenTask, thread: FrozenThread) -> FreezeTimeout:
+        try:
+            state = procfs.stat(task.pid, thread.tid).state
+            wchan = procfs.read_bytes(f"/proc/{task.pid}/task/{thread.tid}/wchan", task.pid).decode()
+        except (NoSuchTask, KernelError):
+            state, wchan = "?", "?"
+        return FreezeTimeout(
+            f"thread {thread.tid} of task {task.pid} did not stop in {self._deadline:g} s "
+            f"(state {state}, in {wchan or '?'}); everything was thawed again",
+            hint="it waits in the kernel without a way out (a vfork child, a hung device or network file system): "
+            "try again later or raise --timeout",
+        )
+
+
+def procfs_threads(pid: int) -> list[int]:
+    """The tids of a process, empty when it is gone."""
+    try:
+        return procfs.threads(pid)
+    except NoSuchTask:
+        return []
+
+
+def refuse_foreign_arch(tree: FrozenTree) -> None:
+    """Refuse tasks that run 32-bit code."""
+    refusals = []
+    for thread in tree.threads():
+        gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
+        if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
+            refusals.append(
+                Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")
+            )
+    if refusals:
+        raise NotDumpable(refusals)

@@ -1,0 +1,91 @@
+"""The signal frame that puts a task back when ckpt dies in a remote syscall: what rt_sigreturn reads, x86_64.
+
+Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h, arch/x86/kernel/signal_64.c.
+"""
+
+from __future__ import annotations
+
+import struct
+
+FP_XSTATE_MAGIC1 = 0x46505853
+FP_XSTATE_MAGIC2 = 0x46505845
+UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
+XFEATURE_MASK_XTILE = 0x60000
+XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is in every task's user_size
+RED_ZONE = 128
+
+# user_regs_struct, arch/x86/include/asm/user_64.h: the index of each register in NT_PRSTATUS
+R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, ORIG_RAX, RIP, CS, EFLAGS, RSP, SS = range(21)
+
+ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
+_EINTR = 4
+_M64 = (1 << 64) - 1
+
+
+def unpack(gpr: bytes) -> list[int]:
+    """NT_PRSTATUS as 27 integers."""
+    return list(struct.unpack("<27Q", gpr))
+
+
+def pack(registers: list[int]) -> bytes:
+    """27 integers as NT_PRSTATUS."""
+    return struct.pack("<27Q", *registers)
+
+
+def after_interruption(registers: list[int]) -> tuple[int, int]:
+    """(rip, rax) with which an interrupted call goes on when no kernel is there to restart it."""
+    rip, rax = registers[RIP], registers[RAX]
+    error = (1 << 64) - rax
+    if registers[ORIG_RAX] <= _M64 >> 1 and error in (
+        ERESTARTSYS,
+        ERESTARTNOINTR,
+        ERESTARTNOHAND,
+        ERESTART_RESTARTBLOCK,
+    ):
+        if error == ERESTART_RESTARTBLOCK:
+            return rip, (1 << 64) - _EINTR
+        return rip - 2, registers[ORIG_RAX]
+    return rip, rax
+
+
+def xstate_for_frame(xstate: bytes) -> bytes:
+    """The NT_X86_XSTATE area with the magic that rt_sigreturn asks for."""
+    features = struct.unpack_from("<Q", xstate, 464)[0]
+    size = len(xstate)
+    if features & XFEATURE_MASK_XTILE and size > XTILE_OFFSET:
+        # A task that never asked for AMX has a smaller area, and the kernel refuses one that is too large.
+        in_use = struct.unpack_from("<Q", xstate, 512)[0]
+        if not in_use & XFEATURE_MASK_XTILE:
+            size = 2696
+            features &= ~XFEATURE_MASK_XTILE
+    area = bytearray(xstate[:size])
+    struct.pack_into("<IIQI28x", area, 464, FP_XSTATE_MAGIC1, size + 4, features, size)
+    return bytes(area) + struct.pack("<I", FP_XSTATE_MAGIC2)
+
+
+def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int) -> tuple[int, bytes]:
+    """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
+
+    The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is.
+    """
+    area = xstate_for_frame(xstate)
+    fpstate = -(-address // 64) * 64
+    frame = -(-(fpstate + len(area)) // 16) * 16 + 8
+    rip, rax = after_interruption(registers)
+    r = registers
+    context = struct.pack(
+        "<18Q4H5Q64x",
+        r[R8], r[R9], r[R10], r[R11], r[R12], r[R13], r[R14], r[R15],
+        r[RDI], r[RSI], r[RBP], r[RBX], r[RDX], rax, r[RCX], r[RSP], rip, r[EFLAGS],
+        r[CS] & 0xFFFF, 0, 0, r[SS] & 0xFFFF,
+        0, 0, 0, 0, fpstate,
+    )  # fmt: skip
+    flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+    ucontext = struct.pack("<QQQiiQ", flags, 0, 0, 0x7FFFFFFF, 0, 0) + context + struct.pack("<Q", sigmask)
+    tail = struct.pack("<Q", restorer) + ucontext + bytes(128)
+    gap = bytes(fpstate - address)
+    return frame, gap + area + bytes(frame - fpstate - len(area)) + tail
+
+
+MAX_SIZE = 16384
+"""More than any frame takes (AMX included)."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
+
+# Asked several times for each descriptor of a frozen tree: without the conversions of `syscall`, three times faster.
+_kcmp = ctypes.CDLL(None, use_errno=True).syscall
+_kcmp.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong]
+_kcmp.restype = ctypes.c_long
 
 
 def pidfd_open(pid: int) -> int:
@@ -17,14 +23,22 @@ def steal_descriptor(pid: int, fd: int) -> int:
     """A close-on-exec descriptor in this process for the description behind `fd` of `pid` (pidfd_getfd)."""
     pidfd = pidfd_open(pid)
     try:
-        return syscall(f"pidfd_getfd({pid}, {fd})", uapi.SYS_pidfd_getfd, pidfd, fd, 0)
+        return pidfd_getfd(pidfd, fd)
     finally:
         os.close(pidfd)
 
 
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """`steal_descriptor` through a pidfd at hand."""
+    return syscall(f"pidfd_getfd({fd})", uapi.SYS_pidfd_getfd, pidfd, fd, 0)
+
+
 def kcmp(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> int:
     """kcmp(2): 0 when equal, 1 and 2 for an order of the kernel's own, 3 for unequal without an order."""
-    return syscall("kcmp", uapi.SYS_kcmp, pid1, pid2, what, index1, index2)
+    result = int(_kcmp(uapi.SYS_kcmp, pid1, pid2, what, index1, index2))
+    if result < 0:
+        raise kernel_error("kcmp", ctypes.get_errno())
+    return result
 
 
 def open_magic(path: str, flags: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import ckpt.records.file_kinds  # noqa: F401  # registers the payloads, wherever an image is read
 from ckpt.records.base import Record, record
 
 

@@ -199,3 +199,32 @@ def restored(
                 yield Restored(skeleton, new_table, files_of(again, new_table), again, context)
         finally:
             skeleton.close()
+
+
+@contextlib.contextmanager
+def rebuilt(
+    code: str, *arguments: str, keep_running: bool = False
+) -> Iterator[tuple[dict[int, FileRecord], Restored]]:
+    """A program's files (by descriptor) and the process into which they were put; the program is gone by then."""
+    target = Target(code, *arguments)
+    try:
+        context, tables = collected([target.pid])
+        with context.stack:
+            assert not context.refusals, context.refusals
+        if not keep_running:
+            target.close()
+        with restored(context.records, tables) as new:
+            yield files_of(context, tables[0]), new
+    finally:
+        target.close()
+
+
+def refusals(code: str, *arguments: str) -> list[Any]:
+    """What a dump of the program would refuse."""
+    target = Target(code, *arguments)
+    try:
+        context, _ = collected([target.pid])
+        with context.stack:
+            return context.refusals
+    finally:
+        target.close()

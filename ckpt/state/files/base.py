@@ -8,6 +8,8 @@ share it (kcmp KCMP_FILE) are found before.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,19 +50,39 @@ class FileView:
 
     def steal(self, context: CollectContext) -> int:
         """A descriptor in ckpt for the same description (pidfd_getfd); closed with the context."""
-        from ckpt.kernel.descriptors import open_magic, steal_descriptor
-
         key = f"stolen:{self.file_id}"
         if key not in context.shared:
-            if self.magic:
-                fd = open_magic(self.magic, os.O_RDONLY)
-            elif self.pid == os.getpid():
+            if self.pid == os.getpid() and not self.magic:
                 return self.fd
-            else:
-                fd = steal_descriptor(self.pid, self.fd)
+            fd = self._steal(context)
             context.stack.callback(os.close, fd)
             context.shared[key] = fd
         return int(context.shared[key])
+
+    @contextmanager
+    def stolen(self, context: CollectContext) -> Iterator[int]:
+        """`steal` for a moment: while ckpt holds an end of a pipe, the other side never sees it close."""
+        key = f"stolen:{self.file_id}"
+        if key in context.shared or (self.pid == os.getpid() and not self.magic):
+            yield self.steal(context)
+            return
+        fd = self._steal(context)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _steal(self, context: CollectContext) -> int:
+        from ckpt.kernel.descriptors import open_magic, pidfd_getfd, pidfd_open
+
+        if self.magic:
+            return open_magic(self.magic, os.O_RDONLY)
+        key = f"pidfd:{self.pid}"
+        if key not in context.shared:
+            pidfd = pidfd_open(self.pid)
+            context.stack.callback(os.close, pidfd)
+            context.shared[key] = pidfd
+        return pidfd_getfd(context.shared[key], self.fd)
 
 
 class FileKind(Protocol):

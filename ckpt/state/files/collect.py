@@ -13,8 +13,7 @@ from dataclasses import replace
 
 from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import fdinfo, uapi, uapi_files
-from ckpt.kernel.descriptors import kcmp, pidfd_open
-from ckpt.kernel.libc import syscall
+from ckpt.kernel.descriptors import kcmp
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import locks
@@ -173,29 +172,16 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
             replace(r, pid=view.in_flight_of, subject=f"a file in flight ({view.link})")
             for r in context.refusals[before:]
         ]
-    owner = _owner(context, known, view)
+    owner = _owner(context, view)
     context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *owner))
 
 
-def _owner(context: CollectContext, known: Registry, view: FileView) -> tuple[int, int, int]:
+def _owner(context: CollectContext, view: FileView) -> tuple[int, int, int]:
     """F_GETOWN_EX and F_GETSIG: (type, pid, signal)."""
     if view.magic or view.flags & uapi_files.O_PATH:
         return (0, 0, 0)
-    if view.pid == os.getpid():
-        return _ask_owner(view.fd)
-    stolen = context.shared.get(f"stolen:{view.file_id}")
-    if isinstance(stolen, int):
-        return _ask_owner(stolen)
-    if view.pid not in known.pidfds:
-        known.pidfds[view.pid] = pidfd_open(view.pid)
-        context.stack.callback(os.close, known.pidfds[view.pid])
-    fd = syscall(
-        f"pidfd_getfd({view.pid}, {view.fd})", uapi.SYS_pidfd_getfd, known.pidfds[view.pid], view.fd, 0
-    )
-    try:
+    with view.stolen(context) as fd:
         return _ask_owner(fd)
-    finally:
-        os.close(fd)
 
 
 def _ask_owner(fd: int) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
@@ -25,6 +26,14 @@ from ckpt.state.files.regular import path_payload
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096
+
+
+@dataclass
+class _Made:
+    """A rebuilt file: ckpt's own descriptor, and the one that O_TMPFILE made while nobody took it."""
+
+    fd: int
+    tmpfile: int = -1
 
 
 class GhostFiles:
@@ -84,7 +93,11 @@ class GhostFiles:
         key = f"ghost:{payload.key}"
         if key not in context.shared:
             context.shared[key] = _make(payload, context)
-        return paths.reopen(int(context.shared[key]), file.flags)
+        made: _Made = context.shared[key]
+        if payload.tmpfile and made.tmpfile >= 0:
+            fd, made.tmpfile = made.tmpfile, -1
+            return fd
+        return paths.reopen(made.fd, file.flags)
 
 
 def _other_name(path: str, found: os.stat_result) -> str | None:
@@ -126,26 +139,38 @@ def _contents(view: FileView, key: str) -> list[GhostData]:
     return records
 
 
-def _make(payload: GhostFile, context: RestoreContext) -> int:
-    """Build the nameless file; the descriptor is closed when every description of it is open."""
+def _make(payload: GhostFile, context: RestoreContext) -> _Made:
+    """Build the nameless file; ckpt's descriptor is closed when every description of it is open."""
     ghost: GhostRecord = next(g for g in context.view.records("ghost") if g.key == payload.key)
     try:
         if stat.S_ISDIR(ghost.mode):
-            fd = _nameless_directory(ghost)
+            made = _Made(_nameless_directory(ghost))
         else:
-            fd = _nameless_file(ghost, payload.tmpfile)
-            os.ftruncate(fd, ghost.size)
+            made = _nameless_file(ghost, _tmpfile_flags(ghost, context))
+            os.ftruncate(made.fd, ghost.size)
             for part in context.view.records("ghost-data"):
                 if part.key == ghost.key:
-                    _write(fd, part.offset, part.data)
-            os.utime(fd, ns=(ghost.mtime_ns, ghost.mtime_ns))
+                    _write(made.fd, part.offset, part.data)
+            os.utime(made.fd, ns=(ghost.mtime_ns, ghost.mtime_ns))
     except OSError as error:
         raise RestoreError(
             f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
             hint="make its directory again, or free some space",
         ) from None
-    context.when_opened(partial(_finish, fd, ghost))
-    return fd
+    context.when_opened(partial(_finish, made.fd, ghost))
+    return made
+
+
+def _tmpfile_flags(ghost: GhostRecord, context: RestoreContext) -> int | None:
+    """The flags of the one description that was opened with O_TMPFILE, if the file began so."""
+    for file in context.files.values():
+        if (
+            file.kind == GhostFiles.kind
+            and getattr(file.payload, "tmpfile", False)
+            and file.payload.key == ghost.key
+        ):
+            return file.flags & ~os.O_ASYNC
+    return None
 
 
 def _finish(fd: int, ghost: GhostRecord) -> None:
@@ -177,29 +202,33 @@ def _standing(path: str) -> str:
     return directory
 
 
-def _nameless_file(ghost: GhostRecord, tmpfile: bool) -> int:
+def _nameless_file(ghost: GhostRecord, tmpfile_flags: int | None) -> _Made:
     directory = _standing(ghost.path)
-    if tmpfile:
+    if tmpfile_flags is not None:
         try:
-            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fd = os.open(directory, tmpfile_flags | os.O_CLOEXEC, 0o600)
+            return _Made(paths.reopen(fd, os.O_RDWR), fd)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-    name = os.path.join(directory, f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}")
+    name = _unused(directory, ghost)
     fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(name)
-    return fd
+    return _Made(fd)
 
 
 def _nameless_directory(ghost: GhostRecord) -> int:
-    name = os.path.join(
-        _standing(ghost.path), f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}"
-    )
+    name = _unused(_standing(ghost.path), ghost)
     os.mkdir(name, 0o700)
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
         os.rmdir(name)
+
+
+def _unused(directory: str, ghost: GhostRecord) -> str:
+    # Not the old name: another program may be waiting for that one to be free.
+    return os.path.join(directory, f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}")
 
 
 KIND = GhostFiles()

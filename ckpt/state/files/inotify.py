@@ -33,7 +33,8 @@ class Inotifies:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         waiting = array.array("i", [0])
         try:
-            fcntl.ioctl(view.steal(context), uapi_files.FIONREAD, waiting)
+            with view.stolen(context) as fd:
+                fcntl.ioctl(fd, uapi_files.FIONREAD, waiting)
         except OSError as error:
             raise KernelError(f"FIONREAD of an inotify: {error.strerror}", errno=error.errno or 0) from None
         if waiting[0]:

@@ -75,14 +75,16 @@ class Pipes:
         st = view.stat
         key = f"{st.st_dev}:{st.st_ino}"
         fifo = not view.link.startswith("pipe:[")
-        stolen = view.steal(context)
-        if not fifo and _held_outside(view, stolen, context):
-            context.refuse(view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT)
-            return PipeEnd(key)
-        noted: set[str] = context.shared.setdefault("pipe:keys", set())
-        if key not in noted:
-            noted.add(key)
-            context.records.append(_record(view, key, fifo, stolen, context))
+        with view.stolen(context) as stolen:
+            if not fifo and _held_outside(view, stolen, context):
+                context.refuse(
+                    view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT
+                )
+                return PipeEnd(key)
+            noted: set[str] = context.shared.setdefault("pipe:keys", set())
+            if key not in noted:
+                noted.add(key)
+                context.records.append(_record(view, key, fifo, stolen, context))
         return PipeEnd(key)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -104,14 +106,17 @@ def _held_outside(view: FileView, stolen: int, context: CollectContext) -> bool:
         return True
     access = view.flags & os.O_ACCMODE
     ends = {flags & os.O_ACCMODE for flags in _flags(view, context)}
-    poll = select.poll()
-    poll.register(stolen, select.POLLIN)
-    events = dict(poll.poll(0)).get(stolen, 0)
     if access == os.O_RDONLY and not ends & {os.O_WRONLY, os.O_RDWR}:
-        return not events & select.POLLHUP  # a writer, and none in the tree
+        return not _hung_up(stolen, select.POLLHUP)  # there is a writer, and none in the tree
     if access == os.O_WRONLY and not ends & {os.O_RDONLY, os.O_RDWR}:
-        return not events & select.POLLERR
+        return not _hung_up(stolen, select.POLLERR)
     return False
+
+
+def _hung_up(fd: int, sign: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(dict(poll.poll(0)).get(fd, 0) & sign)
 
 
 def _flags(view: FileView, context: CollectContext) -> set[int]:
@@ -129,14 +134,12 @@ def _flags(view: FileView, context: CollectContext) -> set[int]:
 
 def _record(view: FileView, key: str, fifo: bool, stolen: int, context: CollectContext) -> PipeRecord:
     st = view.stat
-    reader = open_magic(f"/proc/self/fd/{stolen}", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        capacity = fcntl.fcntl(reader, uapi_files.F_GETPIPE_SZ)
-        chunks = _peek(view, reader, capacity)
+        capacity = fcntl.fcntl(stolen, uapi_files.F_GETPIPE_SZ)
+        total = _waiting(stolen)
+        chunks = _peek(view, stolen, capacity, total) if total else []
     except OSError as error:
         raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
-    finally:
-        os.close(reader)
     packets = len(chunks) > 1 or any(f & os.O_DIRECT for f in _flags(view, context))
     path = paths.without_deleted(view.link) if fifo else ""
     deleted = fifo and not paths.reachable(view.link, st)
@@ -150,11 +153,9 @@ def _waiting(fd: int) -> int:
     return count[0]
 
 
-def _peek(view: FileView, reader: int, capacity: int) -> list[bytes]:
-    """What waits in the pipe, one chunk for a stream, one for each packet."""
-    total = _waiting(reader)
-    if not total:
-        return []
+def _peek(view: FileView, stolen: int, capacity: int, total: int) -> list[bytes]:
+    """What waits in the pipe: one chunk for a stream, one for each packet."""
+    reader = open_magic(f"/proc/self/fd/{stolen}", os.O_RDONLY | os.O_NONBLOCK)
     copy_out, copy_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         fcntl.fcntl(copy_in, uapi_files.F_SETPIPE_SZ, capacity)
@@ -169,8 +170,8 @@ def _peek(view: FileView, reader: int, capacity: int) -> list[bytes]:
             total -= len(chunks[-1])
         return chunks
     finally:
-        os.close(copy_out)
-        os.close(copy_in)
+        for fd in (reader, copy_out, copy_in):
+            os.close(fd)
 
 
 def _make(key: str, context: RestoreContext) -> _Made:

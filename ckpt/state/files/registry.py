@@ -21,7 +21,6 @@ class Registry:
     tables: dict[int, int] = field(default_factory=dict)  # pid -> table_id
     numbers: dict[tuple[int, int], int] = field(default_factory=dict)  # (table_id, fd) -> file_id
     mapped: dict[tuple[int, int, int, str], int] = field(default_factory=dict)
-    pidfds: dict[int, int] = field(default_factory=dict)
     payload_done: set[int] = field(default_factory=set)
 
 

@@ -1,7 +1,9 @@
 """What a process has beside its threads: collected in one go, restored early and late.
 
-The order of a restore: `early` in the bare task; memory, files, threads; `threads.restore_thread` in each thread;
-`late`; `threads.restore_privileges` in each thread; `prctl.restore_dumpable`; `threads.finish_threads`; detach.
+The order of a restore: `early` in the bare task; memory, files, threads; from here on remote syscalls without traps
+(Skeleton.step_calls, for signals will be blocked) and with PTRACE_O_SUSPEND_SECCOMP where there is seccomp;
+`threads.restore_thread` in each thread; `late`; `threads.restore_privileges` in each thread;
+`prctl.restore_dumpable`; `threads.finish_threads`; detach.
 """
 
 from __future__ import annotations
@@ -57,24 +59,22 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
 
 
 def early(remote: RemoteTask, record: TaskRecord) -> None:
-    """In the bare task, before memory and files: raised limits, what children inherit, directories, signal actions.
-
-    Tasks that share signal actions or directories may all be given here: what is right already costs nothing.
-    """
+    """In the bare task, before memory and files: raised limits, what children inherit, directories, umask."""
     limits.raise_limits(remote, record.rlimits)
     attributes.restore_attributes_early(remote, record.attributes)
     if record.fs is not None:
         fs.restore_fs(remote, record.fs)
-    signals.restore_sigactions(remote, record.sigactions)
 
 
 def late(remote: RemoteTask, record: TaskRecord) -> None:
-    """In the first thread, when memory, files and threads are complete and before any thread loses privileges.
+    """In the first thread, when memory, files, threads and zombies are complete, before any thread loses privileges.
 
     All signals of all threads are blocked from here until `threads.finish_threads`, for the timers tick again.
+    Not earlier, because a child that ends must not be reaped by the task's own SIGCHLD action.
     """
     for tid in record.tids:
         signals.block_all(tid)
+    signals.restore_sigactions(remote, record.sigactions)
     attributes.restore_attributes_late(remote, record.attributes)
     signals.restore_pending(remote, record.pending, shared=True)
     timers.restore_posix_timers(remote, record.posix_timers)

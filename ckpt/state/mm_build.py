@@ -1,7 +1,7 @@
 """Rebuilding an address space in the skeleton of its first task.
 
-Everything is mapped at its place, writable where pages must be filled in, filled by process_vm_writev, and only
-then advised, locked, protected and sealed.
+Everything is mapped at its place, writable where pages must be filled in, filled by process_vm_writev, and
+only then advised, locked, protected and sealed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
 from ckpt.state.context import RestoreContext
 from ckpt.state.files.channel import receive, send
+from ckpt.state.prctl import restore_thp_disable
 from ckpt.trace.skeleton import PARKING_SIZE, Skeleton
 
 _ANONYMOUS = (1 << 64) - 1
@@ -49,6 +50,7 @@ class MmBuilder:
         runs = self.context.view.runs(self.mm.space)
         vmas = [vma for vma in self.mm.vmas if vma.backing != "special"]
         unfit = _not_writable_with_data(vmas, runs)
+        restore_thp_disable(self.task, self.mm.thp_disable)
         self._move_special()
         for vma in sorted(vmas, key=_source):
             self._map(vma, vma.start in unfit)
@@ -248,8 +250,6 @@ class MmBuilder:
                     f"task {task.pid}: PR_SET_MM_MAP (exe {mm.exe}): {error.message}"
                 ) from None
             self._close_all()
-        if mm.thp_disable:
-            task.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_THP_DISABLE, 1, 0, 0, 0)
         for bit in range(32):
             if mm.membarrier >> bit & 1:
                 task.syscall(uapi.SYS_membarrier, 1 << bit, 0, 0)

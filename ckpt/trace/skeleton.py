@@ -1,7 +1,7 @@
 """Skeletons: bare stopped tasks with wanted pids, in which restore builds the tasks of an image.
 
-A skeleton's memory holds a stub page (`syscall; int3`), a scratch buffer and room for the vdso, all in one block
-at an address that no mapping of the tree uses; and vdso and vvar. It and everything it clones is traced with
+A skeleton's memory holds a stub page (`syscall; int3`), a scratch buffer and room for the vdso, in one block at
+an address that no mapping of the tree uses; and vdso and vvar. It and everything it clones is traced with
 PTRACE_O_EXITKILL until `let_go`: when ckpt dies, nothing half-built is left.
 """
 
@@ -176,7 +176,7 @@ class Skeleton:
     # ------------------------------------------------------------------ more tasks and threads
 
     def clone(self, pid: int, flags: int, exit_signal: int = 0) -> Skeleton:
-        """clone3 in the task: a child or thread with tid `pid` (0: the kernel chooses), stopped, traced too."""
+        """clone3 in the task: a child or thread with tid `pid` (0: the kernel's choice), stopped, traced too."""
         set_tid = self.scratch + 128
         args = uapi_restore.clone_args.pack(
             flags, 0, 0, 0, exit_signal, 0, 0, 0, set_tid if pid else 0, 1 if pid else 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
@@ -47,3 +48,11 @@ def open_magic(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
         raise kernel_error(f"opening {path}", error.errno or 0) from None
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process open as many files as its hard limit allows; gives that limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

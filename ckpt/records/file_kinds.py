@@ -155,7 +155,7 @@ class PidFd:
     """pidfd_open(2) of a task, in the tree or outside."""
 
     pid: int
-    start_time: int  # field 22 of its /proc/PID/stat; checked for a task outside the tree
+    start_time: int  # field 22 of its /proc/PID/stat for a process outside the tree; 0 for a task inside
 
 
 @record("file-namespace")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.errors import KernelError
+from ckpt.image.codec import decode_record, encode_record
 from ckpt.kernel.libc import kernel_error, syscall
 from ckpt.records.files import FdTable, FileRecord
 from ckpt.records.seams import RemoteTask
@@ -179,7 +180,8 @@ def restored(
     shared: dict[str, Any] | None = None,
 ) -> Iterator[Restored]:
     """The first table rebuilt in a Skeleton."""
-    image: Any = Image([*records, *tables])
+    # Through the image's codec, so that every payload is one that an image can hold.
+    image: Any = Image([decode_record(encode_record(record), "test") for record in [*records, *tables]])
     context = RestoreContext(image, frozenset(), shared=shared or {}, options=options or {})
     with context.stack:
         channel = restore.make_channel(context)

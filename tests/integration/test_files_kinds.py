@@ -187,7 +187,7 @@ def test_inotify(tmp_path):
         + """
 i = c.inotify_init1(0o4000); p = sys.argv[1].encode()
 for _ in range(3): c.inotify_rm_watch(i, c.inotify_add_watch(i, p, 2))
-c.inotify_add_watch(i, p + b"/file", 0x2 | 0x20); 
+c.inotify_add_watch(i, p + b"/file", 0x2 | 0x20);
 c.inotify_rm_watch(i, c.inotify_add_watch(i, p + b"/dir", 0x100))
 c.inotify_add_watch(i, p + b"/dir", 0x100 | 0x01000000)
 try: os.read(i, 65536)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource
 import socket
 import struct
 
 from ckpt.errors import RestoreError
 from ckpt.kernel import uapi, uapi_files
+from ckpt.kernel.descriptors import raise_descriptor_limit
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
 
@@ -22,9 +22,7 @@ _NUMBER = "files:channel-number"
 
 def make_channel(context: RestoreContext) -> int:
     """The number, above every table's, at which each skeleton inherits the way descriptors come to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hard = raise_descriptor_limit()
     highest = max((d.fd for table in context.view.records("fd-table") for d in table.fds), default=-1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:

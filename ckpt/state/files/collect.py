@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 from dataclasses import replace
 
 from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import fdinfo, uapi, uapi_files
-from ckpt.kernel.descriptors import kcmp
+from ckpt.kernel.descriptors import kcmp, raise_descriptor_limit
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import locks
@@ -27,6 +28,7 @@ def collect_files(context: CollectContext) -> list[FdTable]:
 
     Afterwards `table_of` gives each task's table. Refuses what no kind can restore.
     """
+    raise_descriptor_limit()
     known = registry(context)
     tables: list[FdTable] = []
     for task in context.tasks:
@@ -36,7 +38,8 @@ def collect_files(context: CollectContext) -> list[FdTable]:
             continue
         known.tables[task.pid] = task.pid
         tables.append(_collect_table(context, known, task.pid))
-    for view in list(known.views.values()):
+    # Sockets first: they bring the descriptions in flight, which may be the other ends of pipes.
+    for view in sorted(known.views.values(), key=lambda v: not stat.S_ISSOCK(v.stat.st_mode)):
         _finish(context, known, view)
     return tables
 
@@ -54,16 +57,16 @@ def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags
     known = registry(context)
     try:
         link = os.readlink(link_path)
-        stat = os.stat(link_path)
+        found = os.stat(link_path)
     except OSError as error:
         raise Unsupported(
             f"cannot look at {link_path}: {error.strerror}",
             errno=error.errno or 0,
             hint="run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
         ) from None
-    key = (stat.st_dev, stat.st_ino, flags, link)
+    key = (found.st_dev, found.st_ino, flags, link)
     if key not in known.mapped:
-        view = FileView(_next_id(known), pid, -1, link, stat, flags, 0, {}, [], magic=link_path)
+        view = FileView(_next_id(known), pid, -1, link, found, flags, 0, {}, [], magic=link_path)
         known.mapped[key] = view.file_id
         known.views[view.file_id] = view
         _finish(context, known, view)
@@ -120,8 +123,8 @@ def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTabl
 
 def _view_of(context: CollectContext, known: Registry, pid: int, entry: fdinfo.OpenFd) -> FileView:
     """The view of this description, a new one if no descriptor seen before shares it."""
-    stat = entry.stat
-    key = (stat.st_dev, stat.st_ino, entry.pos, entry.flags, entry.link)
+    found = entry.stat
+    key = (found.st_dev, found.st_ino, entry.pos, entry.flags, entry.link)
     group = known.groups.setdefault(key, [])
     low, high = 0, len(group)
     while low < high:
@@ -134,7 +137,9 @@ def _view_of(context: CollectContext, known: Registry, pid: int, entry: fdinfo.O
             high = middle
         else:
             low = middle + 1
-    view = FileView(_next_id(known), pid, entry.fd, entry.link, stat, entry.flags, entry.pos, entry.info)
+    view = FileView(
+        _next_id(known), pid, entry.fd, entry.link, entry.stat, entry.flags, entry.pos, entry.info
+    )
     group.insert(low, view)
     known.views[view.file_id] = view
     return view

@@ -7,7 +7,9 @@ tree; kcmp finds it, and at the restore it stands at its number just long enough
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 import struct
 from functools import partial
 
@@ -49,9 +51,9 @@ class Epolls:
         for line in lines:  # "3 events: 80000019 data: 3  pos:0 ino:12 sdev:10"
             f = line.replace(":", ": ").split()
             tfd, events, data = int(f[0]), int(f[2], 16), int(f[4], 16)
-            ino, sdev = int(f[8], 16), int(f[10], 16)
+            inode = int(f[8], 16)
             index = seen[tfd] = seen.get(tfd, -1) + 1
-            found = _target(context, view, (pid, efd), tfd, index, (ino, sdev))
+            found = _target(context, view, (pid, efd), tfd, index, inode)
             if found is None:
                 context.refuse(
                     view.pid,
@@ -76,30 +78,44 @@ def _target(
     holder: tuple[int, int],
     tfd: int,
     index: int,
-    inode: tuple[int, int],
+    inode: int,
 ) -> tuple[int, bool] | None:
     """(file_id, whether it still stands at `tfd` in the holder's table) of a watched description."""
     known = registry(context)
     pid, efd = holder
-    candidates = []
+    slot = (ctypes.c_uint32 * 3)(efd, tfd, index)  # struct kcmp_epoll_slot
     at_number = known.numbers.get((pid, tfd))
     if at_number is not None:
-        candidates.append(at_number)
-    candidates += [
-        other.file_id
-        for other in known.views.values()
-        if other.users and other.file_id != at_number and other.stat.st_ino == inode[0]
-    ]
-    slot = (ctypes.c_uint32 * 3)(efd, tfd, index)  # struct kcmp_epoll_slot
-    for file_id in candidates:
-        user_pid, user_fd = known.views[file_id].users[0]
-        try:
-            if not kcmp(user_pid, pid, uapi.KCMP_EPOLL_TFD, user_fd, ctypes.addressof(slot)):
-                return file_id, file_id == at_number
-        except KernelError:  # this kcmp knows no KCMP_EPOLL_TFD, or the slot went with its file
-            if file_id == at_number and known.views[file_id].stat.st_ino == inode[0]:
-                return file_id, True
+        there = known.views[at_number]
+        # A socket has one description: its inode number says it all. kcmp walks the whole set.
+        certain = stat.S_ISSOCK(there.stat.st_mode) and there.stat.st_ino == inode and not index
+        if certain or _is_watched(there, pid, slot):
+            return at_number, True
+    for other in _with_inode(context, inode):
+        if other.file_id != at_number and other.users and _is_watched(other, pid, slot):
+            return other.file_id, False
     return None
+
+
+def _is_watched(view: FileView, pid: int, slot: ctypes.Array[ctypes.c_uint32]) -> bool:
+    user_pid, user_fd = view.users[0]
+    try:
+        return not kcmp(user_pid, pid, uapi.KCMP_EPOLL_TFD, user_fd, ctypes.addressof(slot))
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS):  # before 4.13: the number has to do
+            return slot[1] == user_fd
+        return False
+
+
+def _with_inode(context: CollectContext, inode: int) -> list[FileView]:
+    views = registry(context).views
+    index: dict[int, list[FileView]] = context.shared.setdefault("epoll:by-inode", {})
+    if context.shared.get("epoll:views-seen") != len(views):
+        context.shared["epoll:views-seen"] = len(views)
+        index.clear()
+        for view in views.values():
+            index.setdefault(view.stat.st_ino, []).append(view)
+    return index.get(inode, [])
 
 
 def _add_all(context: RestoreContext, payload: EpollFile, task: RemoteTask) -> None:

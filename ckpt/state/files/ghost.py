@@ -20,9 +20,8 @@ from ckpt.records.base import Record
 from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
 from ckpt.records.files import FileRecord
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths
+from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
-from ckpt.state.files.regular import path_payload
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096
@@ -57,7 +56,7 @@ class GhostFiles:
         if stat.S_ISREG(st.st_mode) and st.st_nlink:
             other = _other_name(path, st)
             if other is not None:
-                return path_payload(view, other)
+                return regular.path_payload(view, other)
             if view.flags & os.O_ACCMODE != os.O_RDONLY:
                 context.refuse(
                     view.pid,
@@ -88,7 +87,7 @@ class GhostFiles:
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         if file.payload.RECORD_NAME == "file-path":  # by its other name
-            return paths.open_path(file.payload.path, file.flags & ~paths.ONCE)
+            return regular.KIND.restore(file, context)
         payload: GhostFile = file.payload
         key = f"ghost:{payload.key}"
         if key not in context.shared:
@@ -177,7 +176,8 @@ def _finish(fd: int, ghost: GhostRecord) -> None:
     # Late: a mode without write permission would keep a plain user from opening it, and the
     # descriptor must go before the file can be an executable.
     try:
-        os.fchown(fd, ghost.uid, ghost.gid)
+        if (ghost.uid, ghost.gid) != (os.getuid(), os.getgid()):
+            os.fchown(fd, ghost.uid, ghost.gid)
         os.fchmod(fd, stat.S_IMODE(ghost.mode))
     except OSError as error:
         raise RestoreError(

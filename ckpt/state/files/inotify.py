@@ -97,9 +97,9 @@ def _drain(fd: int) -> None:
         pass
 
 
-def _mounts(context: CollectContext, pid: int) -> dict[int, str]:
-    """st_dev as fdinfo prints it -> some mount point of that file system."""
-    known: dict[int, str] | None = context.shared.get("inotify:mounts")
+def _mounts(context: CollectContext, pid: int) -> dict[int, list[str]]:
+    """The device of a file system as fdinfo prints it -> its mount points."""
+    known: dict[int, list[str]] | None = context.shared.get("inotify:mounts")
     if known is None:
         known = context.shared["inotify:mounts"] = {}
         for line in (
@@ -108,26 +108,33 @@ def _mounts(context: CollectContext, pid: int) -> dict[int, str]:
             f = line.split()
             major, _, minor = f[2].partition(":")
             point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), f[4])
-            known.setdefault(int(major) << 20 | int(minor), point)
+            known.setdefault(int(major) << 20 | int(minor), []).append(point)
     return known
 
 
 def _path(context: CollectContext, pid: int, values: dict[str, str]) -> str | None:
-    mount = _mounts(context, pid).get(int(values["sdev"], 16))
     handle = bytes.fromhex(values.get("f_handle", ""))
-    if mount is None or not handle:
+    if not handle:
         return None
     # struct file_handle
     packed = struct.pack("<Ii", len(handle), int(values["fhandle-type"], 16)) + handle
+    for mount in _mounts(context, pid).get(int(values["sdev"], 16), []):  # a bind mount may show only a part
+        path = _path_below(mount, packed, int(values["ino"], 16))
+        if path is not None:
+            return path
+    return None
+
+
+def _path_below(mount: str, handle: bytes, inode: int) -> str | None:
     at = fd = -1
     try:
         at = os.open(mount, os.O_RDONLY | os.O_CLOEXEC)
-        buffer = ctypes.create_string_buffer(packed, len(packed))
+        buffer = ctypes.create_string_buffer(handle, len(handle))
         flags = uapi_files.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = syscall("open_by_handle_at", uapi_files.SYS_open_by_handle_at, at, buffer, flags)
         path = os.readlink(f"/proc/self/fd/{fd}")
         found = os.fstat(fd)
-        return path if found.st_ino == int(values["ino"], 16) and paths.reachable(path, found) else None
+        return path if found.st_ino == inode and paths.reachable(path, found) else None
     except (OSError, KernelError):
         return None
     finally:

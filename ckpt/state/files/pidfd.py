@@ -27,6 +27,8 @@ class PidFds:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         pid = int(view.info.get("Pid", ["-1"])[0])
         try:
+            if any(pid in task.tids for task in context.tasks):
+                return PidFd(pid, 0)
             if pid > 0:
                 return PidFd(pid, procfs.stat(pid).start_time)
         except NoSuchTask:
@@ -42,7 +44,8 @@ class PidFds:
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: PidFd = file.payload
         try:
-            if payload.pid not in context.pids and procfs.stat(payload.pid).start_time != payload.start_time:
+            inside = not payload.start_time or payload.pid in context.pids
+            if not inside and procfs.stat(payload.pid).start_time != payload.start_time:
                 raise NoSuchTask("another process has the pid")
             name = f"pidfd_open({payload.pid})"
             return syscall(name, uapi.SYS_pidfd_open, payload.pid, file.flags & _KEPT)

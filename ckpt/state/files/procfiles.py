@@ -10,7 +10,6 @@ import os
 import re
 import stat
 
-from ckpt.errors import RestoreError
 from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import NamespaceFile, NoPayload
@@ -37,7 +36,7 @@ class ProcFiles:
 
     def collect(self, view: FileView, context: CollectContext) -> Record:
         found = _PID.match(view.link)
-        if found and int(found[1]) not in {task.pid for task in context.tasks}:
+        if found and not any(int(found[1]) in (task.pid, *task.tids) for task in context.tasks):
             context.refuse(
                 view.pid,
                 view.subject,
@@ -53,7 +52,7 @@ class ProcFiles:
 
 
 class Namespaces:
-    """/proc/PID/ns/… held open: restorable when it is the namespace that the task lives in."""
+    """/proc/PID/ns/… held open: restorable when it is the namespace in which ckpt works, too."""
 
     kind = "namespace"
 
@@ -63,14 +62,16 @@ class Namespaces:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         found = _NAMESPACE.match(view.link)
         assert found is not None
-        pid = view.in_flight_of or view.pid
         try:
-            own = os.stat(f"/proc/{pid}/ns/{found[1]}").st_ino
+            own = os.stat(f"/proc/self/ns/{found[1]}").st_ino
         except OSError:
             own = 0
         if own != int(found[2]):
             context.refuse(
-                pid, view.subject, "is a namespace other than the task's own", "close it before the dump"
+                view.pid,
+                view.subject,
+                "is a namespace other than the one ckpt runs in",
+                "close it before the dump, or run ckpt inside that namespace",
             )
             return NoPayload()
         return NamespaceFile(found[1])
@@ -85,11 +86,3 @@ class Namespaces:
 
 KIND = ProcFiles()
 NAMESPACES = Namespaces()
-
-
-def pid_missing(pid: int) -> RestoreError:
-    """A file refers to a task that does not exist (any more)."""
-    return RestoreError(
-        f"a file of the tree refers to process {pid}, which does not exist here",
-        hint="restore while that process runs, or dump it together with the tree",
-    )

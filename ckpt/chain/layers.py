@@ -127,6 +127,8 @@ class View:
 
     def _fill(self, key: str, pages: U64, out: U8, top: int = 0, below: int = MAX_XOR_DEPTH + 1) -> None:
         """The bytes of populated pages into `out`, shape (n, 4096), as layer `top` sees them."""
+        if not len(pages):
+            return
         kind, layer, frame, slot = self._resolve(key, pages, top)
         stored = (kind == DATA) | (kind == XOR)
         if not stored.all():

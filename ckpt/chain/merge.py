@@ -153,12 +153,8 @@ class _Verified(FileSink):
                 raise ImageError("it has other spaces")
             for key in made.spaces():
                 mine, theirs = _populated(made.runs(key)), _populated(wanted.runs(key))
-                pairs = (
-                    (mine.start, theirs.start),
-                    (mine.nr_pages, theirs.nr_pages),
-                    (mine.kind, theirs.kind),
-                )
-                if not all(np.array_equal(one, other) for one, other in pairs):
+                columns = ("start", "nr_pages", "kind")
+                if not all(np.array_equal(getattr(mine, c), getattr(theirs, c)) for c in columns):
                     raise ImageError(f"the map of {key} differs")
         finally:
             reader.close()

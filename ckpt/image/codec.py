@@ -6,6 +6,7 @@ Whatever the bytes are, the result is a record or an ImageError.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -38,6 +39,7 @@ def _float(value: object, _: Any) -> float:
     raise TypeError(f"{value!r:.40} is no float")
 
 
+@functools.cache
 def record_fields(cls: type[Any]) -> tuple[str, ...]:
     """The fields of a dataclass that hold a record of any kind."""
     return tuple(name for name, hint in get_type_hints(cls).items() if hint is Any)

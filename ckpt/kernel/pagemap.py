@@ -23,6 +23,7 @@ Regions = npt.NDArray[np.void]  # of REGION
 
 _VEC = 1 << 15  # regions in one PAGEMAP_SCAN
 _ENTRIES = 1 << 17  # entries in one read of pagemap: 512 MiB of addresses
+_THERE = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
 _GAP = 512 * PAGE_SIZE  # holes shorter than this are read over: one page of pagemap costs less than a call
 
 
@@ -112,7 +113,7 @@ class Pagemap:
         """`spans` cut down to where something is populated, so that sparse mappings cost no reading."""
         if not has_pagemap_scan() or not len(spans):
             return spans
-        found = self.scan(spans, anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED)
+        found = self.scan(spans, anyof=_THERE)
         if not len(found):
             return np.empty((0, 2), np.uint64)
         start, end = found["start"], found["end"]
@@ -130,18 +131,18 @@ class Pagemap:
                 pages.append(index.astype(np.uint64) + np.uint64(at // PAGE_SIZE))
                 values.append(entries[index])
         none = np.empty(0, np.uint64)
-        both = np.concatenate([none, *pages]), np.concatenate([none, *values])
+        found, entry = np.concatenate([none, *pages]), np.concatenate([none, *values])
         # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
-        return _inside(*both, spans)
+        keep_page = _covered(found * np.uint64(PAGE_SIZE), spans)
+        return found[keep_page], entry[keep_page]
 
 
-def _inside(pages: U64, entries: U64, spans: U64) -> tuple[U64, U64]:
-    if not len(pages) or not len(spans):
-        return pages[:0], entries[:0]
-    address = pages * np.uint64(PAGE_SIZE)
-    row = np.searchsorted(spans[:, 0], address, "right") - 1
-    keep = (row >= 0) & (address < spans[row, 1])
-    return (pages, entries) if keep.all() else (pages[keep], entries[keep])
+def _covered(address: U64, spans: U64) -> npt.NDArray[np.bool_]:
+    if not len(spans):
+        return np.zeros(len(address), np.bool_)
+    row = np.maximum(np.searchsorted(spans[:, 0], address, "right"), 1) - 1
+    inside: npt.NDArray[np.bool_] = (address >= spans[row, 0]) & (address < spans[row, 1])
+    return inside
 
 
 def contiguous(ranges: U64) -> U64:
@@ -196,32 +197,67 @@ def zero_page_frame() -> int:
 # ---------------------------------------------------------------- the populated map
 
 
-def populated(pid: int, ranges: U64) -> PageRuns:
+def populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = None) -> PageRuns:
     """The full populated map of private mappings, `ranges` shape (n, 2) in bytes: DATA, ZERO and GUARD.
 
+    To be called in the freeze. `anonymous`, shape (n,), says which rows are anonymous: those cost a tenth.
     Clean pages of a private file mapping are the file's and not populated. Huge zero pages may be DATA where
     PAGEMAP_SCAN is missing; their bytes tell.
     """
     with Pagemap(pid) as pagemap:
-        if has_pagemap_scan():
+        if not has_pagemap_scan():
+            return _by_entries(pagemap, contiguous(ranges))
+        if anonymous is None:
             return _by_scan(pagemap, contiguous(ranges))
-        return _by_entries(pagemap, contiguous(ranges))
+        first = _by_inverted_scan(pagemap, contiguous(ranges[anonymous]))
+        second = _by_scan(pagemap, contiguous(ranges[~anonymous]))
+    start = np.concatenate([first.start, second.start])
+    order = np.argsort(start)
+    end = start + np.concatenate([first.nr_pages, second.nr_pages])
+    return _joined(start[order], end[order], np.concatenate([first.kind, second.kind])[order])
 
 
 def _by_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
-    known = categories()
-    wanted = up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | (up.PAGE_IS_GUARD & known)
-    there = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
-    found = pagemap.scan(spans, anyof=there | (up.PAGE_IS_GUARD & known), returned=wanted)
-    category = found["categories"]
-    kind = np.full(len(found), DATA, np.uint8)
+    guard = up.PAGE_IS_GUARD & categories()
+    found = pagemap.scan(spans, anyof=_THERE | guard, returned=up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | guard)
+    kind = _kinds(found["categories"])
+    # The zero page is no anonymous page either, hence the second half.
+    keep = (found["categories"] & up.PAGE_IS_FILE == 0) | (kind != DATA)
+    return _runs(found["start"][keep], found["end"][keep], kind[keep])
+
+
+def _by_inverted_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
+    """For anonymous memory: ask for whatever is not an ordinary present page, which is little as a rule."""
+    guard = up.PAGE_IS_GUARD & categories()
+    found = pagemap.scan(
+        spans,
+        anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_PFNZERO,
+        inverted=up.PAGE_IS_PRESENT,
+        returned=_THERE | up.PAGE_IS_PFNZERO | guard,
+    )
+    # The gaps that these regions and the edges of the spans leave are data.
+    edges = np.concatenate([found["start"], spans[:, 0], spans[:, 1]])
+    ends = np.concatenate([found["end"], spans[:, 0], spans[:, 1]])
+    order = np.lexsort((ends, edges))
+    gap_start, gap_end = ends[order][:-1], edges[order][1:]
+    inside = (gap_end > gap_start) & _covered(gap_start, spans)
+    there = found[found["categories"] & (_THERE | guard) != 0]
+    start = np.concatenate([gap_start[inside], there["start"]])
+    end = np.concatenate([gap_end[inside], there["end"]])
+    kind = np.concatenate([np.full(int(inside.sum()), DATA, np.uint8), _kinds(there["categories"])])
+    order = np.argsort(start)
+    return _runs(start[order], end[order], kind[order])
+
+
+def _kinds(category: U64) -> npt.NDArray[np.uint8]:
+    kind = np.full(len(category), DATA, np.uint8)
     kind[category & up.PAGE_IS_PFNZERO != 0] = ZERO
     kind[category & up.PAGE_IS_GUARD != 0] = GUARD
-    # The zero page is no anonymous page either, hence the order.
-    keep = (category & up.PAGE_IS_FILE == 0) | (kind != DATA)
-    start = found["start"][keep] // np.uint64(PAGE_SIZE)
-    end = found["end"][keep] // np.uint64(PAGE_SIZE)
-    return _joined(start, end, kind[keep])
+    return kind
+
+
+def _runs(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
+    return _joined(start // np.uint64(PAGE_SIZE), end // np.uint64(PAGE_SIZE), kind)
 
 
 def _by_entries(pagemap: Pagemap, spans: U64) -> PageRuns:

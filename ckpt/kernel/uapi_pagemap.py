@@ -57,6 +57,7 @@ UFFD_USER_MODE_ONLY = 1
 UFFDIO_API = 0xC018AA3F
 UFFDIO_REGISTER = 0xC020AA00
 UFFDIO_UNREGISTER = 0x8010AA01
+UFFDIO_WRITEPROTECT = 0xC018AA06
 UFFDIO_REGISTER_MODE_WP = 2
 UFFD_FEATURE_WP_UNPOPULATED = 1 << 13
 UFFD_FEATURE_WP_ASYNC = 1 << 15
@@ -65,6 +66,10 @@ UFFD_LINK = "anon_inode:[userfaultfd]"  # what readlink of the descriptor gives
 
 class uffdio_api(ctypes.Structure):
     _fields_ = [("api", ctypes.c_uint64), ("features", ctypes.c_uint64), ("ioctls", ctypes.c_uint64)]
+
+
+class uffdio_writeprotect(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_uint64), ("len", ctypes.c_uint64), ("mode", ctypes.c_uint64)]
 
 
 class uffdio_register(ctypes.Structure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 
@@ -39,6 +40,18 @@ def register(fd: int, start: int, end: int) -> None:
     """Register the mappings in [start, end) for write-protection; a no-op for those that are."""
     argument = up.uffdio_register(start=start, len=end - start, mode=up.UFFDIO_REGISTER_MODE_WP)
     _ioctl(f"UFFDIO_REGISTER of {start:#x}-{end:#x}", fd, up.UFFDIO_REGISTER, argument)
+
+
+def is_alive(fd: int) -> bool:
+    """Whether the address space of `fd` still exists; exec and exit end it."""
+    # UFFDIO_REGISTER would say ENOMEM of a dead one. Nothing stands on the last page as a rule; if something
+    # does, the page counts as written.
+    last = up.uffdio_writeprotect(start=uapi.TASK_SIZE_MAX - uapi.PAGE_SIZE, len=uapi.PAGE_SIZE, mode=0)
+    try:
+        fcntl.ioctl(fd, up.UFFDIO_WRITEPROTECT, last)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
 
 
 def is_userfaultfd(pid: int, fd: int) -> bool:

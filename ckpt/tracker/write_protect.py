@@ -17,11 +17,14 @@ from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import keeper, procfs, uapi, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.descriptors import steal_descriptor
+from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.pagemap import Pagemap, Regions, contiguous
 from ckpt.records.runs import PAGE_SIZE, U64
 from ckpt.records.seams import MmAccess
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import pack, unpack
+
+_EXEC = "the task has another address space than in the last round (exec)"
 
 
 class HeldDescriptors:
@@ -83,6 +86,10 @@ class WriteProtect:
         try:
             if reason is None:
                 reason = self._take_over(mm, fields)
+            if reason is None and not userfault.is_alive(self._fd):
+                os.close(self._fd)
+                self._fd = -1
+                reason = self._drop(_EXEC)
             if reason is None:
                 clean, reason = self._round(mm, rows, fields["canaries"])
             else:
@@ -124,7 +131,7 @@ class WriteProtect:
             return "the host was booted since the last round"
         self._keeper = keeper.Keeper(*fields["keeper"]) if fields["keeper"] else None
         if fields["mm_key"] != mm.mm_key:
-            return self._drop("the task has another address space than in the last round (exec)")
+            return self._drop(_EXEC)
         if fields["held"] is not None:
             fd = self._holder.take(fields["held"]) if self._holder is not None else None
             if fd is None:
@@ -213,6 +220,9 @@ class WriteProtect:
             return contiguous(rows)
         one_by_one = self._try(rows)
         keep = np.fromiter((start not in one_by_one for start in rows[:, 0].tolist()), np.bool_, len(rows))
+        if not keep.any():
+            number = next(iter(one_by_one.values()))
+            raise kernel_error(f"none of the memory of task {pid} could be registered", number)
         return contiguous(rows[keep])
 
     def _try(self, wanted: U64) -> dict[int, int]:
@@ -222,8 +232,6 @@ class WriteProtect:
             try:
                 userfault.register(self._fd, start, end)
             except KernelError as error:
-                if error.errno == errno.ESRCH:
-                    raise
                 failed[start] = error.errno
         return failed
 

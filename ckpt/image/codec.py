@@ -6,7 +6,8 @@ Whatever the bytes are, the result is a record or an ImageError.
 from __future__ import annotations
 
 import dataclasses
-import functools
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -14,14 +15,13 @@ import cattrs
 import msgpack
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-import ckpt.records.files
-import ckpt.records.image
-import ckpt.records.journal
-import ckpt.records.mm
-import ckpt.records.task
-import ckpt.records.tree  # noqa: F401  # each import registers its record kinds
+import ckpt.records
 from ckpt.errors import ImageError, ImageWriteError
 from ckpt.records.base import RECORDS, Record
+
+# Importing a module of ckpt.records registers its record kinds; an image may hold any of them.
+for _module in pkgutil.iter_modules(ckpt.records.__path__, "ckpt.records."):
+    importlib.import_module(_module.name)
 
 
 def _exactly(kind: type[Any]) -> Callable[[object, Any], Any]:
@@ -39,10 +39,14 @@ def _float(value: object, _: Any) -> float:
     raise TypeError(f"{value!r:.40} is no float")
 
 
-@functools.cache
+_record_fields: dict[type[Any], tuple[str, ...]] = {}
+
+
 def record_fields(cls: type[Any]) -> tuple[str, ...]:
     """The fields of a dataclass that hold a record of any kind."""
-    return tuple(name for name, hint in get_type_hints(cls).items() if hint is Any)
+    if cls not in _record_fields:
+        _record_fields[cls] = tuple(name for name, hint in get_type_hints(cls).items() if hint is Any)
+    return _record_fields[cls]
 
 
 def _tagged(value: Record) -> list[object]:

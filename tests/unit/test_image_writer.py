@@ -58,6 +58,7 @@ def test_small_image() -> None:
     statistics = view.statistics
     assert (statistics.pages_written, statistics.pages_zero, statistics.frozen_time) == (5, 2, 1200)
     assert statistics.bytes_plain == 5 * 4096
+    assert view.read_pages("mm:41", numbers()) == b""
     with pytest.raises(ImageError, match="has no bytes"):
         view.read_pages("mm:41", numbers(22))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import ClassVar
 
 from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
 from ckpt.kernel import procfs, uapi
@@ -31,6 +32,8 @@ _ARGUMENTS = (RDI, RSI, RDX, R10, R8, sigframe.R9)
 
 class LiveRemote:
     """A RemoteTask (see ckpt.records.seams) in a thread that will run on. `close` puts the thread back."""
+
+    _active: ClassVar[LiveRemote | None] = None  # one thread at a time stands away from its own registers
 
     def __init__(self, pid: int, tid: int) -> None:
         self.pid = pid
@@ -88,6 +91,8 @@ class LiveRemote:
     def _enter(self) -> None:
         if self._entered:
             return
+        if LiveRemote._active is not None:  # they may share the room below
+            LiveRemote._active.suspend()
         maps = procfs.maps(self.pid)
         found = gadgets.find(self.pid, maps)
         self._gpr = ptrace.getregset(self.tid, uapi.NT_PRSTATUS)
@@ -106,6 +111,7 @@ class LiveRemote:
         self._call_registers = registers
         self._masked = False
         self._entered = True
+        LiveRemote._active = self
 
     def _room(self, maps: list[procfs.MapsLine], rsp: int, size: int) -> int:
         """Where nothing of the task's lives: see the module's first lines."""
@@ -173,6 +179,7 @@ class LiveRemote:
         if not self._entered:
             return
         self._entered = False
+        LiveRemote._active = None
         ptrace.interrupt(self.tid)
         ptrace.cont(self.tid, 0)
         while True:

@@ -15,7 +15,29 @@ XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is i
 RED_ZONE = 128
 
 # user_regs_struct, arch/x86/include/asm/user_64.h: the index of each register in NT_PRSTATUS
-R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, ORIG_RAX, RIP, CS, EFLAGS, RSP, SS = range(21)
+(
+    R15,
+    R14,
+    R13,
+    R12,
+    RBP,
+    RBX,
+    R11,
+    R10,
+    R9,
+    R8,
+    RAX,
+    RCX,
+    RDX,
+    RSI,
+    RDI,
+    ORIG_RAX,
+    RIP,
+    CS,
+    EFLAGS,
+    RSP,
+    SS,
+) = range(21)
 
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _EINTR = 4
@@ -63,7 +85,9 @@ def xstate_for_frame(xstate: bytes) -> bytes:
     return bytes(area) + struct.pack("<I", FP_XSTATE_MAGIC2)
 
 
-def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int) -> tuple[int, bytes]:
+def build(
+    address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int
+) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
     The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is.

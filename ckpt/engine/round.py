@@ -1,0 +1,269 @@
+"""One round: intent, freeze, look, thaw, copy, commit; and the undo of each step.
+
+A pre-dump copies from the running tasks after the thaw. A dump copies while they stand still; when they go on
+afterwards and little is to be copied, it is kept in memory first, so that they need not wait for the image.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckpt.chain.directory import Chain, ImageInfo
+from ckpt.chain.round import Round
+from ckpt.engine.copying import Copier, Kept, Sink
+from ckpt.engine.progress import Progress
+from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
+from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
+from ckpt.kernel import procfs
+from ckpt.records.image import Statistics
+from ckpt.records.runs import DATA, PAGE_SIZE
+from ckpt.state.context import CollectContext, DumpOptions
+from ckpt.state.files.pipes import outside_pipe_users
+from ckpt.state.files.registry import registry
+from ckpt.state.mm import address_spaces
+from ckpt.state.tree import as_tasks, collect_tree
+from ckpt.trace import gadgets
+from ckpt.trace.freezer import FrozenTree, check_task, freeze
+from ckpt.tracker import choice
+from ckpt.tracker.write_protect import HeldDescriptors
+
+KEEP_PAGES = (128 << 20) // PAGE_SIZE
+LEAVE = ("killed", "running", "stopped")
+
+
+@dataclass
+class Request:
+    """What the caller wants of a round."""
+
+    pid: int
+    directory: Path
+    kind: str  # pre-dump | dump
+    tracker: str = "auto"
+    leave: str = "running"
+    timeout: float = 5.0
+    options: DumpOptions = field(default_factory=DumpOptions)
+    progress: Progress | None = None
+    held: HeldDescriptors | None = None
+
+
+def run_round(request: Request) -> ImageInfo:
+    """Make the next image of the chain; raises a CkptError with the tasks as they were and the chain as it was."""
+    if request.leave not in LEAVE:
+        raise UsageError(f"a task cannot be left {request.leave!r}", hint=f"one of {', '.join(LEAVE)}")
+    check_task(request.pid)
+    name, _ = choice.choose(request.tracker)
+    fresh = not request.directory.is_dir()
+    try:
+        with Chain.open(request.directory, create=True) as chain:
+            return _Round(request, chain, name).run()
+    except BaseException:
+        if fresh:
+            _remove_if_unused(request.directory)
+        raise
+
+
+def _remove_if_unused(directory: Path) -> None:
+    """A directory made for a round that failed goes again, unless something of worth is in it."""
+    try:
+        names = {path.name for path in directory.iterdir()}
+        if names <= {"lock", "journal"}:
+            for name in names:
+                (directory / name).unlink(missing_ok=True)
+            directory.rmdir()
+    except OSError:
+        pass  # it was not made at all, or somebody else has put something there
+
+
+class _Round:
+    def __init__(self, request: Request, chain: Chain, tracker: str) -> None:
+        self.request = request
+        self.chain = chain
+        self.stat = procfs.stat(request.pid)
+        self.who = {
+            "pid": request.pid,
+            "start_time": self.stat.start_time,
+            "boot_id": procfs.boot_id(),
+            "tracker": tracker,
+        }
+        self.tracking = Tracking(tracker, {}, request.held)
+        self.copier = Copier()
+        self.memdump_ns = 0
+
+    def run(self) -> ImageInfo:
+        chain, request = self.chain, self.request
+        self._check_chain()
+        reason = chain.full_reason(**self.who)  # type: ignore[arg-type]
+        journal = chain.journal()
+        if journal is not None and journal.last is not None and not journal.pending:
+            # Even when this round is a full one the trackers learn what they armed before, to let go of it.
+            self.tracking.states = dict(journal.last.states)
+        writer = chain.begin(
+            kind=request.kind,
+            root_pid=request.pid,
+            root_start_time=self.stat.start_time,
+            boot_id=str(self.who["boot_id"]),
+            tracker=self.tracking.name,
+            kernel_release=platform.release(),
+            full_reason=reason,
+        )
+        with writer:
+            parents = Parents.of(writer.parent)
+            prepare(request.pid)
+            chain.journal_intent(**self.who)  # type: ignore[arg-type]
+            try:
+                statistics = self._frozen(writer, parents)
+            except BaseException:
+                self.tracking.discard("the round failed")
+                raise
+        tip = chain.rounds()[-1]
+        return ImageInfo(tip.path, tip.size, tip.header, statistics)
+
+    def _check_chain(self) -> None:
+        rounds = self.chain.rounds()
+        if rounds and rounds[-1].header.root_pid != self.request.pid:
+            raise WrongChain(
+                f"{self.request.directory} is the chain of task {rounds[-1].header.root_pid}, "
+                f"not of task {self.request.pid}",
+                hint="give each task a directory of its own (-D)",
+            )
+
+    def _frozen(self, writer: Round, parents: Parents) -> Statistics:
+        request = self.request
+        dump = request.kind == "dump"
+        context = CollectContext([], request.options)
+        if dump:
+            context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(request.pid)))
+        with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
+            after.enter_context(context.stack)
+            context.tasks = as_tasks(tree)
+            mms = address_spaces(context.tasks)
+            if dump:
+                # First of all: a refusal must come before anything is armed or cleared.
+                collect_tree(tree, mms, context)
+            spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, after)
+            if dump:
+                spaces += _unmapped_objects(context, spaces)
+                self._copy_and_leave(writer, tree, spaces, context)
+            else:
+                tree.thaw()
+                self.tracking.thawed()
+                self._copy(writer, spaces)
+            return self._commit(writer, tree, spaces)
+
+    def _copy_and_leave(
+        self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext
+    ) -> None:
+        to_copy = sum(space.runs.count(DATA) for space in spaces)
+        kept: Mapping[str, Kept] | None = None
+        if self.request.leave != "killed" and to_copy <= KEEP_PAGES:
+            kept = {space.key: Kept() for space in spaces}
+            started = time.perf_counter_ns()
+            for space in spaces:
+                self._copy_space(space, kept[space.key], lambda n: None)
+            self.memdump_ns = time.perf_counter_ns() - started
+            self._leave(tree)
+        for record in context.records:
+            writer.add(record)
+        self._copy(writer, spaces, kept)
+
+    def _leave(self, tree: FrozenTree) -> None:
+        if self.request.leave == "stopped":
+            tree.stop()
+        else:
+            tree.thaw()
+        self.tracking.thawed()
+
+    def _copy(self, writer: Round, spaces: list[Space], kept: Mapping[str, Kept] | None = None) -> None:
+        total = sum(space.runs.count(DATA) for space in spaces)
+        done = 0
+
+        def advance(pages: int) -> None:
+            nonlocal done
+            done += pages
+            if self.request.progress is not None:
+                self.request.progress("copy", done, total)
+
+        started = time.perf_counter_ns()
+        for space in spaces:
+            sink = writer.space(space.key, space.runs)
+            if kept is not None:
+                kept[space.key].replay(sink)
+                advance(space.runs.count(DATA))
+            else:
+                self._copy_space(space, sink, advance)
+            sink.close()
+        if kept is None:
+            self.memdump_ns = time.perf_counter_ns() - started
+
+    def _copy_space(self, space: Space, sink: Sink, advance: Callable[[int], None]) -> None:
+        runs = space.runs.of(DATA)
+        if space.fd >= 0:
+            self.copier.copy_file(space.fd, runs, sink, advance)
+        else:
+            try:
+                self.copier.copy_task(space.pid, runs, sink, advance)
+            except NoSuchTask:
+                raise NoSuchTask(f"task {space.pid} ended while its pages were copied") from None
+
+    def _commit(self, writer: Round, tree: FrozenTree, spaces: list[Space]) -> Statistics:
+        killed = self.request.kind == "dump" and self.request.leave == "killed"
+        writer.track({} if killed else self.tracking.new_states)
+        started = time.perf_counter_ns()
+        statistics = writer.commit(
+            Statistics(
+                freezing_time=tree.freezing_time,
+                frozen_time=tree.frozen_time,
+                memdump_time=self.memdump_ns // 1000,
+                pages_scanned=sum(space.runs.total for space in spaces),
+            )
+        )
+        self.memwrite_us = (time.perf_counter_ns() - started) // 1000
+        if self.request.kind == "dump" and not tree.thawed_ns:
+            if killed:
+                tree.kill()
+                self.tracking.discard("the task has ended")
+            else:
+                self._leave(tree)
+        return statistics
+
+
+def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Space]:
+    """Memfds that only a descriptor holds: their contents are in the image too."""
+    known = {space.key for space in spaces}
+    found = []
+    for key, record in context.shared.get("shm", {}).items():
+        if key in known or record.file_id is None:
+            continue
+        fd = registry(context).views[record.file_id].steal(context)
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        context.stack.callback(os.close, readable)
+        found.append(Space(key, extents(readable), fd=readable))
+    return found
+
+
+def tree_pids(root: int) -> list[int]:
+    """The pids of a running tree, as far as they can be seen without a freeze."""
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        try:
+            todo += procfs.children(pid, procfs.threads(pid))
+        except CkptError:
+            continue
+        found.append(pid)
+    return found
+
+
+def prepare(root: int) -> None:
+    """What the freeze would otherwise have to wait for: the look for code that remote syscalls borrow."""
+    for pid in tree_pids(root):
+        try:
+            gadgets.find(pid)
+        except CkptError:
+            continue  # said again, with its reason, when a remote syscall is needed

@@ -1,0 +1,114 @@
+"""The verbs that make images: pre_dump, dump and precopy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ckpt.chain.directory import Chain, ImageInfo
+from ckpt.engine.progress import Progress
+from ckpt.engine.round import Request, run_round
+from ckpt.errors import UsageError
+from ckpt.records.runs import PAGE_SIZE
+from ckpt.state.context import DumpOptions
+
+
+def pre_dump(
+    pid: int,
+    directory: str | Path,
+    *,
+    tracker: str = "auto",
+    timeout: float = 5.0,
+    progress: Progress | None = None,
+) -> ImageInfo:
+    """One round: the pages written since the last one, as an image on top of the chain; the task goes on.
+
+    `timeout` in seconds bounds the freezing. Raises a CkptError with task and chain as they were.
+    """
+    return run_round(Request(pid, Path(directory), "pre-dump", tracker, timeout=timeout, progress=progress))
+
+
+def dump(
+    pid: int,
+    directory: str | Path,
+    *,
+    tracker: str = "auto",
+    leave: str = "killed",
+    options: DumpOptions | None = None,
+    timeout: float = 5.0,
+    progress: Progress | None = None,
+) -> ImageInfo:
+    """The final dump: everything of the tree, its pages as a delta where there is a chain.
+
+    `leave` says what becomes of the tree: killed, running or stopped. It is killed only when the image is durable.
+    """
+    return run_round(
+        Request(pid, Path(directory), "dump", tracker, leave, timeout, options or DumpOptions(), progress)
+    )
+
+
+def precopy(
+    pid: int,
+    directory: str | Path,
+    *,
+    tracker: str = "auto",
+    max_rounds: int = 8,
+    downtime_limit: float = 0.3,
+    bandwidth: float | None = None,
+    leave: str = "killed",
+    options: DumpOptions | None = None,
+    timeout: float = 5.0,
+    on_round: Callable[[ImageInfo], None] | None = None,
+    progress: Progress | None = None,
+) -> list[ImageInfo]:
+    """Pre-dumps until a stop policy is met, then the dump; gives every image made.
+
+    Stops when the pages of a round would take no longer than `downtime_limit` seconds to copy at `bandwidth` bytes a
+    second (measured when None), when a round writes no less than the one before, or after `max_rounds` pre-dumps.
+    """
+    if max_rounds < 1:
+        raise UsageError("--max-rounds must be 1 or more")
+    if downtime_limit <= 0:
+        raise UsageError("--downtime-limit must be more than 0")
+    if bandwidth is not None and bandwidth <= 0:
+        raise UsageError("--bandwidth must be more than 0")
+    made: list[ImageInfo] = []
+    for _ in range(max_rounds):
+        request = Request(pid, Path(directory), "pre-dump", tracker, timeout=timeout, progress=progress)
+        made.append(run_round(request))
+        if on_round is not None:
+            on_round(made[-1])
+        if _enough(made, downtime_limit, bandwidth):
+            break
+    made.append(
+        dump(
+            pid, directory, tracker=tracker, leave=leave, options=options, timeout=timeout, progress=progress
+        )
+    )
+    if on_round is not None:
+        on_round(made[-1])
+    return made
+
+
+def _enough(made: list[ImageInfo], downtime_limit: float, bandwidth: float | None) -> bool:
+    last = made[-1].statistics
+    size = last.pages_written * PAGE_SIZE
+    rate = bandwidth
+    if rate is None:
+        seconds = max(last.memdump_time, 1) / 1e6
+        rate = max(size / seconds, 1.0) if size >= 1 << 20 else 1e9
+    if size / rate <= downtime_limit:
+        return True
+    return len(made) > 1 and last.pages_written >= made[-2].statistics.pages_written
+
+
+def show(directory: str | Path) -> list[ImageInfo]:
+    """Every image of a chain's directory, oldest first, or of a single image file."""
+    path = Path(directory)
+    if path.is_file():
+        from ckpt.chain.layers import view
+
+        with view(path) as image:
+            return [ImageInfo(path, path.stat().st_size, image.header, image.statistics)]
+    with Chain.open(path) as chain:
+        return list(chain.rounds())

@@ -1,0 +1,139 @@
+"""What is to be copied in a round: for each address space and shared object its pages by kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ckpt.errors import NotDumpable, Refusal
+from ckpt.kernel import pagemap
+from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
+from ckpt.records.seams import DirtyTracker, ImageView
+from ckpt.state.mm import Mm, shared_objects
+from ckpt.tracker import choice, spans
+from ckpt.tracker.write_protect import HeldDescriptors
+
+
+@dataclass
+class Space:
+    """One space of the image: `pid` of a task whose memory it is, or `fd` of a shared object."""
+
+    key: str
+    runs: PageRuns
+    pid: int = 0
+    fd: int = -1
+
+
+@dataclass
+class Parents:
+    """The parent image's DATA pages by space, looked up before the freeze."""
+
+    data: dict[str, U64] = field(default_factory=dict)  # shape (n, 2): start and end page
+
+    @classmethod
+    def of(cls, view: ImageView | None) -> Parents:
+        if view is None:
+            return cls()
+        return cls({key: as_spans(view.runs(key).of(DATA)) for key in view.spaces()})
+
+
+def as_spans(runs: PageRuns) -> U64:
+    """Runs as (start, end) pages, neighbours joined."""
+    return pagemap.contiguous(np.stack([runs.start, runs.start + runs.nr_pages], axis=1).astype(np.uint64))
+
+
+def _runs(found: U64, kind: int) -> PageRuns:
+    return PageRuns(found[:, 0].copy(), found[:, 1] - found[:, 0], np.full(len(found), kind, np.uint8))
+
+
+def joined(parts: Sequence[PageRuns]) -> PageRuns:
+    """Disjoint runs of several kinds in one ascending table."""
+    start = np.concatenate([part.start for part in parts])
+    order = np.argsort(start, kind="stable")
+    return PageRuns(
+        start[order],
+        np.concatenate([part.nr_pages for part in parts])[order],
+        np.concatenate([part.kind for part in parts])[order],
+    )
+
+
+@dataclass
+class Tracking:
+    """The trackers of one round."""
+
+    name: str
+    states: dict[str, bytes]  # of the last round
+    held: HeldDescriptors | None = None
+    trackers: list[DirtyTracker] = field(default_factory=list)
+    new_states: dict[str, bytes] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    nr_spaces: int = 0
+
+    def collect(self, mm: Mm, parents: Parents) -> Space:
+        """In the freeze: what of an address space is populated, and what of that is as in the parent."""
+        tracker = choice.make(self.name, self.held)
+        self.trackers.append(tracker)
+        clean, reason, state = tracker.collect(mm, self.states.get(mm.space))
+        self.new_states[mm.space] = state
+        self.nr_spaces += 1
+        if reason is not None:
+            self.reasons.append(reason)
+        there = pagemap.populated(mm.pid, mm.ranges)
+        data = as_spans(there.of(DATA))
+        parts = [there.of(ZERO), there.of(GUARD)]
+        before = parents.data.get(mm.space)
+        if clean is not None and before is not None and len(clean):
+            same = spans.both(spans.both(data, clean), before)
+            data = spans.minus(data, same)
+            parts.append(_runs(same, PARENT))
+        return Space(mm.space, joined([*parts, _runs(data, DATA)]), pid=mm.pid)
+
+    def thawed(self) -> None:
+        for tracker in self.trackers:
+            tracker.thawed()
+
+    def discard(self, reason: str) -> None:
+        for tracker in self.trackers:
+            tracker.discard(reason)
+
+
+def shared_spaces(mms: Sequence[Mm], stack: ExitStack) -> list[Space]:
+    """The shared memory objects that the tasks map, with a descriptor of each; tracked by content."""
+    found = []
+    for key, (mm, line) in shared_objects(mms).items():
+        try:
+            fd = os.open(f"/proc/{mm.pid}/map_files/{line.start:x}-{line.end:x}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotDumpable(
+                [
+                    Refusal(
+                        mm.pid,
+                        f"vma {line.start:x}-{line.end:x}",
+                        f"is shared memory, which cannot be opened: {error.strerror}",
+                        "run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
+                    )
+                ]
+            ) from None
+        stack.callback(os.close, fd)
+        found.append(Space(key, extents(fd), fd=fd))
+    return found
+
+
+def extents(fd: int) -> PageRuns:
+    """The pages of a shared memory object that hold data (SEEK_DATA, SEEK_HOLE)."""
+    size = os.fstat(fd).st_size
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:
+            break  # ENXIO: nothing but a hole up to the end
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        found.append((start // PAGE_SIZE, -(-end // PAGE_SIZE)))
+        at = max(end, at + 1)
+    return _runs(np.array(found, np.uint64).reshape(-1, 2), DATA)

@@ -1,0 +1,133 @@
+"""Collecting the whole tree: tasks, threads, files and address spaces, with every refusal at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from ckpt.errors import NotDumpable
+from ckpt.kernel import procfs, uapi
+from ckpt.kernel.descriptors import kcmp
+from ckpt.records.state import Attributes
+from ckpt.records.task import TaskRecord
+from ckpt.records.tree import TreeRecord
+from ckpt.state import task_state, threads
+from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.files.collect import collect_files, table_of
+from ckpt.state.mm import Mm, collect_mm
+from ckpt.trace.freezer import FrozenTask, FrozenTree
+
+_NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
+
+
+def ordered(tree: FrozenTree) -> list[FrozenTask]:
+    """The frozen tasks, parents before children."""
+    return list(tree.tasks.values())
+
+
+def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
+    """Put every record of the tree but its pages into `context.records`; raises NotDumpable with all refusals."""
+    seen = {thread.tid: threads.glance(thread.tid) for thread in tree.threads()}
+    for task in tree.tasks.values():
+        if task.leader_exited:
+            context.refuse(
+                task.pid, "its leader thread", "has ended while others run", "let the leader wait for them"
+            )
+    tables = collect_files(context)
+    mm_ids = {pid: mm.pid for mm in mms for pid in mm.pids}
+    for mm in mms:
+        context.records.append(collect_mm(mm, context))
+    context.records += tables
+    sighand = _shared_with_parent(tree, uapi.KCMP_SIGHAND)
+    fs = _shared_with_parent(tree, uapi.KCMP_FS)
+    for task in tree.tasks.values():
+        _collect_task(tree, task, context, seen, mm_ids[task.pid], sighand[task.pid], fs[task.pid])
+    for pid in tree.zombies:
+        context.records.append(_zombie(tree, pid))
+    context.records += context.shared.get("shm", {}).values()
+    context.records.append(
+        TreeRecord(
+            tree.root,
+            (*tree.tasks, *tree.zombies),
+            time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            time.time_ns(),
+        )
+    )
+    if context.refusals:
+        raise NotDumpable(context.refusals)
+
+
+def _shared_with_parent(tree: FrozenTree, what: int) -> dict[int, int]:
+    """For each task the pid that stands for what it shares, `what` being KCMP_FS or KCMP_SIGHAND."""
+    ids: dict[int, int] = {}
+    for pid in tree.tasks:
+        parent = tree.parents.get(pid, 0)
+        ids[pid] = ids[parent] if parent in ids and kcmp(pid, parent, what) == 0 else pid
+    return ids
+
+
+def _collect_task(
+    tree: FrozenTree,
+    task: FrozenTask,
+    context: CollectContext,
+    seen: dict[int, threads.Glance],
+    mm_id: int,
+    sighand_id: int,
+    fs_id: int,
+) -> None:
+    stat = procfs.stat(task.pid)
+    for tid in task.tids:
+        context.records.append(threads.collect_thread(task, tid, context, seen[tid]))
+    state = task_state.collect_task_state(task, context)
+    context.records.append(
+        TaskRecord(
+            pid=task.pid,
+            ppid=tree.parents.get(task.pid, 0),
+            pgid=stat.pgid,
+            sid=stat.sid,
+            tids=tuple(task.tids),
+            state="stopped" if task.stop_signal else "alive",
+            exit_code=0,
+            exit_signal=stat.exit_signal,
+            stop_signal=task.stop_signal,
+            mm_id=mm_id,
+            table_id=table_of(context, task.pid),
+            sighand_id=sighand_id,
+            fs_id=fs_id,
+            fs=state.fs,
+            sigactions=state.sigactions,
+            pending=state.pending,
+            itimers=state.itimers,
+            posix_timers=state.posix_timers,
+            rlimits=state.rlimits,
+            attributes=state.attributes,
+            ctty_file=_terminal(stat.tty_nr),
+        )
+    )
+
+
+def _zombie(tree: FrozenTree, pid: int) -> TaskRecord:
+    stat = procfs.stat(pid)
+    return TaskRecord(
+        pid=pid, ppid=tree.parents.get(pid, 0), pgid=stat.pgid, sid=stat.sid, tids=(pid,), state="zombie",
+        exit_code=stat.exit_code, exit_signal=stat.exit_signal, stop_signal=0, mm_id=0, table_id=0,
+        sighand_id=0, fs_id=0, fs=None, sigactions=(), pending=(), itimers=(), posix_timers=(), rlimits=(),
+        attributes=_NO_ATTRIBUTES,
+    )  # fmt: skip
+
+
+def _terminal(tty_nr: int) -> str:
+    """The path of a controlling terminal: Documentation/admin-guide/devices.txt."""
+    if not tty_nr:
+        return ""
+    major, minor = os.major(tty_nr), os.minor(tty_nr)
+    if 136 <= major <= 143:
+        return f"/dev/pts/{(major - 136) * 256 + minor}"
+    return f"/dev/tty{minor}" if major == 4 and minor < 64 else f"/dev/char/{major}:{minor}"
+
+
+def as_tasks(tree: FrozenTree) -> Sequence[FrozenTaskLike]:
+    """The frozen tasks as collectors see them."""
+    return ordered(tree)

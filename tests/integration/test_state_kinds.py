@@ -1,0 +1,433 @@
+"""Task state collected from a live target, restored into a skeleton, collected again. Needs root for ids and pids."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ckpt.errors import NotDumpable, RestoreError
+from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import ResourceLimit, SigInfo
+from ckpt.records.task import TaskRecord, ThreadRecord
+from ckpt.state import attributes, limits, prctl, task_state, threads
+from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.registers import restart_registers, restore_registers
+from ckpt.trace.freezer import freeze
+from ckpt.trace.sigframe import ORIG_RAX, unpack
+from ckpt.trace.skeleton import Skeleton, reap, spawn_skeleton
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="chooses ids and pids")]
+
+TARGET = Path(__file__).parent.parent / "targets" / "odd_state.py"
+STUB = 0x200000
+SUSPENDED = uapi.PTRACE_O_TRACESYSGOOD | uapi.PTRACE_O_EXITKILL | uapi.PTRACE_O_SUSPEND_SECCOMP
+
+
+SYS_PAUSE = 34
+
+
+def in_call(pid: int, number: int) -> bool:
+    """Whether a task waits in this system call."""
+    return Path(f"/proc/{pid}/syscall").read_text().startswith(f"{number} ")
+
+
+@dataclass
+class Collected:
+    task: TaskRecord
+    threads: list[ThreadRecord]
+    dumpable: int
+
+
+@contextmanager
+def target(base: Path, *kinds: str) -> Iterator[int]:
+    """The pid of a waiting tests/targets/odd_state.py."""
+    ready = base / "odd"
+    process = subprocess.Popen(
+        [sys.executable, TARGET, ready, *kinds],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (ready.exists() and ready.read_text() == "ready" and in_call(process.pid, SYS_PAUSE)):
+            assert process.poll() is None, "the target failed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def collect(task: FrozenTaskLike) -> Collected:
+    """The records of one task, put together as the engine does it."""
+    context = CollectContext([task])
+    seen = {tid: threads.glance(tid) for tid in task.tids}
+    state = task_state.collect_task_state(task, context)
+    found = [threads.collect_thread(task, tid, context, seen[tid]) for tid in task.tids]
+    if context.refusals:
+        raise NotDumpable(context.refusals)
+    record = TaskRecord(
+        pid=task.pid,
+        ppid=0,
+        pgid=task.pid,
+        sid=task.pid,
+        tids=tuple(task.tids),
+        state="alive",
+        exit_code=0,
+        exit_signal=17,
+        stop_signal=0,
+        mm_id=1,
+        table_id=1,
+        sighand_id=task.pid,
+        fs_id=task.pid,
+        fs=state.fs,
+        sigactions=state.sigactions,
+        pending=state.pending,
+        itimers=state.itimers,
+        posix_timers=state.posix_timers,
+        rlimits=state.rlimits,
+        attributes=state.attributes,
+    )
+    status = procfs.status(task.pid)
+    return Collected(record, found, prctl.collect_dumpable(task.remote(), status))
+
+
+def collect_from(pid: int) -> Collected:
+    with freeze(pid, timeout=60) as tree:
+        return collect(tree.tasks[pid])
+
+
+class Built:
+    """Skeletons as a FrozenTaskLike."""
+
+    def __init__(self, skeletons: list[Skeleton]) -> None:
+        self.skeletons = {skeleton.tid: skeleton for skeleton in skeletons}
+        self.pid = skeletons[0].pid
+        self.tids = [skeleton.tid for skeleton in skeletons]
+
+    def remote(self, tid: int | None = None) -> RemoteTask:
+        return self.skeletons[self.tids[0] if tid is None else tid]
+
+
+THREAD = (
+    uapi.CLONE_VM
+    | uapi.CLONE_FS
+    | uapi.CLONE_FILES
+    | uapi.CLONE_SIGHAND
+    | uapi.CLONE_THREAD
+    | uapi.CLONE_SYSVSEM
+)
+
+
+def moved(want: Collected, tids: list[int]) -> Collected:
+    """The records with the skeleton's pid and tids for the target's."""
+    new = dict(zip(want.task.tids, tids, strict=True))
+    timers = tuple(replace(t, notify_tid=new.get(t.notify_tid, 0)) for t in want.task.posix_timers)
+    task = replace(want.task, pid=tids[0], pgid=tids[0], sid=tids[0], sighand_id=tids[0], fs_id=tids[0])
+    task = replace(task, tids=tuple(tids), posix_timers=timers)
+    found = [replace(t, pid=tids[0], tid=new[t.tid]) for t in want.threads]
+    return Collected(task, found, want.dumpable)
+
+
+@contextmanager
+def rebuilt(want: Collected) -> Iterator[tuple[Built, Collected]]:
+    """A skeleton taken through every step but the last, and the records it was given."""
+    leader = spawn_skeleton(0, STUB)
+    made = [leader]
+    try:
+        flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED
+        pages = {t.rseq.address // 4096 * 4096 for t in want.threads if t.rseq}
+        task_state.early(leader, moved(want, [leader.tid] * len(want.task.tids)).task)
+        for page in pages:  # the kernel writes to the rseq area
+            leader.syscall(uapi.SYS_mmap, page, 8192, 3, flags, -1, 0)
+        made += [leader.clone(0, THREAD) for _ in want.threads[1:]]
+        want = moved(want, [skeleton.tid for skeleton in made])
+        for skeleton in made:
+            skeleton.step_calls()
+            ptrace.setoptions(skeleton.tid, SUSPENDED)
+        for skeleton, record in zip(made, want.threads, strict=True):
+            threads.restore_thread(skeleton, record, want.task)
+        task_state.late(leader, want.task)
+        for skeleton, record in zip(made, want.threads, strict=True):
+            threads.restore_privileges(skeleton, record)
+        prctl.restore_dumpable(leader, want.dumpable)
+        yield Built(made), want
+    finally:
+        leader.kill()
+        reap(made)
+
+
+def assert_same(got: Collected, want: Collected) -> None:
+    """Equal but for what cannot be: registers (not restored yet), running timers, cgroups of this session."""
+    assert got.dumpable == want.dumpable
+    for mine, theirs in zip(got.task.itimers, want.task.itimers, strict=True):
+        # The kernel adds a tick (up to 10 ms) to the timers that count CPU time.
+        assert 0 < mine.value_us <= theirs.value_us + (10_000 if mine.which else 0)
+    for new, old in zip(got.task.posix_timers, want.task.posix_timers, strict=True):
+        assert new == replace(old, value_ns=new.value_ns)
+        assert 0 < new.value_ns <= old.value_ns or new.value_ns == old.value_ns == 0
+    task = replace(
+        got.task,
+        itimers=tuple(replace(t, value_us=o.value_us) for t, o in zip(got.task.itimers, want.task.itimers)),
+        posix_timers=want.task.posix_timers,
+    )
+    assert [t.interval_us for t in got.task.itimers] == [t.interval_us for t in want.task.itimers]
+    assert replace(task, attributes=want.task.attributes) == want.task
+    assert replace(got.task.attributes, loginuid=0) == replace(want.task.attributes, loginuid=0)
+    for thread, record in zip(got.threads, want.threads, strict=True):
+        assert replace(thread, registers=record.registers, sigmask=record.sigmask) == record
+
+
+def round_trip(base: Path, *kinds: str) -> Collected:
+    with target(base, *kinds) as pid:
+        want = collect_from(pid)
+        with rebuilt(want) as (built, given):
+            assert_same(collect(built), given)
+            threads.finish_threads(given.task, given.threads)
+            for record in given.threads:
+                assert ptrace.getsigmask(record.tid) == record.sigmask
+                gpr = ptrace.getregset(record.tid, uapi.NT_PRSTATUS)
+                assert gpr == restart_registers(record.registers.gpr)
+                assert ptrace.getregset(record.tid, uapi.NT_X86_XSTATE) == record.registers.xstate
+        return want
+
+
+def test_signals(tmp_path):
+    got = round_trip(tmp_path, "signals")
+    actions = {action.signal: action for action in got.task.sigactions}
+    assert {1, 5, 10, 12, 17} <= set(actions)
+    assert (actions[1].handler, actions[5].handler) == (1, 1)
+    assert actions[10].handler == actions[12].handler > 1
+    assert actions[12].flags & 0x10000000 and not actions[10].flags & 0x10000000
+    assert actions[17].flags & 2  # SA_NOCLDWAIT, invisible in /proc
+    queue = [(i.info[0], int.from_bytes(i.info[24:32], "little")) for i in got.task.pending]
+    assert [number for number, _ in queue] == [10, 34, 34, 34]
+    assert [value for number, value in queue if number == 34] == [7, 8, 9]
+    assert [i.info[0] for i in got.threads[0].pending] == [35]
+    assert got.threads[0].sigmask == 1 << 9 | 1 << 33 | 1 << 34
+    assert got.threads[0].altstack.size == 65536
+
+
+def test_timers(tmp_path):
+    got = round_trip(tmp_path, "timers")
+    assert [(t.which, t.interval_us) for t in got.task.itimers] == [(0, 77_000_000), (2, 0)]
+    timers = {t.timer_id: t for t in got.task.posix_timers}
+    assert set(timers) == {1, 2, 3, 4}
+    assert timers[2].value_ns == 0
+    assert timers[1].interval_ns == 3_000_000_005
+    assert (timers[3].sigval, timers[3].notify) == (0xABC3, 1)
+    assert (timers[4].notify, timers[4].notify_tid) == (4, got.task.pid)
+
+
+def test_scheduling_and_limits(tmp_path):
+    got = round_trip(tmp_path, "limits", "sched")
+    sched = got.threads[0].scheduling
+    assert (sched.policy, sched.nice, sched.timerslack_ns) == (3, 7, 123456)
+    assert sched.ioprio == 2 << 13 | 6
+    assert sched.affinity in (b"", (1).to_bytes(8, "little"))
+    assert got.task.rlimits[7] == ResourceLimit(7, 150, 200)
+    assert got.task.rlimits[8] == ResourceLimit(8, 4096, 65536)
+
+
+def test_real_time_policy(tmp_path):
+    scheduling = round_trip(tmp_path, "realtime").threads[0].scheduling
+    assert (scheduling.policy, scheduling.priority, scheduling.flags) == (2, 3, 1)
+
+
+def test_directories_and_attributes(tmp_path):
+    got = round_trip(tmp_path, "fs", "attributes", "prctls", "mdwe")
+    assert got.task.fs is not None
+    assert got.task.fs.cwd == str(tmp_path / "odd.dir")
+    assert got.task.fs.umask == 0o057
+    held = got.task.attributes
+    assert (held.personality, held.oom_score_adj, held.coredump_filter) == (0x0040000, 321, 0x71)
+    assert held.child_subreaper
+    assert held.mdwe in (0, 1)
+    assert got.threads[0].comm.encode("utf-8", "surrogateescape") == b"odd \xff name"
+    assert got.threads[0].pdeathsig == 12
+    assert got.threads[0].prctl.mce_kill == 1
+
+
+def test_chroot(tmp_path):
+    fs = round_trip(tmp_path, "chroot").task.fs
+    assert fs is not None
+    assert (fs.cwd, fs.root) == ("/proc", str(tmp_path / "odd.dir"))
+
+
+def test_time_stamp_counter_mode(tmp_path):
+    assert round_trip(tmp_path, "tsc").threads[0].prctl.tsc_mode == 2
+
+
+def test_credentials(tmp_path):
+    tmp_path.chmod(0o777)
+    got = round_trip(tmp_path, "ids").threads[0].credentials
+    assert got.uids == (201, 202, 203, 203)
+    assert got.gids[:3] == (101, 102, 103)
+    assert got.groups == (7, 8, 9)
+    assert (got.cap_eff, got.cap_prm, got.cap_inh, got.cap_amb) == (
+        1 << 5,
+        1 | 1 << 5 | 1 << 10,
+        1 << 10,
+        1 << 10,
+    )
+    assert not got.cap_bnd >> 22 & 1
+    assert got.securebits == 5
+    assert got.no_new_privs
+
+
+def test_a_plain_user(tmp_path):
+    tmp_path.chmod(0o777)
+    got = round_trip(tmp_path, "user")
+    assert got.threads[0].credentials.uids == (12345,) * 4
+    assert got.threads[0].credentials.cap_prm == 0
+
+
+def test_seccomp(tmp_path):
+    tmp_path.chmod(0o777)
+    got = round_trip(tmp_path, "seccomp", "user").threads[0].seccomp
+    assert got is not None
+    assert got.mode == 2
+    assert got.flags == (0, 2)
+    assert [len(program) for program in got.filters] == [32, 32]
+    assert (got.filters[0][28:], got.filters[1][28:]) == (b"\x00\x00\xff\x7f",) * 2
+    assert [program[12] | program[13] << 8 for program in got.filters] == [999, 998]
+
+
+def test_threads(tmp_path):
+    got = round_trip(tmp_path, "more_threads", "timers")
+    assert [t.comm for t in got.threads[1:]] == ["worker 0", "worker 1"]
+    assert [t.sigmask for t in got.threads] == [0, 1 << 11, 1 << 9]
+    assert all(t.rseq is None or t.rseq.address for t in got.threads)
+    assert len({t.clear_child_tid for t in got.threads}) == 3
+
+
+def test_a_deleted_directory_is_refused(tmp_path):
+    with (
+        target(tmp_path, "deleted") as pid,
+        pytest.raises(NotDumpable, match=r"working directory was deleted"),
+    ):
+        collect_from(pid)
+
+
+def test_a_limit_out_of_reach_is_refused(tmp_path):
+    skeleton = spawn_skeleton(0, STUB)
+    try:
+        wanted = ResourceLimit(1, 1 << 40, 1 << 41)
+        limits.restore_limits(skeleton, [ResourceLimit(1, 1 << 20, 1 << 20)])
+        try:
+            limits.raise_limits(skeleton, [wanted])
+        except RestoreError as error:
+            assert "RLIMIT_FSIZE" in error.message
+            assert error.hint
+        else:  # this root has CAP_SYS_RESOURCE
+            assert limits.collect_limits(skeleton.pid)[1] == ResourceLimit(1, 1 << 41, 1 << 41)
+    finally:
+        skeleton.kill()
+        reap([skeleton])
+
+
+def test_a_vanished_cgroup_is_left_alone():
+    skeleton = spawn_skeleton(0, STUB)
+    try:
+        own = taskinfo.cgroups(skeleton.pid)
+        held = attributes.collect_attributes(skeleton)
+        attributes.restore_attributes_early(skeleton, replace(held, cgroups=(*own, "0::/no/such/group")))
+        assert taskinfo.cgroups(skeleton.pid) == own
+    finally:
+        skeleton.kill()
+        reap([skeleton])
+
+
+SLEEPER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+spec = (ctypes.c_long * 2)(int(sys.argv[1]), 0)
+rest = (ctypes.c_long * 2)()
+result = libc.nanosleep(spec, rest)
+open(sys.argv[2], "w").write(f"{result} {ctypes.get_errno()}")
+"""
+
+
+@contextmanager
+def sleeper(seconds: int, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(seconds), str(path)], stdin=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not in_call(process.pid, uapi.SYS_clock_nanosleep):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_sleep_that_was_frozen_before_is_still_a_sleep(tmp_path):
+    with sleeper(1000, tmp_path / "out") as process:
+        for _ in range(3):
+            got = collect_from(process.pid)
+            assert unpack(got.threads[0].registers.gpr)[ORIG_RAX] == uapi.SYS_clock_nanosleep
+
+
+def test_a_restarted_sleep_ends_well(tmp_path):
+    """Registers as a restored thread gets them, put into the sleeper itself, where the memory is right."""
+    out = tmp_path / "out"
+    with sleeper(2, out) as process:
+        collect_from(process.pid)
+        pid = process.pid
+        with freeze(pid, timeout=60) as tree:
+            record = threads.collect_thread(tree.tasks[pid], pid, CollectContext([tree.tasks[pid]])).registers
+            remote = tree.tasks[pid].threads[pid].remote
+            assert remote is not None
+            remote.suspend()
+            restore_registers(pid, record)
+        assert process.wait(timeout=60) == 0
+        assert out.read_text() == "0 0"
+
+
+def test_a_pending_signal_is_delivered_after_the_restore(tmp_path):
+    """A skeleton with a pending, unblocked, default signal dies of it as soon as it is let go."""
+    skeleton = spawn_skeleton(0, STUB)
+    try:
+        skeleton.step_calls()
+        task = Built([skeleton])
+        got = collect(task)
+        info = signal.SIGTERM.to_bytes(4, "little") + bytes(124)
+        record = replace(got.task, pending=(SigInfo(info),))
+        task_state.late(skeleton, record)
+        threads.finish_threads(record, [replace(got.threads[0], sigmask=0)])
+        skeleton.let_go()
+        _, status = os.waitpid(skeleton.pid, 0x40000000)
+        assert os.WTERMSIG(status) == signal.SIGTERM
+    finally:
+        skeleton.alive = False
+
+
+def test_a_busy_thread_outside_any_call_keeps_its_registers(tmp_path):
+    code = "while True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
+    try:
+        for _ in range(20):
+            with freeze(process.pid, timeout=60):
+                gpr = ptrace.getregset(process.pid, uapi.NT_PRSTATUS)
+                if ctypes.c_long(unpack(gpr)[ORIG_RAX]).value < 0:
+                    assert restart_registers(gpr) == gpr
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,181 @@
+"""The pure parts of task state: /proc texts, interrupted calls, rseq sections, filters. No privileges."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from ckpt.kernel import taskinfo, uapi
+from ckpt.kernel import uapi_state as us
+from ckpt.records.state import SigAction, SigInfo
+from ckpt.state.registers import abort_critical_section, name_restarted_call, restart_registers
+from ckpt.state.seccomp import notifies
+from ckpt.state.signals import interrupting_action, members
+from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
+
+M64 = (1 << 64) - 1
+HANDLER = SigAction(10, 0x400000, 0, 0, 0)
+RESTARTING = SigAction(10, 0x400000, us.SA_RESTART, 0, 0)
+
+
+def registers(orig_rax: int, rax: int, **others: int) -> bytes:
+    names = {"rip": RIP, "rdi": RDI, "rsi": RSI, "rdx": RDX, "r10": R10}
+    r = [index + 1000 for index in range(27)]
+    r[ORIG_RAX], r[RAX], r[RIP] = orig_rax & M64, rax & M64, 0x5000
+    for name, value in others.items():
+        r[names[name]] = value
+    return pack(r)
+
+
+@pytest.mark.parametrize(
+    ("nr", "rax", "action", "expected"),
+    [
+        (0, -512, None, ("repeat", 0)),
+        (0, -512, RESTARTING, ("repeat", 0)),
+        (0, -512, HANDLER, ("eintr", 0)),
+        (56, -513, HANDLER, ("repeat", 56)),
+        (34, -514, None, ("repeat", 34)),
+        (34, -514, RESTARTING, ("eintr", 0)),
+        (uapi.SYS_poll, -516, None, ("repeat", uapi.SYS_poll)),
+        (uapi.SYS_futex, -516, None, ("repeat", uapi.SYS_futex)),
+        (uapi.SYS_futex, -516, HANDLER, ("eintr", 0)),
+        (uapi.SYS_restart_syscall, -516, None, ("eintr", 0)),
+        (1, -4, None, ("keep", -4)),
+        (1, 17, None, ("keep", 17)),
+        (-1, -512, None, ("keep", -512)),
+    ],
+)
+def test_interrupted_calls_go_on_as_the_kernel_would_have_it(nr, rax, action, expected):
+    after = unpack(restart_registers(registers(nr, rax), action))
+    kind, value = expected
+    if kind == "repeat":
+        assert (after[RIP], after[RAX]) == (0x5000 - 2, value)
+    else:
+        assert (after[RIP], after[RAX]) == (0x5000, (-4 if kind == "eintr" else value) & M64)
+    assert after[ORIG_RAX] == M64
+
+
+def test_a_sleep_goes_on_with_the_remainder_the_kernel_wrote():
+    after = unpack(restart_registers(registers(uapi.SYS_clock_nanosleep, -516, rdx=0x10, r10=0x20)))
+    assert after[RDX] == 0x20
+    after = unpack(restart_registers(registers(uapi.SYS_clock_nanosleep, -516, rdx=0x10, r10=0)))
+    assert after[RDX] == 0x10
+    after = unpack(restart_registers(registers(uapi.SYS_nanosleep, -516, rdi=0x10, rsi=0x20)))
+    assert after[RDI] == 0x20
+
+
+def test_restart_syscall_gets_its_name_from_the_code():
+    gpr = registers(uapi.SYS_restart_syscall, -516)
+    site = b"\xb8" + uapi.SYS_futex.to_bytes(4, "little") + b"\x0f\x05"
+    assert unpack(name_restarted_call(gpr, site))[ORIG_RAX] == uapi.SYS_futex
+    for other in (b"", site[:-1], b"\xb9" + site[1:], b"\xb8\x00\x00\x00\x00\x0f\x05"):
+        assert name_restarted_call(gpr, other) == gpr
+
+
+@pytest.mark.parametrize(
+    ("rip", "aborted"), [(0xFFF, False), (0x1000, True), (0x100F, True), (0x1010, False)]
+)
+def test_a_critical_section_is_aborted_only_from_inside(rip, aborted):
+    section = us.rseq_cs.pack(0, 0, 0x1000, 0x10, 0x9000)
+    after = unpack(abort_critical_section(registers(-1, 5, rip=rip), section))
+    assert after[RIP] == (0x9000 if aborted else rip)
+    assert abort_critical_section(registers(-1, 5), b"") == registers(-1, 5)
+
+
+def test_timers_of_proc():
+    text = (
+        "ID: 3\nsignal: 14/00000000deadbeef\nnotify: signal/tid.99\nClockID: -6\n"
+        "ID: 0\nsignal: 0/0000000000000000\nnotify: none/pid.98\nClockID: 1\n"
+    )
+    first, second = taskinfo.parse_timers(text)
+    assert (first.timer_id, first.notify, first.notify_tid, first.clock_id) == (0, us.SIGEV_NONE, 0, 1)
+    assert (second.timer_id, second.signo, second.sigval) == (3, 14, 0xDEADBEEF)
+    assert (second.notify, second.notify_tid, second.clock_id) == (us.SIGEV_THREAD_ID, 99, -6)
+    assert taskinfo.parse_timers("") == []
+
+
+def test_limits_of_proc():
+    text = "Limit                     Soft Limit           Hard Limit           Units     \n" + "".join(
+        f"{'Max ' + name:<25} {soft:<20} {hard:<20} {unit:<10}\n"
+        for name, soft, hard, unit in (
+            ("cpu time", "unlimited", "unlimited", "seconds"),
+            ("nice priority", "0", "20", ""),
+        )
+    )
+    assert taskinfo.parse_limits(text) == [(us.RLIM_INFINITY, us.RLIM_INFINITY), (0, 20)]
+
+
+def test_ids_of_status():
+    status = {
+        "Uid": "1\t2\t3\t4",
+        "Gid": "5\t6\t7\t8",
+        "Groups": "9 10",
+        "CapInh": "0000000000000001",
+        "CapPrm": "000001ffffffffff",
+        "CapEff": "0000000000000000",
+        "CapBnd": "000001ffffffffff",
+        "NoNewPrivs": "1",
+    }
+    found = taskinfo.ids(status)
+    assert (found.uids, found.gids, found.groups) == ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10))
+    assert (found.cap_inh, found.cap_prm, found.cap_amb) == (1, 0x1FFFFFFFFFF, 0)
+    assert found.no_new_privs
+    assert taskinfo.ids({**status, "Groups": ""}).groups == ()
+
+
+def test_speculation_of_status():
+    assert taskinfo.speculation({}) == ()
+    status = {
+        "Speculation_Store_Bypass": "thread force mitigated",
+        "SpeculationIndirectBranch": "conditional enabled",
+    }
+    assert taskinfo.speculation(status) == (9, 3)
+    status = {
+        "Speculation_Store_Bypass": "vulnerable",
+        "SpeculationIndirectBranch": "always enabled",
+    }
+    assert taskinfo.speculation(status) == (0, 0)
+
+
+def test_a_filter_with_a_supervisor_is_seen():
+    allow = us.sock_filter.pack(us.BPF_RET_K, 0, 0, 0x7FFF0000)
+    ask = us.sock_filter.pack(us.BPF_RET_K, 0, 0, us.SECCOMP_RET_USER_NOTIF)
+    load = us.sock_filter.pack(0x20, 0, 0, us.SECCOMP_RET_USER_NOTIF)
+    assert not notifies(load + allow)
+    assert notifies(load + ask + allow)
+
+
+def test_the_signal_that_interrupts():
+    def info(signal: int) -> SigInfo:
+        return SigInfo(struct.pack("<i", signal) + bytes(124))
+
+    ignored = SigAction(12, us.SIG_IGN, 0, 0, 0)
+    actions = (HANDLER, ignored)
+    assert interrupting_action(0, (info(12), info(10)), actions) is HANDLER
+    assert interrupting_action(1 << 9, (info(10),), actions) is None
+    assert interrupting_action(0, (info(12),), actions) is None
+    assert members(1 << 0 | 1 << 63) == [1, 64]
+
+
+@pytest.mark.parametrize(
+    ("layout", "size"),
+    [
+        (us.kernel_sigaction, 32),
+        (us.stack_t, 24),
+        (us.rseq_cs, 32),
+        (us.itimerval, 32),
+        (us.itimerspec, 32),
+        (us.sigevent, 64),
+        (us.cap_header, 8),
+        (us.cap_data, 24),
+        (us.sched_attr, 48),
+        (us.rlimit64, 16),
+        (us.sock_filter, 8),
+        (us.sock_fprog, 16),
+        (us.ptrace_rseq_configuration, 24),
+        (us.SECCOMP_METADATA, 16),
+    ],
+)
+def test_sizes_are_the_kernel_s(layout, size):
+    assert layout.size == size

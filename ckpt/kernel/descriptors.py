@@ -9,7 +9,7 @@ import resource
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
 
-# Asked several times for each descriptor of a frozen tree: without the conversions of `syscall`, three times faster.
+# Asked several times for each descriptor of a frozen tree: faster without the conversions of `syscall`.
 _kcmp = ctypes.CDLL(None, use_errno=True).syscall
 _kcmp.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong]
 _kcmp.restype = ctypes.c_long

@@ -25,7 +25,7 @@ class OpenFd:
 
 
 def parse(text: str) -> dict[str, list[str]]:
-    """The lines of an fdinfo file. The key is what stands before the first colon ("inotify wd", "tfd", "lock")."""
+    """The lines of an fdinfo file. Keys end at the first colon ("inotify wd", "tfd", "lock")."""
     info: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, colon, value = line.partition(":")
@@ -70,6 +70,4 @@ def read_fd(pid: int, fd: int) -> OpenFd:
         raise kernel_error(f"reading {path}", error.errno or 0) from None
     info = read_info(pid, fd)
     flags = int(info["flags"][0], 8)
-    return OpenFd(
-        fd, link, stat, int(info["pos"][0]), flags & ~os.O_CLOEXEC, bool(flags & os.O_CLOEXEC), info
-    )
+    return OpenFd(fd, link, stat, int(info["pos"][0]), flags & ~os.O_CLOEXEC, bool(flags & os.O_CLOEXEC), info)

@@ -1,7 +1,7 @@
 """The records of open file descriptions and of the tables that hold them.
 
-A `FileRecord` is one open file description, shared by every descriptor that refers to it. Its `kind` names the
-module in `ckpt.state.files` that collects and restores it; `payload` is that module's own record.
+A `FileRecord` is one open file description, shared by every descriptor that refers to it. Its `kind` names
+the module in `ckpt.state.files` that collects and restores it; `payload` is that module's own record.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Open files of a stopped program, collected and rebuilt in another process, without freezer or engine.
 
-`Target` is a program stopped by SIGSTOP; `Skeleton` a forked process that runs system calls on demand through shared
-memory, since every descriptor of it is about to be closed; `restored` puts one's files into the other.
+`Target` is a program stopped by SIGSTOP; `Skeleton` a forked process that runs system calls on demand through
+shared memory, since every descriptor of it is about to be closed; `restored` puts one's files into the other.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def collected(pids: Sequence[int], **options: Any) -> tuple[CollectContext, list
     """The context and the tables of stopped tasks; call `context.stack.close()` at the end."""
     context = CollectContext([StoppedTask(pid) for pid in pids])
     for name, value in options.items():
-        setattr(context.options, name, value) if hasattr(
-            context.options, name
-        ) else context.shared.__setitem__(name, value)
+        setattr(context.options, name, value) if hasattr(context.options, name) else context.shared.__setitem__(
+            name, value
+        )
     tables = collect.collect_files(context)
     return context, tables
 
@@ -204,10 +204,8 @@ def restored(
 
 
 @contextlib.contextmanager
-def rebuilt(
-    code: str, *arguments: str, keep_running: bool = False
-) -> Iterator[tuple[dict[int, FileRecord], Restored]]:
-    """A program's files (by descriptor) and the process into which they were put; the program is gone by then."""
+def rebuilt(code: str, *arguments: str, keep_running: bool = False) -> Iterator[tuple[dict[int, FileRecord], Restored]]:
+    """A program's files (by descriptor) and the process that got them; the program is gone by then."""
     target = Target(code, *arguments)
     try:
         context, tables = collected([target.pid])

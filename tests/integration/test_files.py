@@ -1,4 +1,4 @@
-"""Open files: collected from a stopped program and rebuilt in another process; needs root for kcmp and pidfd_getfd."""
+"""Open files by path, deleted ones, pipes: collected from a stopped program, rebuilt in another process. Root."""
 
 from __future__ import annotations
 
@@ -98,8 +98,11 @@ def test_big_deleted_file_is_refused(target, tmp_path):
 
 
 def test_file_deleted_under_one_name_is_opened_by_the_other(target, tmp_path):
-    code = 'a = os.open("one", os.O_RDWR | os.O_CREAT); os.write(a, b"abc"); os.link("one", "two"); os.unlink("one")'
-    t = target("os.chdir(sys.argv[1])\n" + code, str(tmp_path))
+    code = """
+os.chdir(sys.argv[1])
+a = os.open("one", os.O_RDWR | os.O_CREAT); os.write(a, b"abc"); os.link("one", "two"); os.unlink("one")
+"""
+    t = target(code, str(tmp_path))
     context, tables = take(t)
     assert not context.refusals
     fd = max(d.fd for d in tables[0].fds)

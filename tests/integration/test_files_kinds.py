@@ -1,4 +1,4 @@
-"""Kinds of open files one by one: a program opens them and stops, another process gets them back. Needs root."""
+"""Kinds of open files one by one: a program opens them and stops, another process gets them. Needs root."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ d = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY); os.dup2(d, 50)
 ctypes.CDLL(None).syscall(217, d, ctypes.create_string_buffer(200), 200)
 t = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR, 0o600); os.write(t, b"nameless"); os.dup2(t, 51)
 os.dup2(os.open("/dev/zero", os.O_RDWR | os.O_NONBLOCK), 52)
-os.symlink("nowhere", sys.argv[1] + "/link"); os.dup2(os.open(sys.argv[1] + "/link", os.O_PATH | os.O_NOFOLLOW), 53)
+link = sys.argv[1] + "/link"; os.symlink("nowhere", link)
+os.dup2(os.open(link, os.O_PATH | os.O_NOFOLLOW), 53)
 """
     with rebuilt("import ctypes\n" + code, str(tmp_path)) as (before, new):
         assert before[50].pos > 0
@@ -73,7 +74,8 @@ timer(50, 1, 0, 5, 1000)
 timer(51, 1, 0, 0, 0)
 timer(52, 0, 1, 0, int(time.time()) + 5000)
 timer(53, 1, 0, 100000, 0)
-while not __import__("select").select([51, 53], [], [])[0] or len(__import__("select").select([51, 53], [], [])[0]) < 2: pass
+import select
+while len(select.select([51, 53], [], [])[0]) < 2: pass
 os.dup2(c.timerfd_create(7, 0), 54)
 """
     )
@@ -210,7 +212,8 @@ os.dup2(i, 50)
 def test_inotify_with_events_waiting_is_refused(tmp_path):
     code = (
         _LIBC
-        + "i = c.inotify_init1(0); c.inotify_add_watch(i, sys.argv[1].encode(), 0x100); open(sys.argv[1] + '/x', 'w')"
+        + "i = c.inotify_init1(0); c.inotify_add_watch(i, sys.argv[1].encode(), 0x100)\n"
+        + "open(sys.argv[1] + '/x', 'w')"
     )
     (refusal,) = refusals(code, str(tmp_path))
     assert "events waiting" in refusal.reason
@@ -253,11 +256,7 @@ os.dup2(os.open(q, os.O_RDONLY), 54)
 fcntl.fcntl(54, 1024, 0)
 """
     with rebuilt(code, str(path)) as (before, new):
-        locks = {
-            (x.kind, x.write, x.start, x.end, x.fd)
-            for x in new.context.records
-            if x.RECORD_NAME == "file-lock"
-        }
+        locks = {(x.kind, x.write, x.start, x.end, x.fd) for x in new.context.records if x.RECORD_NAME == "file-lock"}
         assert ("flock", False, 0, -1, 50) in locks
         assert ("posix", True, 100, 109, 51) in locks
         assert ("posix", False, 500, -1, 51) in locks
@@ -424,9 +423,7 @@ m = mmap.mmap(f.fileno(), 4096); f.close(); os.unlink(sys.argv[1] + "/lib")
 
 
 def test_many_descriptors_do_not_take_the_channels_number():
-    code = (
-        "os.closerange(3, 1000)\nfor n in range(3, 500): os.dup2(0, n, inheritable=bool(n % 3))\nos.close(0)"
-    )
+    code = "os.closerange(3, 1000)\nfor n in range(3, 500): os.dup2(0, n, inheritable=bool(n % 3))\nos.close(0)"
     with rebuilt(code) as (before, new):
         assert [(d.fd, d.cloexec) for d in new.table.fds] == [(n, n > 2 and not n % 3) for n in range(1, 500)]
         assert set(before) == set(new.files)

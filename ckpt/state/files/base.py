@@ -1,8 +1,8 @@
 """What a kind of file is to the dump and to the restore.
 
-A kind is a module-level object with the methods of `FileKind`, listed in `ckpt.state.files.kinds.KINDS`; the first
-whose `recognises` says yes collects the file. One FileView stands for one open file description: descriptors that
-share it (kcmp KCMP_FILE) are found before.
+A kind is a module-level object with the methods of `FileKind`, listed in `ckpt.state.files.kinds.KINDS`; the
+first whose `recognises` says yes collects the file. One FileView stands for one open file description:
+descriptors that share it (kcmp KCMP_FILE) are found before.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class FileView:
     flags: int  # O_*, without O_CLOEXEC
     pos: int
     info: dict[str, list[str]]  # fdinfo: key -> the values of its lines, in order
-    users: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # every (pid, fd) in the tree that refers to it
+    users: list[tuple[int, int]] = field(default_factory=list)  # every (pid, fd) in the tree that refers to it
     magic: str = ""  # the magic link of a file without a descriptor (a mapping, exe); fd is -1 then
     in_flight_of: int = 0  # the task in whose socket ckpt found it; pid and fd are ckpt's own then
 

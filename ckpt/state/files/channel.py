@@ -1,6 +1,7 @@
 """The way on which descriptors go from ckpt to the tasks that are being built: SCM_RIGHTS on one socket pair.
 
-Every skeleton inherits the far end at the same number, above those of all tables; only one task at a time listens.
+Every skeleton inherits the far end at the same number, above those of all tables; only one task at a time
+listens.
 """
 
 from __future__ import annotations

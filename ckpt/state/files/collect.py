@@ -1,7 +1,8 @@
-"""Collecting open files: which descriptors share a description, which tasks share a table, one record for each.
+"""Collecting open files: which descriptors share a description, which tasks a table; a record for each.
 
-Runs in the freeze, so every fact of a descriptor is read once. Descriptions can only be the same when everything
-that /proc says about them is: kcmp is asked inside such a group alone, and its order makes that a binary search.
+Runs in the freeze, so every fact of a descriptor is read once. Descriptions can only be the same when
+everything that /proc says about them is: kcmp is asked inside such a group alone, and its order makes that a
+binary search.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Hashable
 from dataclasses import replace
 
 from ckpt.errors import KernelError, Unsupported
@@ -49,12 +51,16 @@ def table_of(context: CollectContext, pid: int) -> int:
     return registry(context).tables[pid]
 
 
-def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags: int) -> int:
+def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags: int, same: Hashable = None) -> int:
     """The file_id of a file behind a magic link without a descriptor: /proc/PID/map_files/…, /proc/PID/exe.
 
-    `flags` is the access mode that the restore needs (O_RDONLY, or O_RDWR for a shared writable mapping).
+    `flags` is the access mode that the restore needs (O_RDONLY, or O_RDWR for a shared writable mapping). `same`
+    is anything equal for mappings of one file, such as device, inode and path in maps: the file is then looked
+    at once.
     """
     known = registry(context)
+    if same is not None and (same, flags) in known.mapped_same:
+        return known.mapped_same[same, flags]
     try:
         link = os.readlink(link_path)
         found = os.stat(link_path)
@@ -70,11 +76,13 @@ def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags
         known.mapped[key] = view.file_id
         known.views[view.file_id] = view
         _finish(context, known, view)
+    if same is not None:
+        known.mapped_same[same, flags] = known.mapped[key]
     return known.mapped[key]
 
 
 def collect_stolen(context: CollectContext, pid: int, local_fd: int) -> int:
-    """The file_id of a description that ckpt itself holds as `local_fd`, found in flight inside a socket of `pid`.
+    """The file_id of a description that ckpt holds as `local_fd`, found in flight inside a socket of `pid`.
 
     `local_fd` must stay open until the end of the collection.
     """
@@ -137,9 +145,7 @@ def _view_of(context: CollectContext, known: Registry, pid: int, entry: fdinfo.O
             high = middle
         else:
             low = middle + 1
-    view = FileView(
-        _next_id(known), pid, entry.fd, entry.link, entry.stat, entry.flags, entry.pos, entry.info
-    )
+    view = FileView(_next_id(known), pid, entry.fd, entry.link, entry.stat, entry.flags, entry.pos, entry.info)
     group.insert(low, view)
     known.views[view.file_id] = view
     return view

@@ -35,9 +35,7 @@ class Devices:
             )
         elif device not in uapi_files.SAFE_DEVICES:
             what = uapi_files.DEVICE_NAMES.get(device) or uapi_files.DEVICE_MAJORS.get(device[0])
-            named = (
-                f"is {what}" if what and " " in what else f"is the device {what}" if what else "is a device"
-            )
+            named = f"is {what}" if what and " " in what else f"is the device {what}" if what else "is a device"
             context.refuse(
                 view.pid,
                 view.subject,

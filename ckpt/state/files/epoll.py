@@ -1,7 +1,7 @@
-"""epoll_create1(2). The kernel keys a watch by file and descriptor number, so watches are added inside the task.
+"""epoll_create1(2). Watches are keyed by file and descriptor number, so the task itself adds them.
 
-The number may by now be closed or refer to another file while the watched description lives on elsewhere in the
-tree; kcmp finds it, and at the restore it stands at its number just long enough to be added.
+The number may by now be closed or refer to another file while the watched description lives on elsewhere in
+the tree; kcmp finds it, and at the restore it stands at its number just long enough to be added.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Epolls:
                 context.refuse(
                     view.pid,
                     view.subject,
-                    f"is an epoll instance that watches a file (once fd {tfd}) which no descriptor of the tree holds",
+                    f"watches a file (once fd {tfd}) which no descriptor of the tree holds",
                     "let the task remove the watch before the dump",
                 )
                 continue
@@ -131,9 +131,7 @@ def _add_all(context: RestoreContext, payload: EpollFile, task: RemoteTask) -> N
             ) from None
 
 
-def _add(
-    context: RestoreContext, payload: EpollFile, watch: EpollWatch, task: RemoteTask, *, fire: bool
-) -> None:
+def _add(context: RestoreContext, payload: EpollFile, watch: EpollWatch, task: RemoteTask, *, fire: bool) -> None:
     number = watch.tfd
     aside = -1
     if not watch.in_table:

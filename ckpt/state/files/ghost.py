@@ -1,7 +1,7 @@
-"""Files and directories that lost their name: the contents travel in the image, and come back as a nameless file.
+"""Files and directories that lost their name: the contents travel in the image.
 
-All descriptions of one inode (open files, mappings, the executable) share one copy. A file that was deleted under
-the name by which it was opened but has another in the same directory is opened by that one.
+All descriptions of one inode (open files, mappings, the executable) share one copy. A file that was deleted
+under the name by which it was opened but has another in the same directory is opened by that one.
 """
 
 from __future__ import annotations
@@ -73,14 +73,12 @@ class GhostFiles:
                 context.refuse(
                     view.pid,
                     view.subject,
-                    f"is deleted and holds {st.st_size} bytes, more than the {limit} that may be kept in the image",
+                    f"is deleted and holds {st.st_size} bytes; at most {limit} may be kept in the image",
                     "raise the limit with --ghost-limit",
                 )
                 return NoPayload()
             noted.add(key)
-            context.records.append(
-                GhostRecord(key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns)
-            )
+            context.records.append(GhostRecord(key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns))
             if stat.S_ISREG(st.st_mode):
                 context.records.extend(_contents(view, key))
         return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
@@ -163,11 +161,7 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
 def _tmpfile_flags(ghost: GhostRecord, context: RestoreContext) -> int | None:
     """The flags of the one description that was opened with O_TMPFILE, if the file began so."""
     for file in context.files.values():
-        if (
-            file.kind == GhostFiles.kind
-            and getattr(file.payload, "tmpfile", False)
-            and file.payload.key == ghost.key
-        ):
+        if file.kind == GhostFiles.kind and getattr(file.payload, "tmpfile", False) and file.payload.key == ghost.key:
             return file.flags & ~os.O_ASYNC
     return None
 

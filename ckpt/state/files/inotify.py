@@ -1,4 +1,4 @@
-"""inotify_init1(2): the watches, whose paths are found by file handle. Events that nobody has read are refused."""
+"""inotify_init1(2): the watches, with paths found by file handle. Events that nobody has read are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Inotifies:
             )
         watches = []
         for line in view.info.get("inotify wd", []):
-            # "1 ino:3f7e8 sdev:fe00000 mask:fff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:e8f70300…"
+            # "1 ino:3f7e8 sdev:fe00000 mask:fff … fhandle-bytes:8 fhandle-type:1 f_handle:e8f70300…"
             wd = int(line.split()[0], 16)
             values = dict(item.split(":", 1) for item in line.split()[1:])
             path = _path(context, view.in_flight_of or view.pid, values)
@@ -102,9 +102,7 @@ def _mounts(context: CollectContext, pid: int) -> dict[int, list[str]]:
     known: dict[int, list[str]] | None = context.shared.get("inotify:mounts")
     if known is None:
         known = context.shared["inotify:mounts"] = {}
-        for line in (
-            procfs.read_bytes(f"/proc/{pid}/mountinfo", pid).decode("utf-8", "surrogateescape").splitlines()
-        ):
+        for line in procfs.read_bytes(f"/proc/{pid}/mountinfo", pid).decode("utf-8", "surrogateescape").splitlines():
             f = line.split()
             major, _, minor = f[2].partition(":")
             point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), f[4])

@@ -1,7 +1,8 @@
-"""Locks on open files: flock, POSIX, open file description locks and leases, from the `lock:` lines of fdinfo.
+"""Locks on open files: flock, POSIX, OFD (open file description) locks, leases, from the `lock:` lines of fdinfo.
 
-flock, OFD locks and leases belong to the description and are taken by ckpt on the rebuilt one. POSIX locks belong
-to a descriptor table and are taken by a task that uses it, once its descriptors stand at their numbers.
+flock, OFD locks and leases belong to the description and are taken by ckpt on the rebuilt one. POSIX locks
+belong to a descriptor table and are taken by a task that uses it, once its descriptors stand at their
+numbers.
 """
 
 from __future__ import annotations

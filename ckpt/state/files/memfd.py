@@ -1,5 +1,7 @@
-"""Descriptions of memfds. The object itself is a shared memory object (ckpt.state.shm); several descriptions of one
-memfd open it again through /proc/self/fd."""
+"""Descriptions of memfds.
+
+The memory is a shared memory object (ckpt.state.shm); each description opens it again through /proc/self/fd.
+"""
 
 from __future__ import annotations
 

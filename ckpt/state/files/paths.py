@@ -38,9 +38,7 @@ def reopen(fd: int, flags: int) -> int:
 
 def cannot_open(path: str, error: OSError) -> RestoreError:
     """The RestoreError for a failed open."""
-    return RestoreError(
-        f"{path} cannot be opened: {error.strerror}", hint="run ckpt as a user who may open the file"
-    )
+    return RestoreError(f"{path} cannot be opened: {error.strerror}", hint="run ckpt as a user who may open the file")
 
 
 def reachable(path: str, found: os.stat_result) -> bool:

@@ -1,7 +1,8 @@
 """Pipes and FIFOs with what waits in them.
 
-The contents are duplicated with tee(2), never taken out. A pipe whose other end is held outside the tree is refused:
-poll tells when nobody in the tree holds the other side, and the scan made before the freeze tells the rest.
+The contents are duplicated with tee(2), never taken out. A pipe whose other end is held outside the tree is
+refused: poll tells when nobody in the tree holds the other side, and the scan made before the freeze tells
+the rest.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def outside_pipe_users(pids: set[int]) -> set[int]:
 
 @dataclass
 class _Made:
-    """A rebuilt pipe: a descriptor for both directions, and the ends that pipe2 made, while nobody took them."""
+    """A rebuilt pipe: a descriptor for both directions, and the ends of pipe2 that nobody took yet."""
 
     both: int
     ends: dict[int, int]  # by access mode
@@ -77,9 +78,7 @@ class Pipes:
         fifo = not view.link.startswith("pipe:[")
         with view.stolen(context) as stolen:
             if not fifo and _held_outside(view, stolen, context):
-                context.refuse(
-                    view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT
-                )
+                context.refuse(view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT)
                 return PipeEnd(key)
             noted: set[str] = context.shared.setdefault("pipe:keys", set())
             if key not in noted:
@@ -159,9 +158,7 @@ def _peek(view: FileView, stolen: int, capacity: int, total: int) -> list[bytes]
     copy_out, copy_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         fcntl.fcntl(copy_in, uapi_files.F_SETPIPE_SZ, capacity)
-        copied = syscall(
-            f"tee({view.link})", uapi_files.SYS_tee, reader, copy_in, total, uapi_files.SPLICE_F_NONBLOCK
-        )
+        copied = syscall(f"tee({view.link})", uapi_files.SYS_tee, reader, copy_in, total, uapi_files.SPLICE_F_NONBLOCK)
         if copied != total:
             raise KernelError(f"tee copied {copied} of the {total} bytes in {view.link}", errno=errno.EIO)
         chunks = []
@@ -203,9 +200,7 @@ def _fifo(pipe: PipeRecord) -> int:
         fd = paths.open_path(pipe.path, os.O_RDWR | os.O_NONBLOCK)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
-            raise RestoreError(
-                f"{pipe.path} was a FIFO at the dump and is none now", hint="make the FIFO again"
-            )
+            raise RestoreError(f"{pipe.path} was a FIFO at the dump and is none now", hint="make the FIFO again")
         return fd
     name = f"{pipe.path}.{os.urandom(6).hex()}"
     os.mkfifo(name, 0o600)

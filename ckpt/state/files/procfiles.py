@@ -1,7 +1,7 @@
 """Files and directories of /proc, and namespaces held open.
 
-/proc/PID of a task in the tree is opened when that pid exists again; another process's is refused, for its pid may
-belong to anyone at the restore.
+/proc/PID of a task in the tree is opened when that pid exists again; another process's is refused, for its
+pid may belong to anyone at the restore.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class ProcFiles:
     kind = "proc"
 
     def recognises(self, view: FileView) -> bool:
-        return (view.link == "/proc" or view.link.startswith("/proc/")) and not stat.S_ISLNK(
-            view.stat.st_mode
-        )
+        return (view.link == "/proc" or view.link.startswith("/proc/")) and not stat.S_ISLNK(view.stat.st_mode)
 
     def collect(self, view: FileView, context: CollectContext) -> Record:
         found = _PID.match(view.link)

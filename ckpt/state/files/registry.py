@@ -1,7 +1,8 @@
-"""What a collection knows of the open files of the tree, shared by the kinds that look at each other's files."""
+"""What a collection knows of the open files of the tree, for kinds that look at other files."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ckpt.state.context import CollectContext
@@ -20,7 +21,8 @@ class Registry:
     views: dict[int, FileView] = field(default_factory=dict)  # by file_id
     tables: dict[int, int] = field(default_factory=dict)  # pid -> table_id
     numbers: dict[tuple[int, int], int] = field(default_factory=dict)  # (table_id, fd) -> file_id
-    mapped: dict[tuple[int, int, int, str], int] = field(default_factory=dict)
+    mapped: dict[tuple[int, int, int, str], int] = field(default_factory=dict)  # dev, ino, flags, link
+    mapped_same: dict[tuple[Hashable, int], int] = field(default_factory=dict)
     payload_done: set[int] = field(default_factory=set)
 
 

@@ -1,9 +1,9 @@
 """Files with a name: regular files, directories, symbolic links and device nodes held with O_PATH.
 
-What counts as changed since the dump (FileChanged): the file is gone or of another type; a mapped file whose size or
-time differs; a file open for reading and writing whose size differs; any other file that is shorter than the
-description's position. Logs and files opened for writing alone may have grown; inode and device numbers may differ,
-since the restore may be on another host.
+What counts as changed since the dump (FileChanged): the file is gone or of another type; a mapped file whose
+size or time differs; a file open for reading and writing whose size differs; any other file that is shorter
+than the description's position. Logs and files opened for writing alone may have grown; inode and device
+numbers may differ, since the restore may be on another host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RegularFiles:
             context.refuse(
                 view.pid,
                 view.subject,
-                "cannot be reached by its path (something is mounted over it, or it is in another mount namespace)",
+                "cannot be reached by its path (hidden by a mount, or in another mount namespace)",
                 "run ckpt in the task's mount namespace, or unmount what hides the file",
             )
             return NoPayload()

@@ -1,8 +1,8 @@
 """Restoring open files: every description is rebuilt in ckpt, then handed to the tasks by SCM_RIGHTS.
 
-The order: `make_channel` before the first skeleton is born (it is inherited), `open_files` when every pid exists
-(files in /proc, pidfds), `install_table` in one task of each table, `finish_owners`, and `close_files` before
-anything runs, since the ends of pipes that ckpt holds keep readers from seeing their end.
+The order: `make_channel` before the first skeleton is born (it is inherited), `open_files` when every pid
+exists (files in /proc, pidfds), `install_table` in one task of each table, `finish_owners`, and `close_files`
+before anything runs, since the ends of pipes that ckpt holds keep readers from seeing their end.
 """
 
 from __future__ import annotations

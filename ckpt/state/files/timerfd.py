@@ -32,8 +32,8 @@ class TimerFds:
         info = view.info
         value, interval = _pair(info["it_value"][0]), _pair(info["it_interval"][0])
         if interval and not value and int(info["ticks"][0]):
-            # An expired periodic timer stands still until somebody reads it or asks for its time. Asking lets the
-            # kernel count the periods missed, which the reader sees all the same.
+            # An expired periodic timer stands still until somebody reads it or asks for its time. Asking lets
+            # the kernel count the periods missed, which the reader sees all the same.
             with view.stolen(context) as fd:
                 value = _ask(fd)
             info = fdinfo.read_info(view.pid, view.fd)

@@ -1,0 +1,58 @@
+"""Descriptor tables handed to a real skeleton, whose scratch is small and whose calls go through ptrace."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from files_roundtrip import Image, Target, collected, files_of
+
+from ckpt.state.context import RestoreContext
+from ckpt.state.files import restore
+from ckpt.trace.skeleton import reap, spawn_skeleton
+
+pytestmark = pytest.mark.root
+
+CODE = """
+import select
+for n in range(20, 620): os.dup2(0, n, inheritable=bool(n % 50))
+for n in range(20, 620, 3): os.close(n)
+e = select.epoll(); a = os.eventfd(3); os.dup2(a, 700); e.register(700, select.EPOLLIN)
+os.dup2(a, 701); os.close(700); os.dup2(e.fileno(), 710)
+import fcntl
+f = open(sys.argv[1], "w"); fcntl.lockf(f, fcntl.LOCK_EX)
+"""
+
+
+def test_a_real_skeleton_gets_its_table(tmp_path):
+    target = Target(CODE, str(tmp_path / "locked"))
+    try:
+        context, tables = collected([target.pid])
+        with context.stack:
+            assert not context.refusals
+    finally:
+        target.close()
+    before = files_of(context, tables[0])
+    image = Image([*context.records, *tables])
+    restoring = RestoreContext(image, frozenset({target.pid}))
+    with restoring.stack:
+        channel = restore.make_channel(restoring)
+        skeleton = spawn_skeleton(target.pid, 0x10000000, channel)
+        try:
+            restore.open_files(restoring)
+            restore.install_table(restoring, skeleton, tables[0], channel)
+            restore.close_files(restoring)
+            again, new_tables = collected([target.pid])
+            with again.stack:
+                assert not again.refusals
+                assert new_tables[0].table_id == target.pid
+                assert [(d.fd, d.cloexec) for d in new_tables[0].fds] == [(d.fd, d.cloexec) for d in tables[0].fds]
+                after = files_of(again, new_tables[0])
+                for fd in before:
+                    assert (before[fd].kind, before[fd].flags) == (after[fd].kind, after[fd].flags)
+                assert after[710].payload.watches[0].tfd == 700
+                assert [r.kind for r in again.records if r.RECORD_NAME == "file-lock"] == ["posix"]
+        finally:
+            skeleton.kill()
+            reap([skeleton])
+    assert not os.path.exists(f"/proc/{target.pid}")

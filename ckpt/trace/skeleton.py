@@ -201,6 +201,17 @@ class Skeleton:
         """
         self._stepped = True
 
+    def suspend_seccomp(self) -> None:
+        """Keep filters that will be installed away from the calls that still follow."""
+        ptrace.setoptions(self.tid, _OPTIONS | uapi.PTRACE_O_SUSPEND_SECCOMP)
+
+    def enter_group_stop(self) -> None:
+        """Take part in the group-stop of a SIGSTOP that was sent to the task: it stays stopped after `let_go`."""
+        ptrace.cont(self.tid, 0)
+        while (status := self._wait()) >> 16 != uapi.PTRACE_EVENT_STOP:
+            number = os.WSTOPSIG(status)
+            ptrace.cont(self.tid, signal.SIGSTOP if number == signal.SIGSTOP else 0)
+
     # ------------------------------------------------------------------ the end
 
     def finish(self, *, unmap: bool) -> None:
@@ -290,9 +301,7 @@ def _take(pid: int, block: Block, keep: int) -> Skeleton:
     first = Skeleton(pid, pid, Block(block.start - PAGE), base)
     first._base[RIP] = block.start
     flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
-    first.syscall(
-        uapi.SYS_mmap, block.gadget, PAGE + SCRATCH_SIZE, uapi.PROT_READ | uapi.PROT_WRITE, flags, _ALL, 0
-    )
+    first.syscall(uapi.SYS_mmap, block.gadget, PAGE + SCRATCH_SIZE, uapi.PROT_READ | uapi.PROT_WRITE, flags, _ALL, 0)
     entry.memory.write(block.gadget, stub.GADGET)
     first.syscall(uapi.SYS_mprotect, block.gadget, PAGE, uapi.PROT_READ | uapi.PROT_EXEC)
     first.close_memory()

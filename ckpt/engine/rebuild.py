@@ -1,0 +1,291 @@
+"""Building the tree: skeletons by the plan, then memory, files, threads and state, up to the moment before it runs."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid, Step
+from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi, uapi_restore
+from ckpt.kernel import uapi_state as us
+from ckpt.kernel.libc import syscall
+from ckpt.records.mm import MmRecord
+from ckpt.records.task import TaskRecord, ThreadRecord
+from ckpt.state import prctl, task_state, threads
+from ckpt.state.context import RestoreContext
+from ckpt.state.files import restore as files
+from ckpt.state.mm_build import MmBuilder, free_block
+from ckpt.state.shm_build import make_objects, seal_objects
+from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, spawn_skeleton
+
+_THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
+_WUNTRACED = 2
+
+
+@dataclass
+class Tree:
+    """The tree being built. `kill` ends whatever of it exists; after `let_go` it runs."""
+
+    context: RestoreContext
+    plan: Plan
+    tasks: Sequence[TaskRecord]
+    threads: dict[int, list[ThreadRecord]]  # pid -> the leader first
+    mms: dict[int, MmRecord]
+    say: Callable[[str], None] = lambda _: None
+    leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
+    skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
+    _ended: set[int] = field(default_factory=set)
+
+    # ------------------------------------------------------------------ the order
+
+    def build(self) -> None:
+        """Everything up to the registers. Raises RestoreError; the caller then kills the tree."""
+        channel = files.make_channel(self.context)
+        self.say("shared memory")
+        make_objects(self.context)
+        address = free_block(list(self.mms.values()), BLOCK_SIZE)
+        self.say("tasks")
+        for step in self.plan.steps:
+            self._take(step, address, channel)
+        files.open_files(self.context)
+        living = [task for task in self.tasks if task.state != "zombie"]
+        self.say("memory")
+        self._build_memory(living)
+        seal_objects(self.context)
+        self.say("files")
+        self._install_tables(living, channel)
+        files.finish_owners(self.context)
+        self.say("threads")
+        for task in living:
+            self._make_threads(task)
+        for task in living:
+            if task.state == "stopped":
+                self._stop(task)
+        for task in living:
+            self._drain(task)
+        self.say("state")
+        self._restore_state(living)
+        files.close_files(self.context)
+
+    def let_go(self) -> None:
+        """Give every thread its registers and let it run."""
+        living = [task for task in self.tasks if task.state != "zombie"]
+        unmapped: set[int] = set()
+        for task in living:
+            with self._naming(task.pid, "the restorer's own code"):
+                self.leaders[task.pid].finish(unmap=task.mm_id not in unmapped)
+            unmapped.add(task.mm_id)
+        for task in living:
+            threads.finish_threads(task, self.threads[task.pid])
+        # Children first: a parent that runs finds them all there.
+        for task in reversed(living):
+            for thread in reversed(self.threads[task.pid]):
+                self.skeletons[thread.tid].let_go()
+
+    # ------------------------------------------------------------------ births
+
+    def _take(self, step: Step, address: int, channel: int) -> None:
+        match step:
+            case Create():
+                self._create(step, address, channel)
+            case SetSid(pid):
+                with self._naming(pid, "its session"):
+                    self.leaders[pid].syscall(uapi.SYS_setsid)
+            case SetPgid(pid, pgid):
+                with self._naming(pid, f"its process group {pgid}"):
+                    self.leaders[pid].syscall(uapi.SYS_setpgid, 0, pgid)
+            case EndHelper(pid, reaper, adopter):
+                self._end_helper(pid, reaper, adopter)
+            case EndZombie(pid, status):
+                with self._naming(pid, "its end"):
+                    self.leaders[pid].exit(status)
+
+    def _create(self, step: Create, address: int, channel: int) -> None:
+        pid = max(step.pid, 0)
+        try:
+            if step.creator == OUTSIDE:
+                made = spawn_skeleton(pid, address, channel)
+            else:
+                exit_signal = 0 if step.flags & uapi.CLONE_PARENT else step.exit_signal
+                made = self._clone(self.leaders[step.creator], pid, step.flags, exit_signal)
+        except KernelError as error:
+            raise _cannot_create("task", pid, error) from None
+        self.leaders[step.pid] = self.skeletons[made.tid] = made
+
+    def _clone(self, creator: Skeleton, pid: int, flags: int, exit_signal: int) -> Skeleton:
+        while True:
+            made = creator.clone(pid, flags, exit_signal)
+            if pid or made.pid not in self.plan.numbers:
+                return made
+            # The kernel chose a number for a helper that the tree itself needs: give it back.
+            made.exit(0)
+            _wait_in(creator, made.pid)
+
+    def _end_helper(self, pid: int, reaper: int, adopter: int) -> None:
+        helper = self.leaders[pid]
+        with self._naming(helper.pid, "a helper"):
+            if adopter != OUTSIDE:
+                self._subreaper(adopter, 1)
+            helper.exit(0)
+            _wait_in(self.leaders[reaper], helper.pid)
+            if adopter != OUTSIDE:
+                self._subreaper(adopter, 0)
+        self._ended.add(helper.pid)
+
+    def _subreaper(self, pid: int, value: int) -> None:
+        self.leaders[pid].syscall(uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)
+
+    def _make_threads(self, task: TaskRecord) -> None:
+        leader = self.leaders[task.pid]
+        for tid in task.tids[1:]:
+            try:
+                self.skeletons[tid] = leader.clone(tid, _THREAD)
+            except KernelError as error:
+                raise _cannot_create(f"thread of task {task.pid}", tid, error) from None
+
+    # ------------------------------------------------------------------ memory, files, state
+
+    def _build_memory(self, living: Sequence[TaskRecord]) -> None:
+        for task in living:
+            with self._naming(task.pid, "its limits and attributes"):
+                task_state.early(self.leaders[task.pid], task)
+        built: set[int] = set()
+        for task in living:
+            if task.mm_id not in built:
+                with self._naming(task.pid, "its memory"):
+                    MmBuilder(self.context, self.leaders[task.pid], self.mms[task.mm_id]).build()
+                built.add(task.mm_id)
+            self.leaders[task.pid].close_memory()
+
+    def _install_tables(self, living: Sequence[TaskRecord], channel: int) -> None:
+        installed: set[int] = set()
+        for task in living:
+            skeleton = self.leaders[task.pid]
+            with self._naming(task.pid, "its open files"):
+                if task.table_id in installed:
+                    files.run_installed_hooks(self.context, skeleton)
+                else:
+                    files.install_table(self.context, skeleton, self.context.tables[task.table_id], channel)
+                    installed.add(task.table_id)
+            skeleton.close_memory()
+
+    def _restore_state(self, living: Sequence[TaskRecord]) -> None:
+        for task in living:
+            for thread in self.threads[task.pid]:
+                skeleton = self.skeletons[thread.tid]
+                skeleton.step_calls()
+                if thread.seccomp is not None:
+                    with self._naming(task.pid, "seccomp"):
+                        skeleton.suspend_seccomp()
+                with self._naming(task.pid, f"thread {thread.tid}"):
+                    threads.restore_thread(skeleton, thread, task)
+        for task in living:
+            leader = self.leaders[task.pid]
+            with self._naming(task.pid, "its process state"):
+                task_state.late(leader, task)
+                for thread in self.threads[task.pid]:
+                    threads.restore_privileges(self.skeletons[thread.tid], thread)
+                prctl.restore_dumpable(leader, self.mms[task.mm_id].dumpable)
+            for thread in self.threads[task.pid]:
+                self.skeletons[thread.tid].close_memory()
+
+    # ------------------------------------------------------------------ stops and the news of them
+
+    def _stop(self, task: TaskRecord) -> None:
+        """Bring the task into group-stop now, while its parent's SIGCHLD can still be taken back."""
+        with self._naming(task.pid, "its stop"):
+            os.kill(task.pid, signal.SIGSTOP)
+            for thread in self.threads[task.pid]:
+                self.skeletons[thread.tid].enter_group_stop()
+            parent = self.leaders.get(task.ppid)
+            if parent is not None and task.ppid in self.context.pids:
+                # Its parent heard of this stop long ago.
+                flags = uapi_restore.WALL | uapi_restore.WNOHANG | _WUNTRACED
+                parent.syscall(uapi_restore.SYS_wait4, task.pid, 0, flags, 0)
+
+    def _drain(self, task: TaskRecord) -> None:
+        """Take back the SIGCHLDs that came of the building itself."""
+        leader = self.leaders[task.pid]
+        address = leader.put((1 << (signal.SIGCHLD - 1)).to_bytes(8, "little") + bytes(16))
+        while True:
+            try:
+                leader.syscall(uapi_restore.SYS_rt_sigtimedwait, address, 0, address + 8, 8)
+            except KernelError as error:
+                if error.errno == errno.EAGAIN:
+                    break
+                raise
+        leader.close_memory()
+
+    # ------------------------------------------------------------------ failure
+
+    @contextmanager
+    def _naming(self, pid: int, what: str) -> Iterator[None]:
+        """A KernelError inside becomes a RestoreError that names the task and the state."""
+        try:
+            yield
+        except KernelError as error:
+            raise RestoreError(f"task {pid}: {what} could not be rebuilt: {error.message}", hint=error.hint) from error
+        except RestoreError:
+            raise
+        except CkptError as error:
+            raise RestoreError(f"task {pid}: {what}: {error.message}", hint=error.hint) from error
+
+    def kill(self) -> None:
+        """End and reap everything that was made; ckpt must be the subreaper of the tree."""
+        for skeleton in self.skeletons.values():
+            skeleton.kill()
+        # Once as the tracer, and again as the adopter of those whose parents have ended by then.
+        for _ in range(2):
+            for tid in self.skeletons:
+                _wait_end(tid)
+
+
+def _wait_end(tid: int) -> None:
+    while True:
+        try:
+            _, status = os.waitpid(tid, uapi_restore.WALL)
+        except ChildProcessError:
+            return
+        if not os.WIFSTOPPED(status):
+            return
+        try:
+            ptrace.cont(tid, 0)
+        except KernelError:
+            continue  # the kill came first: wait for the end
+
+
+def _wait_in(parent: Skeleton, pid: int) -> None:
+    parent.syscall(uapi_restore.SYS_wait4, pid, 0, uapi_restore.WALL, 0)
+
+
+def _cannot_create(what: str, number: int, error: KernelError) -> RestoreError:
+    if error.errno == errno.EEXIST:
+        return PidTaken(
+            f"{what} {number}: the number is in use", hint="end its holder, or restore in a new pid namespace"
+        )
+    if isinstance(error, NotPermitted):
+        return RestoreError(
+            f"{what} {number}: this user may not choose process numbers: {error.message}",
+            hint="run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
+        )
+    return RestoreError(f"{what} {number} could not be created: {error.message}", hint=error.hint)
+
+
+@contextmanager
+def adopting() -> Iterator[None]:
+    """ckpt is the subreaper of what it makes, so that nothing half-built can slip away to init."""
+    was = ctypes.c_int()
+    syscall("PR_GET_CHILD_SUBREAPER", uapi.SYS_prctl, us.PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
+    syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        value = was.value
+        syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)

@@ -1,0 +1,145 @@
+"""Restoring a tree from an image: check, build, let go; on any failure nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt import chain
+from ckpt.engine import preflight
+from ckpt.engine.plan import plan
+from ckpt.engine.rebuild import Tree, adopting
+from ckpt.engine.restore_wait import wait_for
+from ckpt.errors import RestoreError
+from ckpt.records.image import ImageHeader
+from ckpt.records.mm import MmRecord
+from ckpt.records.seams import ImageView
+from ckpt.records.task import TaskRecord, ThreadRecord
+from ckpt.records.tree import TreeRecord
+from ckpt.state.context import RestoreContext
+from ckpt.state.mm_build import free_block
+from ckpt.trace.skeleton import BLOCK_SIZE
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A tree that runs again; its root is a child of this process."""
+
+    pid: int
+    pids: tuple[int, ...]
+    restore_time_us: int
+    header: ImageHeader
+    detached: bool = False
+
+    def wait(self) -> int:
+        """Wait for the root task: its exit code, or 128 + signal. Signals sent to ckpt go to it meanwhile."""
+        return wait_for(self.pid)
+
+
+def restore(
+    source: str | Path,
+    *,
+    at: int | None = None,
+    detach: bool = False,
+    pidfile: str | Path | None = None,
+    shell_job: bool = False,
+    progress: Progress | None = None,
+) -> Restored:
+    """Rebuild the tree of round `at` (None: the newest) of the chain in directory `source`, or of an image file.
+
+    `shell_job`: the root joins ckpt's process group, as the job of the shell that runs ckpt. `detach`: the tree is
+    to outlive ckpt; nobody waits for it. `progress` is told what is being done. Raises ImageError or ChainError for
+    the image, PidTaken, FileChanged, HostMismatch or another RestoreError otherwise; then nothing is left behind.
+    """
+    with chain.view(source, at) as view:
+        return restore_view(view, detach=detach, pidfile=pidfile, shell_job=shell_job, progress=progress)
+
+
+def restore_view(
+    view: ImageView,
+    *,
+    detach: bool = False,
+    pidfile: str | Path | None = None,
+    shell_job: bool = False,
+    progress: Progress | None = None,
+) -> Restored:
+    """`restore` of an image that is open already."""
+    started = time.perf_counter_ns()
+    say = progress if progress is not None else _silent
+    say("checks")
+    preflight.check_image(view)
+    tree: TreeRecord = view.records("tree")[0]
+    tasks: list[TaskRecord] = _in_order(tree, list(view.records("task")))
+    threads: list[ThreadRecord] = list(view.records("thread"))
+    mms: list[MmRecord] = list(view.records("mm"))
+    preflight.check_tasks(tasks, threads, mms)
+    order = plan(tasks, tree.root_pid, shell_job=shell_job)
+    preflight.check_numbers(order.numbers)
+    preflight.check_files(mms, view.records("file"))
+    preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
+    context = RestoreContext(view, frozenset(task.pid for task in tasks))
+    context.options["shell_job"] = shell_job
+    by_tid = {thread.tid: thread for thread in threads}
+    of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
+    building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, say)
+    with ExitStack() as stack, _terminal_signals_held():
+        stack.enter_context(adopting())
+        stack.enter_context(context.stack)
+        try:
+            building.build()
+            if pidfile is not None:
+                _write_pidfile(Path(pidfile), tree.root_pid)
+                stack.push(_remove_on_error(Path(pidfile)))
+            building.let_go()
+        except BaseException:
+            building.kill()
+            raise
+    spent = (time.perf_counter_ns() - started) // 1000
+    say("running")
+    return Restored(tree.root_pid, tuple(task.pid for task in tasks), spent, view.header, detach)
+
+
+def _silent(_: str) -> None:
+    return
+
+
+def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:
+    """Parents before children, as the tree says."""
+    place = {pid: index for index, pid in enumerate(tree.pids)}
+    return sorted(tasks, key=lambda task: place.get(task.pid, len(place)))
+
+
+@contextmanager
+def _terminal_signals_held() -> Iterator[None]:
+    """Python turns SIGINT into an exception at any instruction; the tree must be built or killed whole."""
+    held = {signal.SIGTERM, signal.SIGHUP}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _write_pidfile(path: Path, pid: int) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(f"{pid}\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise RestoreError(f"the pid file {path} cannot be written: {error.strerror}") from None
+
+
+def _remove_on_error(path: Path) -> Callable[..., bool]:
+    def remove(kind: object, *_: object) -> bool:
+        if kind is not None:
+            path.unlink(missing_ok=True)
+        return False
+
+    return remove

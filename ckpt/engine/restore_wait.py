@@ -1,0 +1,54 @@
+"""Waiting for a restored tree as a shell waits for its job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ckpt.kernel import uapi_restore
+
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+
+
+def wait_for(pid: int) -> int:
+    """Wait for the child `pid`; gives its exit code, or 128 + the signal that ended it.
+
+    SIGTERM, SIGHUP, SIGINT and SIGQUIT sent to ckpt meanwhile go to the task. Those of the keyboard are not
+    forwarded to a task in ckpt's own process group, for the terminal sends them to both.
+    """
+    with _forwarding(pid):
+        while True:
+            try:
+                _, status = os.waitpid(pid, uapi_restore.WALL)
+            except ChildProcessError:
+                return 0  # somebody else in this process has waited for it
+            if not os.WIFSTOPPED(status):
+                break
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+@contextmanager
+def _forwarding(pid: int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+
+    def forward(number: int, _: FrameType | None) -> None:
+        try:
+            if number in _FROM_TERMINAL and os.getpgid(pid) == os.getpgid(0):
+                return
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # it has just ended: waitpid tells
+
+    old = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -90,7 +90,7 @@ def _mm(task: FrozenTaskLike, key: str) -> Mm:
     keys = []
     for line, kind in private:
         tracked = "anon" if kind == "anon" and not line.ino else "file"
-        keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}")
+        keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
     return Mm(task, [task.pid], lines, key, ranges, keys)
 
 

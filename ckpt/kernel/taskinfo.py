@@ -62,7 +62,7 @@ _INDIRECT = {
 
 
 def speculation(status: dict[str, str]) -> tuple[int, ...]:
-    """PR_SPEC_* of store bypass and indirect branch, 0 where the task has no say; empty on kernels without the lines."""
+    """PR_SPEC_* of store bypass and indirect branch, 0 where the task has no say; empty on old kernels."""
     if "Speculation_Store_Bypass" not in status:
         return ()
     return (

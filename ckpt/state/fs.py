@@ -20,7 +20,10 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
         path, deleted = taskinfo.link_state(tid, name)
         if deleted:
             context.refuse(
-                pid, words, f"was deleted ({path.removesuffix(' (deleted)')})", "let the task change to another one"
+                pid,
+                words,
+                f"was deleted ({path.removesuffix(' (deleted)')})",
+                "let the task change to another one",
             )
         elif not path.startswith("/"):
             context.refuse(pid, words, f"cannot be reached from here ({path})", "run ckpt in its mount namespace")

@@ -19,9 +19,7 @@ def collect_tsc_mode(remote: RemoteTask) -> int:
     return int.from_bytes(remote.read(buffer, 4), "little")
 
 
-def collect_prctl(
-    remote: RemoteTask, status: dict[str, str], flags: int, securebits: int, tsc_mode: int
-) -> PrctlState:
+def collect_prctl(remote: RemoteTask, status: dict[str, str], flags: int, securebits: int, tsc_mode: int) -> PrctlState:
     """`flags`: of the thread's stat. They tell when nothing need be asked of the thread, which is nearly always."""
     mce_kill = us.PR_MCE_KILL_DEFAULT
     if flags & us.PF_MCE_PROCESS:

@@ -29,9 +29,7 @@ ReadMemory = Callable[[int, int], bytes]
 
 def collect_registers(tid: int) -> Registers:
     """As they stand: to be called before any remote syscall in the thread."""
-    return Registers(
-        gpr=ptrace.getregset(tid, uapi.NT_PRSTATUS), xstate=ptrace.getregset(tid, uapi.NT_X86_XSTATE)
-    )
+    return Registers(gpr=ptrace.getregset(tid, uapi.NT_PRSTATUS), xstate=ptrace.getregset(tid, uapi.NT_X86_XSTATE))
 
 
 def settle_registers(registers: Registers, rseq_address: int, read: ReadMemory) -> Registers:

@@ -14,9 +14,7 @@ from ckpt.state.rebuild import rebuilding
 _SCRATCH_FILTER = 64  # offset of the program behind its sock_fprog
 
 
-def collect_seccomp(
-    pid: int, tid: int, status: dict[str, str], context: CollectContext
-) -> SeccompState | None:
+def collect_seccomp(pid: int, tid: int, status: dict[str, str], context: CollectContext) -> SeccompState | None:
     """Read from outside (CAP_SYS_ADMIN); None for a thread without seccomp. Listeners are refused."""
     mode = int(status.get("Seccomp", "0"))
     if mode == 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import SigAction, SigAltStack, SigInfo
@@ -132,13 +132,10 @@ def restore_sigmask(pid: int, tid: int, mask: int, pending: Sequence[SigInfo] = 
             taskinfo.send_signal(pid, tid, us.SIGSTOP)
 
 
-def interrupting_action(
-    mask: int, pending: Sequence[SigInfo], actions: Sequence[SigAction]
-) -> SigAction | None:
+def interrupting_action(mask: int, pending: Sequence[SigInfo], actions: Sequence[SigAction]) -> SigAction | None:
     """The handler that runs as soon as the thread does: that of the first pending signal which is not blocked."""
     caught = {action.signal: action for action in actions if action.handler > us.SIG_IGN}
     for signal in sorted(signal_of(entry.info) for entry in pending):
         if signal in caught and not mask & bit(signal):
             return caught[signal]
     return None
-

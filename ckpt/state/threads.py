@@ -46,9 +46,7 @@ class _First:
     tsc_mode: int
 
 
-def collect_thread(
-    task: FrozenTaskLike, tid: int, context: CollectContext, seen: Glance | None = None
-) -> ThreadRecord:
+def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen: Glance | None = None) -> ThreadRecord:
     """Everything of one thread. `seen` must be given if remote syscalls were made in the thread before."""
     pid = task.pid
     if seen is None:
@@ -59,7 +57,10 @@ def collect_thread(
     registers = _settle(pid, seen.registers, rseq)
     if _SHADOW_STACK in status.get("x86_Thread_features", ""):
         context.refuse(
-            pid, f"thread {tid}", "uses a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off"
+            pid,
+            f"thread {tid}",
+            "uses a shadow stack",
+            "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
         )
     remote = task.remote(tid)
     first = _first(task, context)

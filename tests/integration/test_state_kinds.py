@@ -123,14 +123,7 @@ class Built:
         return self.skeletons[self.tids[0] if tid is None else tid]
 
 
-THREAD = (
-    uapi.CLONE_VM
-    | uapi.CLONE_FS
-    | uapi.CLONE_FILES
-    | uapi.CLONE_SIGHAND
-    | uapi.CLONE_THREAD
-    | uapi.CLONE_SYSVSEM
-)
+THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
 
 
 def moved(want: Collected, tids: list[int]) -> Collected:
@@ -156,9 +149,10 @@ def rebuilt(want: Collected) -> Iterator[tuple[Built, Collected]]:
             leader.syscall(uapi.SYS_mmap, page, 8192, 3, flags, -1, 0)
         made += [leader.clone(0, THREAD) for _ in want.threads[1:]]
         want = moved(want, [skeleton.tid for skeleton in made])
-        for skeleton in made:
+        for skeleton, record in zip(made, want.threads, strict=True):
             skeleton.step_calls()
-            ptrace.setoptions(skeleton.tid, SUSPENDED)
+            if record.seccomp:
+                ptrace.setoptions(skeleton.tid, SUSPENDED)
         for skeleton, record in zip(made, want.threads, strict=True):
             threads.restore_thread(skeleton, record, want.task)
         task_state.late(leader, want.task)
@@ -180,12 +174,9 @@ def assert_same(got: Collected, want: Collected) -> None:
     for new, old in zip(got.task.posix_timers, want.task.posix_timers, strict=True):
         assert new == replace(old, value_ns=new.value_ns)
         assert 0 < new.value_ns <= old.value_ns or new.value_ns == old.value_ns == 0
-    task = replace(
-        got.task,
-        itimers=tuple(replace(t, value_us=o.value_us) for t, o in zip(got.task.itimers, want.task.itimers)),
-        posix_timers=want.task.posix_timers,
-    )
-    assert [t.interval_us for t in got.task.itimers] == [t.interval_us for t in want.task.itimers]
+    values = [timer.value_us for timer in want.task.itimers]
+    itimers = tuple(replace(t, value_us=v) for t, v in zip(got.task.itimers, values, strict=True))
+    task = replace(got.task, itimers=itimers, posix_timers=want.task.posix_timers)
     assert replace(task, attributes=want.task.attributes) == want.task
     assert replace(got.task.attributes, loginuid=0) == replace(want.task.attributes, loginuid=0)
     for thread, record in zip(got.threads, want.threads, strict=True):
@@ -364,9 +355,7 @@ open(sys.argv[2], "w").write(f"{result} {ctypes.get_errno()}")
 
 @contextmanager
 def sleeper(seconds: int, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER, str(seconds), str(path)], stdin=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-c", SLEEPER, str(seconds), str(path)], stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
         while not in_call(process.pid, uapi.SYS_clock_nanosleep):

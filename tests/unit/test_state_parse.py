@@ -73,9 +73,7 @@ def test_restart_syscall_gets_its_name_from_the_code():
         assert name_restarted_call(gpr, other) == gpr
 
 
-@pytest.mark.parametrize(
-    ("rip", "aborted"), [(0xFFF, False), (0x1000, True), (0x100F, True), (0x1010, False)]
-)
+@pytest.mark.parametrize(("rip", "aborted"), [(0xFFF, False), (0x1000, True), (0x100F, True), (0x1010, False)])
 def test_a_critical_section_is_aborted_only_from_inside(rip, aborted):
     section = us.rseq_cs.pack(0, 0, 0x1000, 0x10, 0x9000)
     after = unpack(abort_critical_section(registers(-1, 5, rip=rip), section))

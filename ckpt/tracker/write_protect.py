@@ -198,7 +198,7 @@ class WriteProtect:
             ours = self._register(mm.pid, rows)
             old = spans.minus(ours, new)
             dirty = _spans(_scan_and_arm(pagemap, old))
-            _scan_and_arm(pagemap, spans.both(ours, new))
+            self._arm_new(pagemap, spans.both(ours, new))
             page = np.uint64(PAGE_SIZE)
             why = _canaries_say(pagemap, canaries, old // page, dirty // page)
         return (None, why) if why else (spans.minus(old, dirty) // page, None)
@@ -206,7 +206,14 @@ class WriteProtect:
     def _arm(self, pid: int, rows: U64) -> None:
         ours = self._register(pid, rows)
         with Pagemap(pid) as pagemap:
-            _scan_and_arm(pagemap, ours)
+            self._arm_new(pagemap, ours)
+
+    def _arm_new(self, pagemap: Pagemap, wanted: U64) -> None:
+        """Arm what has just been registered."""
+        if userfault.mremap_keeps_bits():
+            for start, end in wanted.tolist():
+                userfault.unprotect(self._fd, start, end)
+        _scan_and_arm(pagemap, wanted)
 
     def _register(self, pid: int, rows: U64) -> U64:
         """Register the mappings; gives the spans that are registered now."""

@@ -131,6 +131,9 @@ class Rounds:
                     truth[start + i] = data[i * PAGE_SIZE : (i + 1) * PAGE_SIZE]
         return truth
 
+    def is_guard(self, page: int) -> bool:
+        return self.image.get(page) == b"guard"
+
     def clean_in(self, address: int, nr_pages: int) -> set[int]:
         """The populated clean pages of an area, counted from its start."""
         first = address // PAGE_SIZE

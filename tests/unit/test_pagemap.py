@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ckpt.errors import NoSuchTask, Unsupported, UsageError
-from ckpt.kernel import features, keeper, pagemap, procfs, tiny
+from ckpt.kernel import features, keeper, pagemap, procfs, tiny, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
 from ckpt.tracker import canary, choice, spans
@@ -211,6 +211,12 @@ def test_choice() -> None:
         assert choice.make(candidate).name == candidate
     with pytest.raises(UsageError):
         choice.choose("guess")
+
+
+def test_mremap_and_protected_pages() -> None:
+    if choice.missing("write-protect"):
+        pytest.skip("no write-protect tracking here")
+    assert userfault.mremap_keeps_bits() in (True, False)
 
 
 def test_tiny_programs() -> None:

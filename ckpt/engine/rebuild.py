@@ -6,17 +6,19 @@ import ctypes
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid, Step
+from ckpt.engine.progress import Progress
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi, uapi_restore
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
+from ckpt.records.runs import DATA
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import prctl, task_state, threads
 from ckpt.state.context import RestoreContext
@@ -38,7 +40,7 @@ class Tree:
     tasks: Sequence[TaskRecord]
     threads: dict[int, list[ThreadRecord]]  # pid -> the leader first
     mms: dict[int, MmRecord]
-    say: Callable[[str], None] = lambda _: None
+    progress: Progress | None = None
     leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
     skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
     _ended: set[int] = field(default_factory=set)
@@ -48,21 +50,16 @@ class Tree:
     def build(self) -> None:
         """Everything up to the registers. Raises RestoreError; the caller then kills the tree."""
         channel = files.make_channel(self.context)
-        self.say("shared memory")
         make_objects(self.context)
         address = free_block(list(self.mms.values()), BLOCK_SIZE)
-        self.say("tasks")
         for step in self.plan.steps:
             self._take(step, address, channel)
         files.open_files(self.context)
         living = [task for task in self.tasks if task.state != "zombie"]
-        self.say("memory")
         self._build_memory(living)
         seal_objects(self.context)
-        self.say("files")
         self._install_tables(living, channel)
         files.finish_owners(self.context)
-        self.say("threads")
         for task in living:
             self._make_threads(task)
         for task in living:
@@ -70,7 +67,6 @@ class Tree:
                 self._stop(task)
         for task in living:
             self._drain(task)
-        self.say("state")
         self._restore_state(living)
         files.close_files(self.context)
 
@@ -157,10 +153,16 @@ class Tree:
             with self._naming(task.pid, "its limits and attributes"):
                 task_state.early(self.leaders[task.pid], task)
         built: set[int] = set()
+        view = self.context.view
+        done, total = 0, sum(view.runs(mm.space).count(DATA) for mm in self.mms.values())
         for task in living:
             if task.mm_id not in built:
                 with self._naming(task.pid, "its memory"):
-                    MmBuilder(self.context, self.leaders[task.pid], self.mms[task.mm_id]).build()
+                    builder = MmBuilder(self.context, self.leaders[task.pid], self.mms[task.mm_id])
+                    for pages in builder.build():
+                        done += pages
+                        if self.progress is not None:
+                            self.progress("restore", done, total)
                 built.add(task.mm_id)
             self.leaders[task.pid].close_memory()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ckpt import chain
 from ckpt.engine import preflight
 from ckpt.engine.plan import plan
+from ckpt.engine.progress import Progress
 from ckpt.engine.rebuild import Tree, adopting
 from ckpt.engine.restore_wait import wait_for
 from ckpt.errors import RestoreError
@@ -24,8 +25,6 @@ from ckpt.records.tree import TreeRecord
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_build import free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def restore(
     """Rebuild the tree of round `at` (None: the newest) of the chain in directory `source`, or of an image file.
 
     `shell_job`: the root joins ckpt's process group, as the job of the shell that runs ckpt. `detach`: the tree is
-    to outlive ckpt; nobody waits for it. `progress` is told what is being done. Raises ImageError or ChainError for
+    to outlive ckpt; nobody waits for it. `progress` counts the pages that stand. Raises ImageError or ChainError for
     the image, PidTaken, FileChanged, HostMismatch or another RestoreError otherwise; then nothing is left behind.
     """
     with chain.view(source, at) as view:
@@ -72,8 +71,6 @@ def restore_view(
 ) -> Restored:
     """`restore` of an image that is open already."""
     started = time.perf_counter_ns()
-    say = progress if progress is not None else _silent
-    say("checks")
     preflight.check_image(view)
     tree: TreeRecord = view.records("tree")[0]
     tasks: list[TaskRecord] = _in_order(tree, list(view.records("task")))
@@ -88,7 +85,7 @@ def restore_view(
     context.options["shell_job"] = shell_job
     by_tid = {thread.tid: thread for thread in threads}
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
-    building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, say)
+    building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, progress)
     with ExitStack() as stack, _terminal_signals_held():
         stack.enter_context(adopting())
         stack.enter_context(context.stack)
@@ -102,12 +99,7 @@ def restore_view(
             building.kill()
             raise
     spent = (time.perf_counter_ns() - started) // 1000
-    say("running")
     return Restored(tree.root_pid, tuple(task.pid for task in tasks), spent, view.header, detach)
-
-
-def _silent(_: str) -> None:
-    return
 
 
 def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:

@@ -45,8 +45,8 @@ class MmBuilder:
     mm: MmRecord
     _open: dict[str, int] = field(default_factory=dict)  # descriptors in the task while it is built
 
-    def build(self) -> None:
-        """Map, fill, protect. Raises RestoreError naming the mapping."""
+    def build(self) -> Iterator[int]:
+        """Map, fill, protect; yields the pages filled after each batch. RestoreError names the mapping."""
         runs = self.context.view.runs(self.mm.space)
         vmas = [vma for vma in self.mm.vmas if vma.backing != "special"]
         unfit = _not_writable_with_data(vmas, runs)
@@ -55,7 +55,7 @@ class MmBuilder:
         for vma in sorted(vmas, key=_source):
             self._map(vma, vma.start in unfit)
         self._close_all()
-        self._fill()
+        yield from self._fill()
         self._zero_file_pages(vmas, runs)
         self._guard(runs)
         for vma in vmas:
@@ -161,7 +161,7 @@ class MmBuilder:
 
     # ------------------------------------------------------------------ content
 
-    def _fill(self) -> None:
+    def _fill(self) -> Iterator[int]:
         for pages, data in self.context.view.read(self.mm.space):
             address = np.frombuffer(data, np.uint8).ctypes.data
             done = 0
@@ -171,6 +171,7 @@ class MmBuilder:
                 if written != size:
                     self._fill_slowly(start, length, data[done : done + size])
                 done += size
+            yield len(pages)
 
     def _fill_slowly(self, start: U64, length: U64, data: memoryview) -> None:
         """Through /proc/PID/mem, which also writes where the protection forbids it."""
@@ -246,9 +247,7 @@ class MmBuilder:
                     task.put(values), len(values), 0,
                 )  # fmt: skip
             except KernelError as error:
-                raise RestoreError(
-                    f"task {task.pid}: PR_SET_MM_MAP (exe {mm.exe}): {error.message}"
-                ) from None
+                raise RestoreError(f"task {task.pid}: PR_SET_MM_MAP (exe {mm.exe}): {error.message}") from None
             self._close_all()
         for bit in range(32):
             if mm.membarrier >> bit & 1:

@@ -173,8 +173,6 @@ class View:
             self._fill_sorted(key, pages[changed], part, layer + 1, header.depth)
             old[changed] = part
             content = xor_pages(content, old)
-        elif (reader.frame_pages(key, frame)[1] != DATA).any():
-            raise ImageError(f"{reader.where(frame)} is no XOR frame, but its map says so")
         try:
             reader.check_plain(frame, header, content.data)
         except ImageError as error:

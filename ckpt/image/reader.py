@@ -37,7 +37,7 @@ from ckpt.pages.compress import decompress
 from ckpt.pages.hashes import HASH_SIZE
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import PAGE_SIZE, U8, PageRuns
+from ckpt.records.runs import PAGE_SIZE, U8, XOR, PageRuns
 
 I64 = npt.NDArray[np.int64]
 KINDS = ("pre-dump", "dump", "merged")
@@ -50,6 +50,7 @@ class Index:
     headers: bytes
     offsets: I64
     kinds: U8
+    codecs: U8
     plain_sizes: I64
 
     @classmethod
@@ -57,7 +58,7 @@ class Index:
         table = np.frombuffer(headers, HEADER_DTYPE)
         sizes = table["stored_size"].astype(np.int64) + HEADER.size
         offsets = np.cumsum(sizes) - sizes + PROLOGUE.size
-        return cls(headers, offsets, table["kind"], table["plain_size"].astype(np.int64))
+        return cls(headers, offsets, table["kind"], table["codec"], table["plain_size"].astype(np.int64))
 
     @property
     def end(self) -> int:
@@ -171,6 +172,8 @@ class ImageReader:
         for key, table in maps.items():
             table.check(self.header.parent is not None, pages, f"{self.name}: the map of {key}")
             keep = table.stored()
+            if (self.index.codecs[table.frame[table.kind == XOR]] != XOR_ZSTD).any():
+                raise ImageError(f"{self.name}: the map of {key} has XOR pages in a frame without XOR")
             np.add.at(used, table.frame[keep], table.nr_pages[keep].astype(np.int64))
         if (used != pages).any():
             raise ImageError(

@@ -16,6 +16,7 @@ from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.uapi_state import SECCOMP_METADATA, SIGINFO_SIZE, ptrace_rseq_configuration
 
 _XSTATE_ROOM = 16384  # the area takes 11 KiB with AMX; the kernel gives what the CPU has
+_GENERAL_ROOM = 1024
 _QUEUE_STEP = 32
 
 
@@ -72,8 +73,9 @@ def getsiginfo(tid: int) -> bytes:
 
 def getregset(tid: int, kind: int) -> bytes:
     """A register set, as long as the kernel makes it: NT_PRSTATUS 216 bytes, NT_X86_XSTATE by CPU."""
-    buffer = ctypes.create_string_buffer(_XSTATE_ROOM)
-    iovec = (ctypes.c_uint64 * 2)(ctypes.addressof(buffer), _XSTATE_ROOM)
+    room = _XSTATE_ROOM if kind == uapi.NT_X86_XSTATE else _GENERAL_ROOM
+    buffer = ctypes.create_string_buffer(room)
+    iovec = (ctypes.c_uint64 * 2)(ctypes.addressof(buffer), room)
     _ptrace("PTRACE_GETREGSET", uapi.PTRACE_GETREGSET, tid, kind, ctypes.addressof(iovec))
     return ctypes.string_at(buffer, iovec[1])
 

@@ -54,7 +54,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
     status = procfs.status(pid, tid)
     flags = procfs.stat(pid, tid).flags
     rseq = _collect_rseq(tid)
-    registers = _settle(pid, seen.registers, rseq)
+    registers = _settle(tid, seen.registers, rseq)
     if _SHADOW_STACK in status.get("x86_Thread_features", ""):
         context.refuse(
             pid,
@@ -98,8 +98,8 @@ def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
     return known[task.pid]
 
 
-def _settle(pid: int, registers: Registers, rseq: RseqState | None) -> Registers:
-    with Memory(pid) as memory:
+def _settle(tid: int, registers: Registers, rseq: RseqState | None) -> Registers:
+    with Memory(tid) as memory:  # by tid, for a leader that has ended has no memory
         return settle_registers(registers, rseq.address if rseq else 0, memory.read)
 
 

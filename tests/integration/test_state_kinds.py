@@ -51,7 +51,7 @@ class Collected:
 
 
 @contextmanager
-def target(base: Path, *kinds: str) -> Iterator[int]:
+def target(base: Path, *kinds: str, call: int = SYS_PAUSE) -> Iterator[int]:
     """The pid of a waiting tests/targets/odd_state.py."""
     ready = base / "odd"
     process = subprocess.Popen(
@@ -62,7 +62,7 @@ def target(base: Path, *kinds: str) -> Iterator[int]:
     )
     try:
         deadline = time.monotonic() + 60
-        while not (ready.exists() and ready.read_text() == "ready" and in_call(process.pid, SYS_PAUSE)):
+        while not (ready.exists() and ready.read_text() == "ready" and in_call(process.pid, call)):
             assert process.poll() is None, "the target failed"
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -183,8 +183,8 @@ def assert_same(got: Collected, want: Collected) -> None:
         assert replace(thread, registers=record.registers, sigmask=record.sigmask) == record
 
 
-def round_trip(base: Path, *kinds: str) -> Collected:
-    with target(base, *kinds) as pid:
+def round_trip(base: Path, *kinds: str, call: int = SYS_PAUSE) -> Collected:
+    with target(base, *kinds, call=call) as pid:
         want = collect_from(pid)
         with rebuilt(want) as (built, given):
             assert_same(collect(built), given)
@@ -296,6 +296,38 @@ def test_seccomp(tmp_path):
     assert [len(program) for program in got.filters] == [32, 32]
     assert (got.filters[0][28:], got.filters[1][28:]) == (b"\x00\x00\xff\x7f",) * 2
     assert [program[12] | program[13] << 8 for program in got.filters] == [999, 998]
+
+
+def test_strict_seccomp(tmp_path):
+    got = round_trip(tmp_path, "strict", call=0).threads[0].seccomp
+    assert got is not None
+    assert got.mode == 1
+
+
+def test_a_thread_with_ids_of_its_own(tmp_path):
+    first, second = round_trip(tmp_path, "own_ids").threads
+    assert first.credentials.uids == (0, 0, 0, 0)
+    assert second.credentials.uids == (33, 33, 33, 33)
+    assert (first.credentials.no_new_privs, second.credentials.no_new_privs) == (False, True)
+    assert second.credentials.cap_eff == 0
+
+
+def test_a_pending_stop_signal_stops_the_restored_task():
+    skeleton = spawn_skeleton(0, STUB)
+    try:
+        skeleton.step_calls()
+        got = collect(Built([skeleton]))
+        stop = SigInfo(signal.SIGSTOP.to_bytes(4, "little") + bytes(124))
+        record = replace(got.task, pending=(stop,))
+        task_state.late(skeleton, record)
+        threads.finish_threads(record, [got.threads[0]])
+        skeleton.let_go()
+        _, status = os.waitpid(skeleton.pid, os.WUNTRACED | 0x40000000)
+        assert os.WIFSTOPPED(status)
+        assert os.WSTOPSIG(status) == signal.SIGSTOP
+    finally:
+        os.kill(skeleton.pid, signal.SIGKILL)
+        os.waitpid(skeleton.pid, 0x40000000)
 
 
 def test_threads(tmp_path):

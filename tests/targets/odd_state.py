@@ -177,6 +177,31 @@ def more_threads() -> None:
         begun.wait()
 
 
+def strict() -> None:
+    """Waits in read(), for pause() is not allowed."""
+    here, _there = os.pipe()
+    read = ctypes.PyDLL(None).read
+    buffer = ctypes.create_string_buffer(8)
+    ready = os.open(sys.argv[1], os.O_WRONLY)
+    os.write(ready, b"ready")
+    prctl(22, 1)
+    read(here, buffer, 1)
+
+
+def own_ids() -> None:
+    """A thread with other ids than the first: the raw calls, which glibc does not pass on to all threads."""
+    begun = threading.Event()
+
+    def run() -> None:
+        call(117, 33, 33, 33)
+        prctl(38, 1)
+        begun.set()
+        threading.Event().wait()
+
+    threading.Thread(target=run, daemon=True).start()
+    begun.wait()
+
+
 def main() -> None:
     ready = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)  # opened before privileges and root change
     pause = ctypes.PyDLL(None).pause

@@ -1,7 +1,7 @@
 """The list of file kinds, in the order in which they are asked.
 
-Kinds that know their file by a sure sign (a socket, an anonymous inode, a device number) come first; `regular` takes
-what is left, and comes last.
+Kinds that know their file by a sure sign (a socket, an anonymous inode, a device number) come first;
+`regular` takes what is left, and comes last.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ckpt.state.files import (
     epoll,
     eventfd,
     ghost,
+    inet,
     inotify,
     memfd,
     pidfd,
@@ -20,12 +21,14 @@ from ckpt.state.files import (
     refused,
     regular,
     signalfd,
+    sockfamily,
     timerfd,
+    unix,
 )
 from ckpt.state.files.base import FileKind
 
 # Sockets, terminals and message queues.
-SOCKET_KINDS: list[FileKind] = []
+SOCKET_KINDS: list[FileKind] = [unix.KIND, inet.KIND, sockfamily.KIND]
 
 # Everything that is opened by path, and the descriptors of anonymous inodes.
 PLAIN_KINDS: list[FileKind] = [

@@ -1,0 +1,123 @@
+"""The kernel's socket tables through NETLINK_SOCK_DIAG."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckpt.errors import KernelError
+from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.libc import kernel_error
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """One Unix socket of this network namespace."""
+
+    ino: int
+    kind: int  # SOCK_*
+    state: int  # TCP_ESTABLISHED, TCP_LISTEN, TCP_CLOSE
+    name: bytes  # sun_path without the family; b"" when unbound
+    vfs: tuple[int, int] | None  # inode and kernel dev_t of the socket file
+    peer: int | None  # inode; 0 for a peer that is closed or not accepted yet; None without a peer
+    icons: tuple[int, ...]  # inodes of the clients that wait to be accepted
+    rqueue: int  # queued bytes; for a listener the pending connections
+    wqueue: int  # for a listener the backlog
+    shutdown: int  # RCV_SHUTDOWN | SEND_SHUTDOWN
+
+
+@dataclass(frozen=True, slots=True)
+class InetSocket:
+    """One TCP, UDP, UDP-Lite or raw socket."""
+
+    ino: int
+    state: int
+    shutdown: int
+
+
+def unix_sockets() -> dict[int, UnixSocket]:
+    """Every Unix socket by inode."""
+    show = u.UDIAG_SHOW_NAME | u.UDIAG_SHOW_VFS | u.UDIAG_SHOW_PEER | u.UDIAG_SHOW_ICONS | u.UDIAG_SHOW_RQLEN
+    request = struct.pack("<BBHIIIII", u.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, show, 0xFFFFFFFF, 0xFFFFFFFF)
+    found: dict[int, UnixSocket] = {}
+    for body in _dump(request):
+        _family, kind, state, _pad, ino = struct.unpack_from("<BBBBI", body)
+        attributes = dict(_attributes(body, 16))
+        vfs = attributes.get(u.UNIX_DIAG_VFS)
+        peer = attributes.get(u.UNIX_DIAG_PEER)
+        icons = attributes.get(u.UNIX_DIAG_ICONS, b"")
+        rqlen = attributes.get(u.UNIX_DIAG_RQLEN, b"\0" * 8)
+        found[ino] = UnixSocket(
+            ino,
+            kind,
+            state,
+            attributes.get(u.UNIX_DIAG_NAME, b""),
+            struct.unpack("<II", vfs) if vfs else None,
+            int.from_bytes(peer, "little") if peer is not None else None,
+            struct.unpack(f"<{len(icons) // 4}I", icons),
+            int.from_bytes(rqlen[:4], "little"),
+            int.from_bytes(rqlen[4:8], "little"),
+            attributes.get(u.UNIX_DIAG_SHUTDOWN, b"\0")[0],
+        )
+    return found
+
+
+def inet_sockets(family: int, protocol: int) -> dict[int, InetSocket]:
+    """Every socket of one family and protocol by inode; those without a socket (TIME_WAIT) are left out."""
+    request = struct.pack("<BBBBI", family, protocol, 0, 0, 0xFFFFFFFF) + b"\0" * 48
+    found: dict[int, InetSocket] = {}
+    for body in _dump(request):
+        state = body[1]
+        ino = struct.unpack_from("<I", body, 68)[0]
+        if ino:
+            attributes = dict(_attributes(body, 72))
+            found[ino] = InetSocket(ino, state, attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0])
+    return found
+
+
+def packet_extras() -> dict[int, frozenset[int]]:
+    """For every packet socket, by inode, the PACKET_DIAG_* attributes that it has."""
+    show = u.PACKET_SHOW_MCLIST | u.PACKET_SHOW_RING_CFG
+    request = struct.pack("<BBHIIII", u.AF_PACKET, 0, 0, 0, show, 0, 0)
+    found: dict[int, frozenset[int]] = {}
+    for body in _dump(request):
+        ino = struct.unpack_from("<I", body, 4)[0]
+        # PACKET_DIAG_MCLIST is always there; without memberships it is empty.
+        found[ino] = frozenset(kind for kind, value in _attributes(body, 16) if value)
+    return found
+
+
+def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("<HH", body, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, body[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _dump(request: bytes) -> Iterator[bytes]:
+    """The bodies of every answer to one SOCK_DIAG_BY_FAMILY dump."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, u.NETLINK_SOCK_DIAG) as link:
+            header = struct.pack(
+                "<IHHII", 16 + len(request), u.SOCK_DIAG_BY_FAMILY, u.NLM_F_REQUEST | u.NLM_F_DUMP, 1, 0
+            )
+            link.send(header + request)
+            while True:
+                answer = link.recv(1 << 18)
+                offset = 0
+                while offset + 16 <= len(answer):
+                    length, kind, _flags, _seq, _pid = struct.unpack_from("<IHHII", answer, offset)
+                    if kind == u.NLMSG_DONE:
+                        return
+                    if kind == u.NLMSG_ERROR:
+                        errno = -struct.unpack_from("<i", answer, offset + 16)[0]
+                        raise kernel_error("sock_diag", errno)
+                    yield answer[offset + 16 : offset + length]
+                    offset += (length + 3) & ~3
+    except OSError as error:
+        raise KernelError(f"sock_diag: {os.strerror(error.errno or 0)}", errno=error.errno or 0) from error

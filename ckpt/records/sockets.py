@@ -1,0 +1,136 @@
+"""The payloads of sockets. Addresses are struct sockaddr as the kernel gives them, except where said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt.records.base import record
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOption:
+    """One getsockopt value; ints are 4 bytes, little-endian."""
+
+    level: int
+    name: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """Everything that setsockopt can put back."""
+
+    values: tuple[SocketOption, ...] = ()
+    filter: bytes = b""  # struct sock_filter array of SO_ATTACH_FILTER
+    memberships: tuple[Membership, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One multicast group of a socket (MCAST_MSFILTER)."""
+
+    interface: int
+    group: bytes  # sockaddr_storage, 128 bytes
+    mode: int  # MCAST_INCLUDE, MCAST_EXCLUDE
+    sources: tuple[bytes, ...]  # sockaddr_storage each
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPlace:
+    """The socket file of a bound Unix socket."""
+
+    directory: str  # absolute; what a relative name is relative to
+    present: bool  # the name still leads to this socket
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """Data that waits to be received, with its boundaries and what came with it."""
+
+    data: bytes
+    name: bytes = b""  # the sender's sockaddr
+    files: tuple[int, ...] = ()  # file_ids of the descriptors in flight
+    credentials: tuple[int, ...] = ()  # pid, uid, gid; empty when the receiver does not ask for them
+
+
+@record("unix-socket")
+class UnixPayload:
+    """One Unix socket."""
+
+    ino: int
+    type: int  # SOCK_*
+    listening: bool
+    backlog: int
+    name: bytes  # sun_path as bound, without the family; b"" when unbound
+    place: SocketPlace | None
+    connected: bool
+    peer_ino: int  # 0: the peer is closed, or waits to be accepted
+    peer_name: bytes  # sun_path
+    pending_on: int  # inode of the listener that has not accepted this connection yet; 0 for none
+    shutdown: int  # RCV_SHUTDOWN | SEND_SHUTDOWN
+    queue: tuple[QueuedMessage, ...]
+    options: SocketOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TcpConnection:
+    """What TCP_REPAIR gives of an established connection."""
+
+    receive_seq: int  # of the first byte after the receive queue
+    send_seq: int  # of the first byte after the send queue
+    receive_queue: bytes
+    send_queue: bytes
+    unsent: int  # how many bytes at the end of send_queue were never sent
+    mss_clamp: int
+    send_wscale: int
+    receive_wscale: int
+    wscale_ok: bool
+    sack_ok: bool
+    timestamps: bool
+    timestamp: int  # TCP_TIMESTAMP
+    window: bytes  # struct tcp_repair_window
+
+
+@record("inet-socket")
+class InetPayload:
+    """One IPv4 or IPv6 socket: TCP, UDP, UDP-Lite, ping or raw."""
+
+    ino: int
+    family: int
+    type: int
+    protocol: int
+    state: int  # TCP_ESTABLISHED, TCP_LISTEN, TCP_CLOSE, …
+    name: bytes
+    bound: bool
+    peer: bytes  # b"" when not connected
+    backlog: int
+    shutdown: int
+    queue: tuple[QueuedMessage, ...]
+    options: SocketOptions
+    connection: TcpConnection | None = None
+
+
+@record("netlink-socket")
+class NetlinkPayload:
+    """One netlink socket with an empty queue."""
+
+    type: int
+    protocol: int
+    portid: int  # 0: not bound yet
+    groups: tuple[int, ...]
+    peer_portid: int
+    peer_groups: int
+    options: SocketOptions
+
+
+@record("packet-socket")
+class PacketPayload:
+    """One packet socket with an empty queue and no ring."""
+
+    type: int
+    protocol: int  # in network byte order, as socket(2) takes it
+    name: bytes  # struct sockaddr_ll, b"" when not bound
+    options: SocketOptions

@@ -1,0 +1,193 @@
+"""IPv4 and IPv6 sockets: TCP, UDP, UDP-Lite, ping and raw sockets. Connected TCP is in `tcp`."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import datagrams, sock_diag, sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.files import FileRecord
+from ckpt.records.sockets import InetPayload, QueuedMessage
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files.base import FileView
+from ckpt.state.files.queues import peek_messages
+from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
+from ckpt.state.files.sockopts import apply_options, collect_options
+
+_STREAMS = {u.IPPROTO_TCP: "TCP"}
+_DATAGRAMS = {
+    u.IPPROTO_UDP: "UDP",
+    u.IPPROTO_UDPLITE: "UDP-Lite",
+    u.IPPROTO_ICMP: "ping",
+    u.IPPROTO_ICMPV6: "ping",
+}
+
+
+class InetKind:
+    """A socket of AF_INET or AF_INET6."""
+
+    kind = "inet-socket"
+
+    def recognises(self, view: FileView) -> bool:
+        return socket_family(view) in (u.AF_INET, u.AF_INET6)
+
+    def collect(self, view: FileView, context: CollectContext) -> InetPayload:
+        with view.stolen(context) as fd:
+            return self._collect(view, fd, context)
+
+    def _collect(self, view: FileView, fd: int, context: CollectContext) -> InetPayload:
+        family = socket_family(view)
+        kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
+        protocol = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PROTOCOL)
+        _refuse_protocol(view, kind, protocol, context)
+        refuse_foreign_namespace(view, fd, context)
+        name = sockets.getsockname(fd)
+        options = collect_options(view, fd, family, kind, protocol, context)
+        state, backlog, shutdown = u.TCP_CLOSE, 0, 0
+        queue: tuple[QueuedMessage, ...] = ()
+        peer = sockets.getpeername(fd) or b""
+        if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
+            info = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 104)
+            state = info[0]
+            if state == u.TCP_LISTEN:
+                # In a listener tcpi_unacked is the number of connections that wait, tcpi_sacked the backlog.
+                waiting, backlog = struct.unpack_from("<II", info, 24)
+                if waiting:
+                    reason = f"has {waiting} connection(s) that wait to be accepted"
+                    context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+            elif state != u.TCP_CLOSE:
+                context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
+        elif kind != u.SOCK_STREAM:
+            entry = _table(family, protocol, context).get(view.stat.st_ino)
+            shutdown = entry.shutdown if entry else 0
+            queue = _queue(view, fd, protocol, context)
+        return InetPayload(
+            ino=view.stat.st_ino,
+            family=family,
+            type=kind,
+            protocol=protocol,
+            state=state,
+            name=name,
+            bound=_port(name) != 0 or any(_address(name)),
+            peer=peer,
+            backlog=backlog,
+            shutdown=shutdown,
+            queue=queue,
+            options=options,
+        )
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: InetPayload = file.payload
+        what = f"socket {describe(payload)}"
+        try:
+            fd = sockets.make_socket(payload.family, payload.type, payload.protocol)
+            try:
+                _build(fd, payload, context)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+        except KernelError as error:
+            raise RestoreError(f"{what} cannot be restored: {error.message}", hint=error.hint) from error
+
+
+def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
+    subject = describe(payload)
+    apply_options(fd, payload.options, final=False)
+    if payload.bound:
+        sockets.bind(fd, payload.name)
+    if payload.state == u.TCP_LISTEN:
+        sockets.listen(fd, payload.backlog)
+        apply_options(fd, payload.options, final=True, subject=subject)
+        return
+    if payload.type == u.SOCK_STREAM:
+        apply_options(fd, payload.options, final=True, subject=subject)
+        return
+    _refill(fd, payload, context)
+    if payload.peer:
+        sockets.connect(fd, payload.peer)
+    if payload.shutdown:
+        sockets.shutdown(fd, payload.shutdown - 1)
+    apply_options(fd, payload.options, final=True, subject=subject)
+
+
+def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
+    """Put datagrams back into the queue; they keep their source because they are sent as raw packets."""
+    if not payload.queue:
+        return
+    room = sum(len(message.data) + 4096 for message in payload.queue)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+    for message in payload.queue:
+        datagrams.inject(message.name, payload.name, message.data)
+    # Another socket on the same port may have been preferred: better to stop than to lose what was queued.
+    # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
+    whole = all(message.data for message in payload.queue)
+    if whole and [QueuedMessage(m.data, m.name) for m in peek_messages(fd)] != list(payload.queue):
+        raise RestoreError(f"the unread datagrams of {describe(payload)} did not arrive in it")
+
+
+def _queue(view: FileView, fd: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
+    messages = peek_messages(fd)
+    if messages and protocol != u.IPPROTO_UDP:
+        context.refuse(view.pid, view.subject, "has received packets that the task has not read")
+        return ()
+    return tuple(QueuedMessage(message.data, message.name) for message in messages)
+
+
+def _refuse_protocol(view: FileView, kind: int, protocol: int, context: CollectContext) -> None:
+    known = _STREAMS if kind == u.SOCK_STREAM else _DATAGRAMS
+    if kind != u.SOCK_RAW and protocol not in known:
+        names = {262: "Multipath TCP", 132: "SCTP", 33: "DCCP"}
+        name = names.get(protocol, f"protocol {protocol}")
+        context.refuse(view.pid, view.subject, f"is a socket of {name}")
+
+
+def _table(family: int, protocol: int, context: CollectContext) -> dict[int, sock_diag.InetSocket]:
+    """The kernel's table of one protocol; empty where the kernel has no diag module for it."""
+    key = f"inet-diag:{family}:{protocol}"
+    if key not in context.shared:
+        try:
+            context.shared[key] = sock_diag.inet_sockets(family, protocol)
+        except KernelError:
+            context.shared[key] = {}
+    table: dict[int, sock_diag.InetSocket] = context.shared[key]
+    return table
+
+
+def _family(name: bytes) -> int:
+    return int.from_bytes(name[:2], "little")
+
+
+def _port(name: bytes) -> int:
+    return int.from_bytes(name[2:4], "big")
+
+
+def _address(name: bytes) -> bytes:
+    return name[4:8] if _family(name) == u.AF_INET else name[8:24]
+
+
+def _state(state: int) -> str:
+    return u.TCP_STATE_NAMES.get(state, str(state))
+
+
+def show(name: bytes) -> str:
+    """An address for people: "127.0.0.1:80", "[::1]:80"."""
+    import ipaddress
+
+    address = _address(name)
+    if len(address) not in (4, 16):
+        return "an unnamed socket"
+    host = ipaddress.ip_address(address)
+    return f"{host}:{_port(name)}" if host.version == 4 else f"[{host}]:{_port(name)}"
+
+
+def describe(payload: InetPayload) -> str:
+    """How errors of the restore name the socket."""
+    kinds = _STREAMS if payload.type == u.SOCK_STREAM else _DATAGRAMS
+    text = f"{kinds.get(payload.protocol, 'raw')} {show(payload.name)}"
+    return f"{text} to {show(payload.peer)}" if payload.peer else text
+
+
+KIND = InetKind()

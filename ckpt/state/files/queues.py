@@ -1,0 +1,101 @@
+"""Queued messages of sockets: read with MSG_PEEK on a stolen descriptor, nothing is consumed."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ckpt.errors import KernelError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.sockets import Message
+from ckpt.state.files.sockopts import peek_offset
+
+_ROOM = 1 << 18
+
+
+@contextmanager
+def peeking(fd: int) -> Iterator[None]:
+    """SO_PEEK_OFF from 0, so that each peek goes on where the last one ended; the old value comes back."""
+    before = peek_offset(fd)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, 0)
+    try:
+        yield
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, before)
+
+
+def peek_messages(fd: int) -> list[Message]:
+    """Every queued datagram or seqpacket record, oldest first. The caller closes the descriptors in them."""
+    # In the usual case, nothing queued, the socket's setting is not touched at all. A look with MSG_PEEK
+    # would not do: the kernel marks an empty datagram as peeked, and passes over it when peeking by offset.
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    if not any(event & select.POLLIN for _fd, event in poller.poll(0)):
+        return []
+    # A seqpacket socket whose peer shut down answers with empty messages for ever; there SIOCINQ is the sum of
+    # all messages (elsewhere that of the first), and empty ones after the last byte are what the end looks like.
+    seqpacket = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE) == u.SOCK_SEQPACKET
+    total = sockets.ioctl_int(fd, u.SIOCINQ) if seqpacket else -1
+    messages: list[Message] = []
+    with peeking(fd):
+        offset = 0
+        while offset != total and (message := _whole(fd, offset)) is not None:
+            messages.append(message)
+            offset += len(message.data)
+    return messages
+
+
+def peek_stream(fd: int, queued: int) -> list[Message]:
+    """The queued bytes of a stream, `queued` of them (SIOCINQ), cut where descriptors come along."""
+    if not queued:
+        return []
+    if peek_offset(fd) < 0:
+        first = sockets.receive(fd, queued, u.MSG_PEEK)
+        if first is not None and len(first.data) == queued and not first.fds:
+            return [first]
+        for copy in first.fds if first else ():
+            os.close(copy)
+    messages: list[Message] = []
+    with peeking(fd):
+        offset = 0
+        while offset < queued:
+            message = sockets.receive(fd, queued - offset, u.MSG_PEEK)
+            if message is None or not message.data:
+                raise KernelError(f"only {offset} of {queued} queued bytes of a stream could be read")
+            if message.fds:
+                start = _start_of_files(fd, offset, len(message.data))
+                if start:
+                    messages.append(replace(message, data=message.data[:start], fds=()))
+                    message = replace(message, data=message.data[start:])
+                sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, offset + start + len(message.data))
+                offset += start
+            messages.append(message)
+            offset += len(message.data)
+    return messages
+
+
+def _start_of_files(fd: int, offset: int, length: int) -> int:
+    """Where in a peek of `length` bytes the write that carries descriptors begins.
+
+    The kernel joins earlier writes with it, but a task that reads only those must not get the descriptors. A peek
+    whose buffer ends one byte too early stops before the write that does not fit: there it begins.
+    """
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, offset)
+    return sockets.peek_whole_writes(fd, length, length - 1)
+
+
+def _whole(fd: int, offset: int) -> Message | None:
+    """The message at `offset`, peeked again with more room when the first buffer was too small."""
+    room = _ROOM
+    while True:
+        message = sockets.receive(fd, room, u.MSG_PEEK)
+        if message is None or not (message.flags & u.MSG_TRUNC):
+            return message
+        for copy in message.fds:
+            os.close(copy)
+        room *= 4
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, offset)

@@ -1,0 +1,238 @@
+"""Socket options: read from a stolen descriptor, put back where the fresh socket differs."""
+
+from __future__ import annotations
+
+import errno
+import re
+import struct
+from pathlib import Path
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import Membership, SocketOption, SocketOptions
+from ckpt.state.context import CollectContext
+from ckpt.state.files.base import FileView
+
+# name -> size of the value; everything not listed is an int
+_SIZES = {
+    (u.SOL_SOCKET, u.SO_LINGER): 8,
+    (u.SOL_SOCKET, u.SO_RCVTIMEO): 16,
+    (u.SOL_SOCKET, u.SO_SNDTIMEO): 16,
+    (u.SOL_SOCKET, u.SO_BINDTODEVICE): 16,
+    (u.SOL_SOCKET, u.SO_TIMESTAMPING): 8,
+    (u.SOL_SOCKET, u.SO_MAX_PACING_RATE): 8,
+    (u.SOL_TCP, u.TCP_CONGESTION): 16,
+    (u.SOL_RAW, u.ICMP_FILTER): 4,
+    (u.SOL_ICMPV6, u.ICMPV6_FILTER): 32,
+}
+
+_SOCKET = (
+    u.SO_DEBUG, u.SO_REUSEADDR, u.SO_REUSEPORT, u.SO_DONTROUTE, u.SO_BROADCAST, u.SO_SNDBUF, u.SO_RCVBUF,
+    u.SO_KEEPALIVE, u.SO_OOBINLINE, u.SO_NO_CHECK, u.SO_PRIORITY, u.SO_LINGER, u.SO_RCVLOWAT, u.SO_RCVTIMEO,
+    u.SO_SNDTIMEO, u.SO_BINDTODEVICE, u.SO_TIMESTAMP, u.SO_TIMESTAMPNS, u.SO_TIMESTAMPING, u.SO_MARK,
+    u.SO_RXQ_OVFL, u.SO_SELECT_ERR_QUEUE, u.SO_BUSY_POLL, u.SO_PREFER_BUSY_POLL, u.SO_BUSY_POLL_BUDGET,
+    u.SO_MAX_PACING_RATE, u.SO_ZEROCOPY, u.SO_TXREHASH, u.SO_BUF_LOCK,
+)  # fmt: skip
+_UNIX = (u.SO_PASSCRED, u.SO_PASSSEC, u.SO_PASSPIDFD, u.SO_PASSRIGHTS, u.SO_PEEK_OFF)
+_IP = (
+    u.IP_TRANSPARENT, u.IP_FREEBIND, u.IP_TOS, u.IP_TTL, u.IP_RECVOPTS, u.IP_RETOPTS, u.IP_PKTINFO,
+    u.IP_MTU_DISCOVER, u.IP_RECVERR, u.IP_RECVTTL, u.IP_RECVTOS, u.IP_PASSSEC, u.IP_RECVORIGDSTADDR,
+    u.IP_MINTTL, u.IP_CHECKSUM, u.IP_BIND_ADDRESS_NO_PORT, u.IP_RECVFRAGSIZE, u.IP_RECVERR_RFC4884,
+    u.IP_MULTICAST_IF, u.IP_MULTICAST_TTL, u.IP_MULTICAST_LOOP, u.IP_MULTICAST_ALL, u.IP_UNICAST_IF,
+    u.IP_LOCAL_PORT_RANGE,
+)  # fmt: skip
+_IPV6 = (
+    u.IPV6_V6ONLY, u.IPV6_TRANSPARENT, u.IPV6_FREEBIND, u.IPV6_UNICAST_HOPS, u.IPV6_MULTICAST_IF,
+    u.IPV6_MULTICAST_HOPS, u.IPV6_MULTICAST_LOOP, u.IPV6_MULTICAST_ALL, u.IPV6_MTU_DISCOVER, u.IPV6_RECVERR,
+    u.IPV6_RECVERR_RFC4884, u.IPV6_FLOWINFO_SEND, u.IPV6_RECVPKTINFO, u.IPV6_RECVHOPLIMIT,
+    u.IPV6_RECVHOPOPTS, u.IPV6_RECVRTHDR, u.IPV6_RECVDSTOPTS, u.IPV6_RECVPATHMTU, u.IPV6_DONTFRAG,
+    u.IPV6_RECVTCLASS, u.IPV6_TCLASS, u.IPV6_AUTOFLOWLABEL, u.IPV6_ADDR_PREFERENCES, u.IPV6_MINHOPCOUNT,
+    u.IPV6_RECVORIGDSTADDR, u.IPV6_UNICAST_IF, u.IPV6_RECVFRAGSIZE,
+)  # fmt: skip
+_TCP = (
+    u.TCP_NODELAY, u.TCP_CORK, u.TCP_KEEPIDLE, u.TCP_KEEPINTVL, u.TCP_KEEPCNT, u.TCP_SYNCNT, u.TCP_LINGER2,
+    u.TCP_DEFER_ACCEPT, u.TCP_CONGESTION, u.TCP_THIN_LINEAR_TIMEOUTS, u.TCP_USER_TIMEOUT, u.TCP_FASTOPEN,
+    u.TCP_NOTSENT_LOWAT, u.TCP_SAVE_SYN, u.TCP_FASTOPEN_CONNECT, u.TCP_FASTOPEN_NO_COOKIE, u.TCP_INQ,
+    u.TCP_TX_DELAY,
+)  # fmt: skip
+_UDP = (
+    u.UDP_CORK, u.UDP_NO_CHECK6_TX, u.UDP_NO_CHECK6_RX, u.UDP_SEGMENT, u.UDP_GRO,
+)  # fmt: skip
+_UDPLITE = (u.UDPLITE_SEND_CSCOV, u.UDPLITE_RECV_CSCOV)
+_NETLINK = (
+    u.NETLINK_PKTINFO, u.NETLINK_BROADCAST_ERROR, u.NETLINK_NO_ENOBUFS, u.NETLINK_LISTEN_ALL_NSID,
+    u.NETLINK_CAP_ACK, u.NETLINK_EXT_ACK, u.NETLINK_GET_STRICT_CHK,
+)  # fmt: skip
+_PACKET = (
+    u.PACKET_AUXDATA, u.PACKET_ORIGDEV, u.PACKET_VERSION, u.PACKET_RESERVE, u.PACKET_LOSS, u.PACKET_VNET_HDR,
+    u.PACKET_TIMESTAMP, u.PACKET_QDISC_BYPASS, u.PACKET_IGNORE_OUTGOING,
+)  # fmt: skip
+
+_ABSENT = (errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTCONN, errno.EPERM, errno.ENODEV)
+
+
+def collect_options(
+    view: FileView, fd: int, family: int, kind: int, protocol: int, context: CollectContext
+) -> SocketOptions:
+    """Every option of the stolen socket `fd` that can be put back; options this kernel lacks are left out."""
+    values = []
+    for level, name in _names(family, kind, protocol):
+        value = _read(fd, level, name)
+        if value is not None:
+            values.append(SocketOption(level, name, value))
+    memberships = _memberships(fd, family) if family in (u.AF_INET, u.AF_INET6) else ()
+    return SocketOptions(tuple(values), _filter(view, fd, context), memberships)
+
+
+def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str = "socket") -> None:
+    """Put options back: before bind, where failures are left for later, and again with `final` at the end.
+
+    Raises RestoreError when an option cannot be set at last.
+    """
+    for option in options.values:
+        before = _read(fd, option.level, option.name)
+        if before == option.value:
+            continue
+        try:
+            _write(fd, option)
+        except KernelError as error:
+            if final and before is not None:
+                where = f"option {option.level}/{option.name} of {subject}"
+                raise RestoreError(f"{where} cannot be set again: {error.message}") from error
+    if final:
+        _attach_filter(fd, options.filter)
+        for membership in options.memberships:
+            _join(fd, membership)
+
+
+def peek_offset(fd: int) -> int:
+    """SO_PEEK_OFF; -1 when it is off or the family has none."""
+    value = _read(fd, u.SOL_SOCKET, u.SO_PEEK_OFF)
+    return -1 if value is None else int.from_bytes(value, "little", signed=True)
+
+
+def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
+    names = [(u.SOL_SOCKET, name) for name in _SOCKET]
+    levels: list[tuple[int, tuple[int, ...]]] = []
+    if family == u.AF_UNIX:
+        levels = [(u.SOL_SOCKET, _UNIX)]
+    elif family == u.AF_NETLINK:
+        levels = [(u.SOL_SOCKET, (u.SO_PASSCRED,)), (u.SOL_NETLINK, _NETLINK)]
+    elif family == u.AF_PACKET:
+        levels = [(u.SOL_PACKET, _PACKET)]
+    else:
+        if family == u.AF_INET6:
+            levels.append((u.SOL_IPV6, _IPV6))
+        levels.append((u.SOL_IP, _IP))
+        if kind == u.SOCK_STREAM:
+            levels.append((u.SOL_TCP, _TCP))
+        elif protocol == u.IPPROTO_UDP:
+            levels.append((u.SOL_UDP, _UDP))
+        elif protocol == u.IPPROTO_UDPLITE:
+            levels.append((u.SOL_UDPLITE, _UDPLITE))
+        elif kind == u.SOCK_RAW:
+            levels.append((u.SOL_IP, (u.IP_HDRINCL, u.IP_NODEFRAG)))
+            if protocol == u.IPPROTO_ICMP:
+                levels.append((u.SOL_RAW, (u.ICMP_FILTER,)))
+            elif protocol == u.IPPROTO_ICMPV6:
+                levels.append((u.SOL_ICMPV6, (u.ICMPV6_FILTER,)))
+        if kind != u.SOCK_STREAM:
+            levels.append((u.SOL_SOCKET, (u.SO_PEEK_OFF,)))
+    return names + [(level, name) for level, group in levels for name in group]
+
+
+def _read(fd: int, level: int, name: int) -> bytes | None:
+    try:
+        value = sockets.getsockopt(fd, level, name, _SIZES.get((level, name), 4))
+    except KernelError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+    if (level, name) == (u.SOL_TCP, u.TCP_CONGESTION):
+        return value.split(b"\0")[0]
+    return value
+
+
+def _write(fd: int, option: SocketOption) -> None:
+    value = option.value
+    if (option.level, option.name) in ((u.SOL_SOCKET, u.SO_SNDBUF), (u.SOL_SOCKET, u.SO_RCVBUF)):
+        # The kernel doubles what it is given. The FORCE variants pass over the sysctl limits.
+        half = int.from_bytes(value, "little") // 2
+        force = u.SO_SNDBUFFORCE if option.name == u.SO_SNDBUF else u.SO_RCVBUFFORCE
+        try:
+            sockets.setsockopt(fd, u.SOL_SOCKET, force, half)
+        except KernelError:
+            sockets.setsockopt(fd, u.SOL_SOCKET, option.name, half)
+        return
+    sockets.setsockopt(fd, option.level, option.name, value)
+
+
+def _filter(view: FileView, fd: int, context: CollectContext) -> bytes:
+    """The classic BPF program; an eBPF one cannot be read and is refused."""
+    try:
+        # Given length 0, the kernel answers with the number of instructions.
+        buffer = sockets.getsockopt_count(fd, u.SOL_SOCKET, u.SO_GET_FILTER)
+        if not buffer:
+            return b""
+        locked = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER)
+        if locked:
+            context.refuse(view.pid, view.subject, "has a locked socket filter")
+        return sockets.getsockopt_filter(fd, buffer)
+    except KernelError as error:
+        if error.errno == errno.EACCES:
+            context.refuse(view.pid, view.subject, "has an eBPF socket filter")
+            return b""
+        raise
+
+
+def _attach_filter(fd: int, program: bytes) -> None:
+    if program:
+        sockets.attach_filter(fd, program)
+
+
+def _groups(family: int) -> list[tuple[int, bytes]]:
+    """Every (interface, group as sockaddr_storage) that some socket of this host has joined."""
+    found = []
+    if family == u.AF_INET:
+        interface = 0
+        for line in Path("/proc/net/igmp").read_text().splitlines()[1:]:
+            if line[0].isdigit():
+                interface = int(line.split()[0])
+            elif match := re.match(r"\s+([0-9A-F]{8})\s", line):
+                address = struct.pack("<I", int(match[1], 16))
+                found.append((interface, _storage(struct.pack("<HH4s", u.AF_INET, 0, address))))
+    elif Path("/proc/net/igmp6").exists():
+        for line in Path("/proc/net/igmp6").read_text().splitlines():
+            index, _name, group = line.split()[:3]
+            address = bytes.fromhex(group)
+            found.append((int(index), _storage(struct.pack("<HHI16s", u.AF_INET6, 0, 0, address))))
+    return found
+
+
+def _storage(address: bytes) -> bytes:
+    return address.ljust(u.SOCKADDR_STORAGE_SIZE, b"\0")
+
+
+def _memberships(fd: int, family: int) -> tuple[Membership, ...]:
+    """The groups this socket is in: each group known to the host is asked for with MCAST_MSFILTER."""
+    level = u.SOL_IP if family == u.AF_INET else u.SOL_IPV6
+    found = []
+    for interface, group in _groups(family):
+        answer = sockets.group_filter(fd, level, interface, group)
+        if answer is not None:
+            found.append(Membership(interface, group, *answer))
+    return tuple(found)
+
+
+def _join(fd: int, membership: Membership) -> None:
+    level = u.SOL_IP if struct.unpack_from("<H", membership.group)[0] == u.AF_INET else u.SOL_IPV6
+    head = struct.pack("<Q", membership.interface) + membership.group
+    if membership.mode == u.MCAST_INCLUDE:
+        for source in membership.sources:
+            sockets.setsockopt(fd, level, u.MCAST_JOIN_SOURCE_GROUP, head + source)
+        return
+    sockets.setsockopt(fd, level, u.MCAST_JOIN_GROUP, head)
+    if membership.sources:
+        tail = struct.pack("<II", membership.mode, len(membership.sources)) + b"".join(membership.sources)
+        sockets.setsockopt(fd, level, u.MCAST_MSFILTER, head + tail)

@@ -1,0 +1,181 @@
+"""Unix sockets from outside: the kernel's table and a stolen descriptor. `unixbuild` makes them again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ckpt.errors import RestoreError
+from ckpt.kernel import sock_diag, sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.sockets import Message
+from ckpt.records.files import FileRecord
+from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import unixbuild
+from ckpt.state.files.base import FileView
+from ckpt.state.files.queues import peek_messages, peek_stream
+from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
+from ckpt.state.files.sockopts import collect_options
+
+_SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix
+
+
+class UnixKind:
+    """A socket of AF_UNIX."""
+
+    kind = "unix-socket"
+
+    def recognises(self, view: FileView) -> bool:
+        return socket_family(view) == u.AF_UNIX
+
+    def collect(self, view: FileView, context: CollectContext) -> UnixPayload:
+        with view.stolen(context) as fd:
+            return self._collect(view, fd, context)
+
+    def _collect(self, view: FileView, fd: int, context: CollectContext) -> UnixPayload:
+        refuse_foreign_namespace(view, fd, context)
+        table = _table(context)
+        ino = view.stat.st_ino
+        entry = table[ino]
+        kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
+        listening = entry.state == u.TCP_LISTEN
+        options = collect_options(view, fd, u.AF_UNIX, kind, 0, context)
+        seen = context.shared.setdefault(_SEEN, {})
+        # Known before its queue is read: a socket can be in flight in its own queue.
+        seen[ino] = (view, None)
+        queue = () if listening else _queue(view, fd, kind, context)
+        peer = sockets.getpeername(fd)
+        payload = UnixPayload(
+            ino=ino,
+            type=kind,
+            listening=listening,
+            backlog=entry.wqueue if listening else 0,
+            name=entry.name if entry.name[:1] == b"\0" else entry.name.rstrip(b"\0"),
+            place=_place(view, entry),
+            connected=entry.peer is not None,
+            peer_ino=entry.peer or 0,
+            peer_name=_path(peer or b""),
+            pending_on=_listener_of(ino, table) if entry.peer == 0 else 0,
+            shutdown=entry.shutdown,
+            queue=queue,
+            options=options,
+        )
+        if payload.pending_on and sockets.ioctl_int(fd, u.SIOCOUTQ):
+            context.refuse(view.pid, view.subject, "has sent data on a connection that is not accepted yet")
+        seen[ino] = (view, payload)
+        return payload
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        made = unixbuild.build_all(context)
+        fd = made.get(file.file_id)
+        if fd is None:
+            raise RestoreError(f"Unix socket {file.payload.ino} is not among the sockets of the image")
+        return fd
+
+
+def finish_unix(context: CollectContext) -> None:
+    """Refuse sockets whose other end is outside the tree. Called when every file is collected."""
+    seen: dict[int, tuple[FileView, UnixPayload | None]] = context.shared.get(_SEEN, {})
+    table = _table(context)
+    hint = "--ext-unix restores it with its other end closed"
+    for view, payload in seen.values():
+        if payload is None:
+            continue
+        entry = table[payload.ino]
+        if payload.peer_ino and payload.peer_ino not in seen and not context.options.ext_unix:
+            peer = table.get(payload.peer_ino)
+            named = payload.type == u.SOCK_DGRAM and peer is not None and peer.name
+            if not named:  # a named datagram socket (/dev/log) is simply connected to again
+                reason = f"is connected to a Unix socket outside the tree (inode {payload.peer_ino})"
+                context.refuse(view.pid, view.subject, reason, hint)
+        if payload.pending_on and payload.pending_on not in seen and not context.options.ext_unix:
+            context.refuse(view.pid, view.subject, "waits to be accepted by a task outside the tree", hint)
+        waiting = [ino for ino in entry.icons if ino not in seen]
+        if waiting and not context.options.ext_unix:
+            reason = f"has {len(waiting)} connection(s) from outside the tree that wait to be accepted"
+            context.refuse(view.pid, view.subject, reason, "--ext-unix drops them")
+        if payload.type == u.SOCK_DGRAM:
+            _check_senders(view, payload, seen, table, context)
+
+
+def _check_senders(
+    view: FileView,
+    payload: UnixPayload,
+    seen: dict[int, tuple[FileView, UnixPayload | None]],
+    table: dict[int, sock_diag.UnixSocket],
+    context: CollectContext,
+) -> None:
+    """Queued datagrams keep their sender's name only if that name can be bound at the restore."""
+    outside = {entry.name.rstrip(b"\0") for ino, entry in table.items() if entry.name and ino not in seen}
+    for message in payload.queue:
+        sender = _path(message.name)
+        if sender and sender.rstrip(b"\0") in outside:
+            reason = f"has an unread datagram from {unixbuild.show(sender)}, a socket outside the tree"
+            context.refuse(view.pid, view.subject, reason, "let the task read its datagrams first")
+            return
+
+
+def _table(context: CollectContext) -> dict[int, sock_diag.UnixSocket]:
+    """The kernel's table, taken once: the sockets of the frozen tree cannot change."""
+    if "unix:table" not in context.shared:
+        context.shared["unix:table"] = sock_diag.unix_sockets()
+    table: dict[int, sock_diag.UnixSocket] = context.shared["unix:table"]
+    return table
+
+
+def _listener_of(ino: int, table: dict[int, sock_diag.UnixSocket]) -> int:
+    return next((entry.ino for entry in table.values() if ino in entry.icons), 0)
+
+
+def _path(name: bytes) -> bytes:
+    """sun_path of a sockaddr_un, without the zero byte that ends a path."""
+    path = name[2:]
+    return path if path[:1] == b"\0" else path.rstrip(b"\0")
+
+
+def _place(view: FileView, entry: sock_diag.UnixSocket) -> SocketPlace | None:
+    """Where the socket file of a bound socket is, and whether the name still leads to it."""
+    name = entry.name.rstrip(b"\0")
+    if not entry.name or entry.name[:1] == b"\0":
+        return None
+    directories = ["/"]
+    if not name.startswith(b"/"):
+        # The name counts from the directory the binder was in; the users' present ones are tried.
+        pids = dict.fromkeys(pid for pid, _fd in view.users or [(view.pid, view.fd)])
+        directories = [os.readlink(f"/proc/{pid}/cwd") for pid in pids]
+    for directory in directories:
+        path = Path(directory) / os.fsdecode(name)
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        if entry.vfs is None or found.st_ino & 0xFFFFFFFF == entry.vfs[0]:
+            return SocketPlace(directory, True, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+    return SocketPlace(directories[0], False, 0o755, 0, 0)
+
+
+def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
+    if kind == u.SOCK_STREAM:
+        messages = peek_stream(fd, sockets.ioctl_int(fd, u.SIOCINQ))
+    else:
+        messages = peek_messages(fd)
+    # All copies are closed with the context, also when one of them cannot be described.
+    for message in messages:
+        for copy in message.fds:
+            context.stack.callback(os.close, copy)
+    return tuple(_record(view, message, context) for message in messages)
+
+
+def _record(view: FileView, message: Message, context: CollectContext) -> QueuedMessage:
+    if message.flags & u.MSG_CTRUNC:
+        context.refuse(view.pid, view.subject, "has more in flight than can be copied")
+    files: list[int] = []
+    if message.fds:
+        from ckpt.state.files.collect import collect_stolen
+
+        files = [collect_stolen(context, view.in_flight_of or view.pid, copy) for copy in message.fds]
+    return QueuedMessage(message.data, message.name, tuple(files), message.credentials or ())
+
+
+KIND = UnixKind()

@@ -1,0 +1,253 @@
+"""Making the Unix sockets of an image again, all at once: names, pairs, backlogs, then queues and shutdowns.
+
+The order: listeners first; pairs and single sockets, bound to their names; connections whose end has
+the name of a listener by connect and accept, while its backlog is still empty. Then, when every file is open:
+datagrams, the connections of datagram sockets, stream data with the descriptors in flight, shutdowns, and last
+the backlogs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import SocketPlace, UnixPayload
+from ckpt.state.context import RestoreContext
+from ckpt.state.files import unixqueue
+from ckpt.state.files.sockopts import apply_options
+from ckpt.state.files.unixnames import Names, address, show
+
+__all__ = ["Sockets", "build_all", "show"]
+
+_KEY = "unix:sockets"
+
+
+@dataclass
+class Sockets:
+    """The Unix sockets of one restore."""
+
+    context: RestoreContext
+    payloads: dict[int, UnixPayload]  # by file_id
+    file_ids: dict[int, int] = field(default_factory=dict)  # inode -> file_id
+    made: dict[int, int] = field(default_factory=dict)  # file_id -> descriptor
+    lost: dict[int, int] = field(default_factory=dict)  # file_id -> the stand-in for a peer that is closed
+    names: Names = field(default_factory=Names)
+    spare: dict[bytes, int] = field(default_factory=dict)  # name -> a listener made for the moment
+
+    def peer_of(self, file_id: int) -> int | None:
+        """The file_id of the other end, if it is in the image."""
+        payload = self.payloads[file_id]
+        return self.file_ids.get(payload.peer_ino) if payload.peer_ino else None
+
+    def mutual(self, file_id: int) -> int | None:
+        """The other end, if it has this socket as its peer too."""
+        peer = self.peer_of(file_id)
+        return peer if peer is not None and self.peer_of(peer) == file_id else None
+
+
+def build_all(context: RestoreContext) -> dict[int, int]:
+    """Every Unix socket of the image: file_id -> descriptor in ckpt. Made on the first call."""
+    known: Sockets | None = context.shared.get(_KEY)
+    if known is None:
+        payloads = {file_id: file.payload for file_id, file in context.files.items() if file.kind == "unix-socket"}
+        known = Sockets(context, payloads)
+        known.file_ids = {payload.ino: file_id for file_id, payload in payloads.items()}
+        context.shared[_KEY] = known
+        context.stack.callback(known.names.discard)
+        try:
+            _build(known)
+        except KernelError as error:
+            raise RestoreError(f"the Unix sockets cannot be restored: {error.message}") from error
+        context.when_opened(lambda: _finish(known))
+    return known.made
+
+
+def _build(all_: Sockets) -> None:
+    crowd = Counter(p.name for p in all_.payloads.values() if p.name)
+    # Sockets whose file is no longer at its name first: the one that is there must be bound last.
+    order = sorted(all_.payloads, key=lambda i: bool((place := all_.payloads[i].place) and place.present))
+    for file_id in order:
+        payload = all_.payloads[file_id]
+        if payload.listening:
+            fd = _single(all_, file_id)
+            sockets.listen(fd, payload.backlog)
+    for file_id in order:
+        payload = all_.payloads[file_id]
+        if file_id in all_.made or payload.pending_on:
+            continue
+        peer = all_.mutual(file_id)
+        if peer is not None and peer != file_id:
+            _connected(all_, file_id, peer, crowd)
+        elif payload.connected and payload.type != u.SOCK_DGRAM:
+            _widowed(all_, file_id, crowd)
+        else:
+            _single(all_, file_id)
+    for file_id, payload in all_.payloads.items():
+        if payload.pending_on:
+            _single(all_, file_id)
+    for fd in all_.spare.values():
+        os.close(fd)
+    all_.spare.clear()
+
+
+def _keep(all_: Sockets, file_id: int, fd: int) -> None:
+    all_.made[file_id] = fd
+    apply_options(fd, all_.payloads[file_id].options, final=False)
+
+
+def _single(all_: Sockets, file_id: int) -> int:
+    """A socket on its own, bound to its name."""
+    payload = all_.payloads[file_id]
+    fd = sockets.make_socket(u.AF_UNIX, payload.type)
+    _keep(all_, file_id, fd)
+    _bind(all_, fd, payload)
+    return fd
+
+
+def _bind(all_: Sockets, fd: int, payload: UnixPayload) -> None:
+    if payload.name:
+        all_.names.bind(fd, payload.name, payload.place)
+
+
+def _connected(all_: Sockets, file_id: int, peer: int, crowd: Counter[bytes]) -> None:
+    """Both ends of a connection. An end that shares its name was born by accept, from a listener so named."""
+    first, second = all_.payloads[file_id], all_.payloads[peer]
+    if crowd[first.name] > 1 and first.type != u.SOCK_DGRAM:
+        client, server = _through_listener(all_, second, first)
+        made = {peer: client, file_id: server}
+    elif crowd[second.name] > 1 and second.type != u.SOCK_DGRAM:
+        client, server = _through_listener(all_, first, second)
+        made = {file_id: client, peer: server}
+    else:
+        left, right = sockets.make_pair(first.type)
+        made = {file_id: left, peer: right}
+        _bind(all_, left, first)
+        _bind(all_, right, second)
+    for number, fd in made.items():
+        _keep(all_, number, fd)
+
+
+def _widowed(all_: Sockets, file_id: int, crowd: Counter[bytes]) -> None:
+    """An end whose peer is closed, or outside the tree: the stand-in is closed when its data is sent."""
+    payload = all_.payloads[file_id]
+    stand_in = UnixPayload(
+        0, payload.type, False, 0, payload.peer_name, _gone(payload.peer_name), True, 0, b"", 0, 0, (),
+        payload.options,
+    )  # fmt: skip
+    if crowd[payload.name] > 1:
+        other, fd = _through_listener(all_, stand_in, payload)
+    elif payload.peer_name and _may_bind(all_, payload.peer_name):
+        fd, other = _through_listener(all_, payload, stand_in)
+    else:
+        fd, other = sockets.make_pair(payload.type)
+        _bind(all_, fd, payload)
+    _keep(all_, file_id, fd)
+    all_.lost[file_id] = other
+
+
+def _may_bind(all_: Sockets, name: bytes) -> bool:
+    """Whether a stand-in can take the name without disturbing anybody: it is only what getpeername shows."""
+    if name in all_.spare or any(p.listening and p.name == name for p in all_.payloads.values()):
+        return True
+    if name[:1] != b"\0":
+        return os.path.isabs(name) and os.path.isdir(os.path.dirname(name)) and not os.path.lexists(name)
+    probe = sockets.make_socket(u.AF_UNIX, u.SOCK_STREAM)
+    try:
+        sockets.bind(probe, address(name))
+    except KernelError:
+        return False
+    finally:
+        os.close(probe)
+    return True
+
+
+def _gone(name: bytes) -> SocketPlace | None:
+    """Where to bind a stand-in: its socket file is removed again."""
+    if not name or name[:1] == b"\0":
+        return None
+    return SocketPlace("/", False, 0o755, 0, 0)
+
+
+def _through_listener(all_: Sockets, client: UnixPayload, server: UnixPayload) -> tuple[int, int]:
+    """A connection made by connect and accept, so that the server's end has the listener's name."""
+    listener = _listener(all_, server)
+    fd = sockets.make_socket(u.AF_UNIX, client.type)
+    try:
+        _bind(all_, fd, client)
+        all_.names.connect(fd, server.name)
+        return fd, sockets.accept(listener)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _listener(all_: Sockets, server: UnixPayload) -> int:
+    """The listener of the image with the server's name, else a spare one."""
+    for file_id, payload in all_.payloads.items():
+        if payload.listening and payload.name == server.name and payload.type == server.type:
+            return all_.made[file_id]
+    fd = all_.spare.get(server.name)
+    if fd is None:
+        fd = sockets.make_socket(u.AF_UNIX, server.type)
+        all_.spare[server.name] = fd
+        all_.names.bind(fd, server.name, server.place)
+        sockets.listen(fd, 8)
+    return fd
+
+
+def _finish(all_: Sockets) -> None:
+    """When every file is open: what is queued, who is connected, what is shut, who waits to be accepted."""
+    try:
+        unixqueue.fill_datagrams(all_)
+        _connect_datagrams(all_)
+        unixqueue.fill_streams(all_)
+        for fd in all_.lost.values():
+            os.close(fd)
+        all_.lost.clear()
+        for file_id, payload in all_.payloads.items():
+            if payload.shutdown and (payload.peer_ino or payload.type == u.SOCK_DGRAM or not payload.connected):
+                _shut(all_, file_id, payload)
+        _fill_backlogs(all_)
+        for file_id, payload in all_.payloads.items():
+            subject = f"Unix socket {show(payload.name)}"
+            apply_options(all_.made[file_id], payload.options, final=True, subject=subject)
+    except KernelError as error:
+        raise RestoreError(f"the Unix sockets cannot be restored: {error.message}") from error
+    all_.names.settle()
+
+
+def _shut(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
+    if payload.listening:
+        return
+    sockets.shutdown(all_.made[file_id], payload.shutdown - 1)
+
+
+def _connect_datagrams(all_: Sockets) -> None:
+    for file_id, payload in all_.payloads.items():
+        if payload.type != u.SOCK_DGRAM or not payload.connected or all_.mutual(file_id) is not None:
+            continue
+        if not payload.peer_name:
+            if all_.peer_of(file_id) is not None:
+                raise RestoreError(f"datagram socket {payload.ino} is connected to a nameless one, not connected back")
+            continue  # its peer is gone: sending fails either way
+        try:
+            all_.names.connect(all_.made[file_id], payload.peer_name)
+        except KernelError as error:
+            if payload.peer_ino:
+                where = show(payload.peer_name)
+                raise RestoreError(f"cannot connect a datagram socket to {where}: {error.message}") from error
+
+
+def _fill_backlogs(all_: Sockets) -> None:
+    """Connections that wait to be accepted: connected last, as accepted ends went through the listener."""
+    for file_id, payload in all_.payloads.items():
+        if not payload.pending_on:
+            continue
+        listener = all_.file_ids.get(payload.pending_on)
+        if listener is None:
+            continue  # allowed by --ext-unix: it stays unconnected
+        all_.names.connect(all_.made[file_id], all_.payloads[listener].name)

@@ -1,0 +1,130 @@
+"""Binding Unix sockets to the names of an image, with the socket files put in place at the end."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import SocketPlace
+
+
+def address(name: bytes) -> bytes:
+    """struct sockaddr_un."""
+    end = b"" if name[:1] == b"\0" or len(name) >= u.SUN_PATH_MAX else b"\0"
+    return struct.pack("<H", u.AF_UNIX) + name + end
+
+
+def show(name: bytes) -> str:
+    """A name for people: "/run/x", "@abstract"."""
+    if not name:
+        return "(unnamed)"
+    text = name.decode(errors="backslashreplace")
+    return "@" + text[1:] if text[0] == "\0" else text
+
+
+@dataclass
+class Names:
+    """The socket files made by one restore, under temporary names until `settle`.
+
+    bind(2) gives a socket the very name it is called with, but on disk that name is taken by the old socket
+    file or by another socket. So the old file steps aside, the new one is made and moved away, and the old
+    one comes back; at the end the new one is renamed over it, or removed if the name led elsewhere.
+    """
+
+    moved: list[tuple[str, str, SocketPlace]] = field(default_factory=list)  # temporary path, path, place
+    latest: dict[bytes, str] = field(default_factory=dict)  # name -> temporary path of the last bound socket
+
+    def bind(self, fd: int, name: bytes, place: SocketPlace | None) -> None:
+        """Bind `fd` to `name`. Raises RestoreError."""
+        try:
+            if place is None:
+                sockets.bind(fd, address(name))
+            else:
+                self._bind_path(fd, name, place)
+        except (KernelError, OSError) as error:
+            raise RestoreError(f"Unix socket {show(name)} cannot be bound: {error}") from error
+
+    def connect(self, fd: int, name: bytes) -> None:
+        """Connect `fd` to the socket of the image that was bound to `name` last, else to whoever has it."""
+        with self.reach(name) as where:
+            sockets.connect(fd, where)
+
+    @contextmanager
+    def reach(self, name: bytes) -> Iterator[bytes]:
+        """The address at which the socket bound to `name` last can be reached."""
+        path = self.latest.get(name)
+        if path is None:
+            yield address(name) if name else b""
+            return
+        with self._short(path) as short:
+            yield address(os.fsencode(short))
+
+    def settle(self) -> None:
+        """Give the socket files their names, owners and modes."""
+        for temporary, path, place in self.moved:
+            try:
+                if not place.present:
+                    os.unlink(temporary)
+                    continue
+                os.chmod(temporary, place.mode)
+                os.chown(temporary, place.uid, place.gid)
+                os.rename(temporary, path)
+            except OSError as error:
+                raise RestoreError(f"socket file {path} cannot be put in place: {error}") from error
+        self.moved.clear()
+
+    def discard(self) -> None:
+        """Remove what `settle` has not put in place."""
+        for temporary, _path, _place in self.moved:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass  # already gone with its directory
+        self.moved.clear()
+
+    def _bind_path(self, fd: int, name: bytes, place: SocketPlace) -> None:
+        path = os.path.join(place.directory, os.fsdecode(name))
+        stem = os.path.join(os.path.dirname(path), f".ckpt-{os.getpid()}-{len(self.moved)}")
+        aside = stem + "-old"
+        there = os.path.lexists(path)
+        if there:
+            os.rename(path, aside)
+        try:
+            with _inside(place.directory if not name.startswith(b"/") else None):
+                sockets.bind(fd, address(name))
+            os.rename(path, stem)
+        finally:
+            if there:
+                os.rename(aside, path)
+        self.moved.append((stem, path, place))
+        self.latest[name] = stem
+
+    @contextmanager
+    def _short(self, path: str) -> Iterator[str]:
+        """The path through a descriptor of its directory: a socket address has room for 107 bytes only."""
+        directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _inside(directory: str | None) -> Iterator[None]:
+    """Work in `directory` for a moment, for names that count from there."""
+    if directory is None:
+        yield
+        return
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)

@@ -1,0 +1,102 @@
+"""Filling the queues of restored Unix sockets: data, senders' names, credentials, files in flight."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload
+from ckpt.state.files.unixnames import show
+
+if TYPE_CHECKING:
+    from ckpt.state.files.unixbuild import Sockets
+
+
+def fill_streams(all_: Sockets) -> None:
+    """Stream and seqpacket data, written into the other end."""
+    for file_id, payload in all_.payloads.items():
+        if payload.type == u.SOCK_DGRAM or not payload.queue or payload.listening:
+            continue
+        peer = all_.peer_of(file_id)
+        sender = all_.made[peer] if peer is not None else all_.lost.get(file_id)
+        if sender is None:
+            raise RestoreError(f"the data queued in Unix socket {payload.ino} has no sender")
+        _roomy(sender, payload)
+        for message in payload.queue:
+            _send(all_, sender, message, b"")
+
+
+def fill_datagrams(all_: Sockets) -> None:
+    """Datagrams, each from a socket with the sender's name."""
+    owners = {p.name: all_.made[i] for i, p in all_.payloads.items() if p.type == u.SOCK_DGRAM and p.name}
+    for file_id, payload in all_.payloads.items():
+        if payload.type != u.SOCK_DGRAM:
+            continue
+        peer = all_.mutual(file_id)
+        for message in payload.queue:
+            sender_name = _sun_path(message.name)
+            if peer is not None:
+                # A socket that is connected takes datagrams from its peer alone.
+                _roomy(all_.made[peer], payload)
+                _send(all_, all_.made[peer], message, b"")
+                continue
+            if not payload.name:
+                raise RestoreError(f"datagram socket {payload.ino} holds data, but nothing leads to it")
+            sender = owners.get(sender_name) if sender_name else None
+            passing = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM) if sender is None else -1
+            try:
+                if sender_name and passing >= 0:
+                    place = None if sender_name[:1] == b"\0" else SocketPlace("/", False, 0o755, 0, 0)
+                    all_.names.bind(passing, sender_name, place)
+                source = passing if sender is None else sender
+                _roomy(source, payload)
+                _send(all_, source, message, payload.name)
+            finally:
+                if passing >= 0:
+                    os.close(passing)
+
+
+def _sun_path(name: bytes) -> bytes:
+    path = name[2:]
+    return path if path[:1] == b"\0" else path.rstrip(b"\0")
+
+
+def _roomy(sender: int, payload: UnixPayload) -> None:
+    """Queued data counts against its sender's buffer, whose true size is set at the end."""
+    need = sum(len(message.data) * 2 + 4096 for message in payload.queue)
+    if sockets.getsockopt_int(sender, u.SOL_SOCKET, u.SO_SNDBUF) < need * 2:
+        sockets.setsockopt(sender, u.SOL_SOCKET, u.SO_SNDBUFFORCE, min(need * 2, 0x3FFFFFFF))
+
+
+def _send(all_: Sockets, sender: int, message: QueuedMessage, to: bytes) -> None:
+    fds = tuple(all_.context.opened[file_id] for file_id in message.files)
+    left = message.data
+    while True:
+        try:
+            taken = _try(all_, sender, left, to, fds, message.credentials)
+        except KernelError as error:
+            what = f"{len(message.data)} queued bytes for {show(to)}"
+            raise RestoreError(f"{what} cannot be sent again: {error.message}") from error
+        left = left[taken:]
+        fds = ()
+        if not left:
+            return
+
+
+def _try(all_: Sockets, sender: int, data: bytes, to: bytes, fds: tuple[int, ...], credentials: tuple[int, ...]) -> int:
+    """One send, with the old sender's credentials if that pid still stands, else with our pid."""
+    with all_.names.reach(to) as address:
+        if len(credentials) != 3:
+            return sockets.send(sender, data, to=address, fds=fds)
+        pid, uid, gid = credentials
+        try:
+            return sockets.send(sender, data, to=address, fds=fds, credentials=(pid, uid, gid))
+        except KernelError as error:
+            if error.errno not in (errno.ESRCH, errno.EPERM):
+                raise
+            own = (os.getpid(), uid, gid)
+            return sockets.send(sender, data, to=address, fds=fds, credentials=own)

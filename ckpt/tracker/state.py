@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgpack
@@ -11,30 +12,36 @@ from ckpt.records.runs import U64
 from ckpt.records.seams import MmAccess
 
 _VERSION = 1
-_LIMIT = 1 << 28  # bytes; the state lies in a file, which anything may have been done to
+_HASH_SIZE = 16
 
 
 def pack(tracker: str, fields: dict[str, Any]) -> bytes:
-    """The state of one tracker; arrays of numbers become bytes."""
+    """The state of one tracker, behind a hash of it; arrays of numbers become bytes."""
     plain: dict[str, Any] = {"tracker": tracker, "version": _VERSION}
     for key, value in fields.items():
         plain[key] = value.astype("<u8").tobytes() if isinstance(value, np.ndarray) else value
-    return bytes(msgpack.packb(plain, use_bin_type=True))
+    body = bytes(msgpack.packb(plain, use_bin_type=True))
+    return _hash(body) + body
 
 
 def unpack(tracker: str, state: bytes | None) -> tuple[dict[str, Any], str | None]:
     """(fields, None), or ({}, why the state is worth nothing to this tracker)."""
     if state is None:
         return {}, "first round of this address space"
-    try:
-        fields = msgpack.unpackb(state, raw=False, max_bin_len=_LIMIT, strict_map_key=True)
-    except (ValueError, msgpack.exceptions.UnpackException):
+    body = state[_HASH_SIZE:]
+    if state[:_HASH_SIZE] != _hash(body):
         return {}, "the tracker's state of the last round is damaged"
-    if not isinstance(fields, dict) or fields.get("version") != _VERSION:
+    # Only `pack` makes such bytes, so that the fields are what a tracker of some version put in.
+    fields = msgpack.unpackb(body, raw=False)
+    if fields["version"] != _VERSION:
         return {}, "the tracker's state of the last round is of another version"
-    if fields.get("tracker") != tracker:
-        return {}, f"the last round was tracked by {fields.get('tracker')}, this one is by {tracker}"
+    if fields["tracker"] != tracker:
+        return {}, f"the last round was tracked by {fields['tracker']}, this one is by {tracker}"
     return fields, None
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_HASH_SIZE, person=b"ckpt-tracker").digest()
 
 
 def numbers(data: bytes, columns: int = 0) -> U64:

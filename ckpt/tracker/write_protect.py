@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpt.errors import KernelError, NoSuchTask
+from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
 from ckpt.kernel import keeper, procfs, uapi, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.descriptors import steal_descriptor
@@ -32,7 +32,6 @@ class HeldDescriptors:
 
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
-        self._settled: dict[str, keeper.Keeper] = {}
 
     def hold(self, fd: int) -> str:
         """Hold `fd` from now on; gives its token."""
@@ -99,7 +98,7 @@ class WriteProtect:
             return clean, reason, new_state
         except NoSuchTask:
             raise
-        except KernelError as error:
+        except (KernelError, RemoteCallError) as error:
             self.discard("it could not be armed")
             why = f"{reason}; and " if reason else ""
             return None, f"{why}write-protection could not be armed: {error.message}", pack(self.name, {})

@@ -177,7 +177,9 @@ def test_state() -> None:
     assert reason is None
     assert fields["canaries"] == [5]
     assert (numbers(fields["rows"], 2) == rows).all()
-    for state in (None, b"", b"\xc1", b"\x93\x01\x02", pack("write-protect", {})):
+    good = pack("soft-dirty", {"canaries": [5]})
+    flipped = [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in range(len(good))]
+    for state in (None, b"", b"\xc1", good[:-1], good + b"\0", pack("write-protect", {}), *flipped):
         fields, reason = unpack("soft-dirty", state)
         assert fields == {} and reason
 

@@ -52,13 +52,13 @@ def merge(
 ) -> MergeResult:
     """Merge the image of round `at` (None: the newest) with its ancestors into one that needs none.
 
-    An `output` that ends in ".ckpt" is a file, any other the directory of a new chain that holds 0001.ckpt.
+    An `output` with a suffix (".ckpt") is a file, any other the directory of a new chain that holds 0001.ckpt.
     An existing image is replaced only with `force`. Raises ImageError, ChainError, ImageWriteError.
     """
     target = Path(output)
     source = Path(directory)
     with view(source, at) as chain:
-        if target.suffix == SUFFIX:
+        if target.suffix and not target.is_dir():
             home = source if source.is_dir() else source.parent
             if target.parent.exists() and target.parent.samefile(home):
                 raise ChainError(f"{target} would lie among the images that are merged", hint=ELSEWHERE)

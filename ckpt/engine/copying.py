@@ -29,7 +29,7 @@ class Copier:
 
     def __init__(self) -> None:
         self._buffer = np.ones(BUFFER_PAGES * PAGE_SIZE, np.uint8)
-        self._view = memoryview(self._buffer)
+        self._view = self._buffer.data
 
     def copy_task(self, pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
         """The pages of `runs` from a task's memory; pages that are gone meanwhile are dropped."""

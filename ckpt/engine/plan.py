@@ -203,9 +203,9 @@ class _Planner:
             if task.sid != task.pid:
                 known = frozenset({task.sid})
             else:
-                known = frozenset(
-                    need for child in self._children[task.pid] for need in self._birth_needs(child)
-                ) - {task.pid}
+                known = frozenset(need for child in self._children[task.pid] for need in self._birth_needs(child)) - {
+                    task.pid
+                }
             self._needs[task.pid] = known
         return known
 
@@ -256,9 +256,7 @@ class _Planner:
         value = getattr(task, attribute)
         if not value or task.state == "zombie":
             return set()
-        return {
-            pid for pid in self._session if pid in self._by and getattr(self._by[pid], attribute) == value
-        }
+        return {pid for pid in self._session if pid in self._by and getattr(self._by[pid], attribute) == value}
 
     def _flags(self, creator: TaskRecord, child: TaskRecord) -> int | None:
         """The CLONE_* flags by which `child` shares what it must; None when `creator` is the wrong one."""

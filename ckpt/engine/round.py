@@ -156,9 +156,7 @@ class _Round:
                 self._copy(writer, spaces)
             return self._commit(writer, tree, spaces)
 
-    def _copy_and_leave(
-        self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext
-    ) -> None:
+    def _copy_and_leave(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> None:
         to_copy = sum(space.runs.count(DATA) for space in spaces)
         kept: Mapping[str, Kept] | None = None
         if self.request.leave != "killed" and to_copy <= KEEP_PAGES:

@@ -42,9 +42,7 @@ def dump(
 
     `leave` says what becomes of the tree: killed, running or stopped. It is killed only when the image is durable.
     """
-    return run_round(
-        Request(pid, Path(directory), "dump", tracker, leave, timeout, options or DumpOptions(), progress)
-    )
+    return run_round(Request(pid, Path(directory), "dump", tracker, leave, timeout, options or DumpOptions(), progress))
 
 
 def precopy(
@@ -80,11 +78,7 @@ def precopy(
             on_round(made[-1])
         if _enough(made, downtime_limit, bandwidth):
             break
-    made.append(
-        dump(
-            pid, directory, tracker=tracker, leave=leave, options=options, timeout=timeout, progress=progress
-        )
-    )
+    made.append(dump(pid, directory, tracker=tracker, leave=leave, options=options, timeout=timeout, progress=progress))
     if on_round is not None:
         on_round(made[-1])
     return made

@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Pid = Annotated[int, typer.Option("-t", "--tree", metavar="PID", help="The root task of the tree.")]
+Directory = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", help="The chain's directory.")]
+Source = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", help="A chain's directory or an image.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Tracker = Annotated[
+    str, typer.Option(metavar="NAME", help="soft-dirty, write-protect, content-hash, or auto: the best that works.")
+]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long the tree may take to stand still.")]
+Shown = Annotated[str, typer.Option("--progress", metavar="MODE", help="auto, json (lines on stderr) or none.")]
+LeaveRunning = Annotated[bool, typer.Option("--leave-running", help="The tree goes on after the dump.")]
+LeaveStopped = Annotated[bool, typer.Option("--leave-stopped", help="The tree is left stopped (SIGSTOP).")]
+TcpEstablished = Annotated[bool, typer.Option("--tcp-established", help="Dump connections to peers outside the tree.")]
+ExtUnix = Annotated[bool, typer.Option("--ext-unix", help="Restore Unix sockets with outside peers as disconnected.")]
+ShellJob = Annotated[bool, typer.Option("--shell-job", help="The tree is a job on the caller's terminal.")]
+GhostLimit = Annotated[int, typer.Option(metavar="BYTES", help="The largest deleted file to keep in the image.")]

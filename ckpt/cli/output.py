@@ -1,0 +1,138 @@
+"""What the commands print: tables and sentences for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ckpt.errors import CkptError
+
+if TYPE_CHECKING:
+    from ckpt.chain.directory import ImageInfo
+    from ckpt.engine.progress import Progress
+    from ckpt.records.image import ImageHeader, Statistics
+
+STATISTICS = (
+    "freezing_time", "frozen_time", "memdump_time", "memwrite_time", "pages_scanned", "pages_written",
+    "pages_skipped_parent", "pages_zero", "bytes_plain", "bytes_stored",
+)  # fmt: skip
+
+
+def print_json(value: object) -> None:
+    """One object on one line of standard output."""
+    print(json.dumps(value), flush=True)
+
+
+def print_error(error: CkptError, as_json: bool) -> None:
+    """An error on standard error: message and hint, or the JSON object."""
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
+        return
+    print(f"error: {error.message}", file=sys.stderr)
+    for line in (error.hint or "").splitlines():
+        print(f"hint: {line}", file=sys.stderr)
+
+
+def image_dict(header: ImageHeader, statistics: Statistics, size: int, path: object) -> dict[str, Any]:
+    """The stable names of the issue's contract, and where the image is."""
+    return {
+        "round": header.round,
+        "kind": header.kind,
+        "image_id": header.image_id.hex(),
+        "parent": header.parent.hex() if header.parent is not None else None,
+        "tracker": header.tracker,
+        "full_reason": header.full_reason,
+        **{name: getattr(statistics, name) for name in STATISTICS},
+        "pid": header.root_pid,
+        "path": str(path),
+        "size": size,
+    }
+
+
+def info_dict(info: ImageInfo) -> dict[str, Any]:
+    return image_dict(info.header, info.statistics, info.size, info.path)
+
+
+def size_text(size: int) -> str:
+    """Bytes with a unit, three digits."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def time_text(microseconds: int) -> str:
+    """Microseconds with a unit."""
+    if microseconds < 1000:
+        return f"{microseconds} µs"
+    if microseconds < 1_000_000:
+        return f"{microseconds / 1000:.1f} ms"
+    return f"{microseconds / 1e6:.2f} s"
+
+
+def round_line(info: ImageInfo) -> str:
+    """One round in one line."""
+    s = info.statistics
+    full = f", full: {info.header.full_reason}" if info.header.full_reason else ""
+    return (
+        f"round {info.header.round}: {info.header.kind} by {info.header.tracker}, {s.pages_written} pages written, "
+        f"{s.pages_skipped_parent} as in the parent, {s.pages_zero} zero; {size_text(info.size)}; "
+        f"frozen {time_text(s.frozen_time)}{full}"
+    )
+
+
+def chain_table(infos: Sequence[ImageInfo], title: str) -> Any:
+    """The rounds of a chain as a rich table."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in ("round", "kind", "time", "tracker"):
+        table.add_column(name)
+    for name in ("data", "parent", "zero", "stored", "plain", "frozen"):
+        table.add_column(name, justify="right")
+    table.add_column("full because", overflow="fold")
+    for info in infos:
+        table.add_row(*_cells(info))
+    return table
+
+
+def _cells(info: ImageInfo) -> list[str]:
+    import time
+
+    h, s = info.header, info.statistics
+    when = time.strftime("%H:%M:%S", time.localtime(h.created))
+    return [
+        str(h.round), h.kind, when, h.tracker, str(s.pages_written), str(s.pages_skipped_parent), str(s.pages_zero),
+        size_text(s.bytes_stored), size_text(s.bytes_plain), time_text(s.frozen_time), h.full_reason or "",
+    ]  # fmt: skip
+
+
+@contextmanager
+def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
+    """Progress on standard error: a bar on a terminal, JSON lines with mode "json", nothing otherwise."""
+    if mode == "json":
+        yield _json_line
+        return
+    if mode == "none" or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None)
+
+        def advance(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{words}: {phase}", completed=done, total=total)
+
+        yield advance
+
+
+def _json_line(phase: str, done: int, total: int) -> None:
+    print(json.dumps({"progress": {"phase": phase, "done": done, "total": total}}), file=sys.stderr, flush=True)

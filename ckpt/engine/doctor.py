@@ -1,0 +1,49 @@
+"""What this kernel and this user can do, and whether a task can be dumped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ckpt.engine.round import prepare, tree_pids
+from ckpt.errors import NotDumpable, Refusal
+from ckpt.kernel import features
+from ckpt.kernel.features import Feature
+from ckpt.state.context import CollectContext, DumpOptions
+from ckpt.state.files.pipes import outside_pipe_users
+from ckpt.state.mm import address_spaces
+from ckpt.state.tree import as_tasks, collect_tree
+from ckpt.trace.freezer import check_task, freeze
+from ckpt.tracker import choice
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """Every probed feature, the tracker that `auto` takes, and why."""
+
+    features: Sequence[Feature]
+    tracker: str
+    why: str
+
+
+def doctor() -> DoctorReport:
+    """Probe everything in this process; nothing else is touched."""
+    tracker, why = choice.choose("auto")
+    return DoctorReport(features.table(), tracker, why)
+
+
+def dumpable(pid: int, options: DumpOptions | None = None, *, timeout: float = 5.0) -> list[Refusal]:
+    """What stands against a dump of the tree under `pid`; the tree is frozen for a moment and otherwise left alone."""
+    check_task(pid)
+    prepare(pid)
+    context = CollectContext([], options or DumpOptions())
+    context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(pid)))
+    with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
+        stack.enter_context(context.stack)
+        context.tasks = as_tasks(tree)
+        try:
+            collect_tree(tree, address_spaces(context.tasks), context)
+        except NotDumpable as error:
+            return list(error.refusals)
+    return []

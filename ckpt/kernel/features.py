@@ -96,9 +96,7 @@ class _Pages:
 # ---------------------------------------------------------------- dirty tracking
 
 
-@_probe(
-    "soft-dirty", "the soft-dirty tracker", "use the tracker write-protect, or a kernel with MEM_SOFT_DIRTY"
-)
+@_probe("soft-dirty", "the soft-dirty tracker", "use the tracker write-protect, or a kernel with MEM_SOFT_DIRTY")
 def _soft_dirty() -> str:
     bit = np.uint64(up.PM_SOFT_DIRTY)
     pid = os.getpid()
@@ -160,9 +158,7 @@ def _enabled_uffd() -> int:
     return fd
 
 
-@_probe(
-    "userfaultfd", "the write-protect tracker, lazy restore", "allow userfaultfd(2) in the seccomp profile"
-)
+@_probe("userfaultfd", "the write-protect tracker, lazy restore", "allow userfaultfd(2) in the seccomp profile")
 def _userfaultfd() -> str:
     os.close(userfault.open_own())
     return "userfaultfd(UFFD_USER_MODE_ONLY) works"
@@ -197,7 +193,8 @@ def _wp_async() -> str:
             os.close(fd)
     if (first, armed, second) != ([[0, 2]], [], [[1, 3]]):
         raise _Missing(f"written pages are not followed: {first}, then {armed}, then {second}")
-    return "PAGEMAP_SCAN armed two pages and saw one write and one new page (WP_ASYNC, WP_UNPOPULATED)"
+    moved = "keeps" if userfault.mremap_keeps_bits() else "clears"
+    return f"PAGEMAP_SCAN armed two pages and saw one write and one new page; mremap {moved} the bit"
 
 
 # ---------------------------------------------------------------- dump
@@ -218,9 +215,7 @@ def _pidfd_getfd() -> str:
     return "a descriptor was taken from ckpt's own process"
 
 
-@_probe(
-    "kcmp", "descriptors shared between tasks", "a kernel with CONFIG_KCMP; a seccomp profile may forbid it"
-)
+@_probe("kcmp", "descriptors shared between tasks", "a kernel with CONFIG_KCMP; a seccomp profile may forbid it")
 def _kcmp() -> str:
     pid = os.getpid()
     if kcmp(pid, pid, uapi.KCMP_VM) != 0:
@@ -252,9 +247,7 @@ def _ptrace_scope() -> str:
 @_probe("madv-guard", "guard pages in restored tasks", "Linux 6.13 or newer, where a task uses guard pages")
 def _guard() -> str:
     with _Pages(1) as own:
-        syscall(
-            "madvise(MADV_GUARD_INSTALL)", uapi.SYS_madvise, own.address, PAGE_SIZE, uapi.MADV_GUARD_INSTALL
-        )
+        syscall("madvise(MADV_GUARD_INSTALL)", uapi.SYS_madvise, own.address, PAGE_SIZE, uapi.MADV_GUARD_INSTALL)
     return "a guard page was installed"
 
 
@@ -315,9 +308,7 @@ def _set_mm_map() -> str:
 )
 def _timer_ids() -> str:
     mode = names.PR_TIMER_CREATE_RESTORE_IDS_GET
-    syscall(
-        "prctl(PR_TIMER_CREATE_RESTORE_IDS)", uapi.SYS_prctl, names.PR_TIMER_CREATE_RESTORE_IDS, mode, 0, 0, 0
-    )
+    syscall("prctl(PR_TIMER_CREATE_RESTORE_IDS)", uapi.SYS_prctl, names.PR_TIMER_CREATE_RESTORE_IDS, mode, 0, 0, 0)
     return "PR_TIMER_CREATE_RESTORE_IDS is known"
 
 
@@ -344,15 +335,11 @@ def _unshared(flags: int) -> str:
     return f"unshare({flags:#x}) worked in a process of its own"
 
 
-@_probe(
-    "user-namespace", "restore without root", "user.max_user_namespaces above 0; AppArmor may restrict it"
-)
+@_probe("user-namespace", "restore without root", "user.max_user_namespaces above 0; AppArmor may restrict it")
 def _user_namespace() -> str:
     return _unshared(names.CLONE_NEWUSER)
 
 
-@_probe(
-    "time-namespace", "the monotonic clock of a task restored on another host", "a kernel with CONFIG_TIME_NS"
-)
+@_probe("time-namespace", "the monotonic clock of a task restored on another host", "a kernel with CONFIG_TIME_NS")
 def _time_namespace() -> str:
     return _unshared(names.CLONE_NEWUSER | names.CLONE_NEWTIME)

@@ -13,6 +13,8 @@ from ckpt.kernel.libc import kernel_error
 _MFD_EXEC = 0x10  # include/uapi/linux/memfd.h; unknown before Linux 6.3
 _BASE = 0x400000
 _HEADERS = 64 + 56
+# Made once: the enumeration costs a millisecond, and the keeper is started in the freeze.
+_SIGNALS = [int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}]
 
 
 def elf(code: bytes) -> bytes:
@@ -51,7 +53,7 @@ def spawn(fd: int, name: str, actions: list[Any]) -> int:
             file_actions=null + actions,
             setsid=True,
             setsigmask=[],
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            setsigdef=_SIGNALS,
         )
     except OSError as error:
         raise kernel_error(f"starting {name}", error.errno or 0) from None

@@ -118,9 +118,7 @@ class NotDumpable(TaskError):
         super().__init__(message, hint="\n".join(hints) or None)
 
     def as_dict(self) -> dict[str, object]:
-        refusals = [
-            {"pid": r.pid, "object": r.subject, "reason": r.reason, "hint": r.hint} for r in self.refusals
-        ]
+        refusals = [{"pid": r.pid, "object": r.subject, "reason": r.reason, "hint": r.hint} for r in self.refusals]
         return {**CkptError.as_dict(self), "refusals": refusals}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt.errors import ChainError, ImageError, MissingParent, WrongChain
@@ -21,49 +22,56 @@ def image_paths(directory: Path) -> list[Path]:
     return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
 
-def open_all(paths: Sequence[Path]) -> list[ImageReader]:
-    """Readers for some files, or none of them."""
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that should be an image and cannot be opened as one."""
+
+    path: Path
+    error: ImageError
+
+
+def open_each(paths: Sequence[Path]) -> tuple[list[ImageReader], list[Broken]]:
+    """Readers for those files that are images, and the others."""
     readers: list[ImageReader] = []
-    try:
-        for path in paths:
-            readers.append(ImageReader.open(path))
-    except BaseException:
-        for reader in readers:
-            reader.close()
-        raise
-    return readers
-
-
-def readers_of(path: Path) -> list[ImageReader]:
-    """Every image in the directory `path`, or in that of the file `path` if the file needs its parents."""
-    if path.is_dir():
-        readers = open_all(image_paths(path))
-        if not readers:
-            raise ChainError(f"{path} holds no image")
-        return readers
-    if not path.exists():
-        raise ChainError(f"there is no {path}")
-    tip = ImageReader.open(path)
-    if tip.header.parent is None:
-        return [tip]
-    others: list[ImageReader] = [tip]
-    for other in image_paths(path.parent):
-        if other.samefile(path):
-            continue
+    broken: list[Broken] = []
+    for path in paths:
         try:
-            others.append(ImageReader.open(other))
-        except ImageError:
-            # Whether this one is needed shows in the lineage, which then misses it by identity.
-            continue
-    return others
+            readers.append(ImageReader.open(path))
+        except ImageError as error:
+            broken.append(Broken(path, error))
+    return readers, broken
 
 
-def lineage(readers: Sequence[ImageReader], path: Path, at: int | None) -> list[ImageReader]:
-    """The image of round `at` (None: the newest; a file: itself) and its ancestors, newest first."""
+def lineage(path: Path, at: int | None) -> list[ImageReader]:
+    """The image of round `at` (None: the newest; a file: itself) and its ancestors, newest first.
+
+    A damaged image that is not needed does no harm, unless it may be the newest one.
+    """
+    if path.is_dir():
+        paths = image_paths(path)
+        if not paths:
+            raise ChainError(f"{path} holds no image")
+    elif path.exists():
+        paths = [path]
+    else:
+        raise ChainError(f"there is no {path}")
+    readers, broken = open_each(paths)
     used: list[ImageReader] = []
     try:
-        tip = _tip(readers, path, at)
-        used = ancestors(tip, {reader.header.image_id: reader for reader in readers})
+        if not path.is_dir():
+            if broken:
+                raise broken[0].error
+            tip = _same_round(readers[0], at)
+            if tip.header.parent is not None:
+                others, broken = open_each([p for p in image_paths(path.parent) if not p.samefile(path)])
+                readers += others
+        else:
+            tip = _tip(readers, broken, path, at)
+        try:
+            used = ancestors(tip, {reader.header.image_id: reader for reader in readers})
+        except MissingParent as error:
+            # More likely than a missing file is the one that is there and damaged.
+            raise broken[0].error if broken else error from error
     finally:
         for reader in readers:
             if reader not in used:
@@ -71,17 +79,25 @@ def lineage(readers: Sequence[ImageReader], path: Path, at: int | None) -> list[
     return used
 
 
-def _tip(readers: Sequence[ImageReader], path: Path, at: int | None) -> ImageReader:
-    if not path.is_dir():
-        if at is not None and readers[0].header.round != at:
-            raise ChainError(f"{path} is round {readers[0].header.round}, not {at}")
-        return readers[0]
+def _same_round(reader: ImageReader, at: int | None) -> ImageReader:
+    if at is not None and reader.header.round != at:
+        raise ChainError(f"{reader.name} is round {reader.header.round}, not {at}")
+    return reader
+
+
+def _tip(readers: Sequence[ImageReader], broken: Sequence[Broken], path: Path, at: int | None) -> ImageReader:
     check_rounds(readers, path)
     if at is None:
-        return max(readers, key=lambda reader: reader.header.round)
+        tip = max(readers, key=lambda reader: reader.header.round, default=None)
+        later = [one.error for one in broken if tip is None or one.path.name > Path(tip.name).name]
+        if tip is None or later:
+            raise later[0]
+        return tip
     for reader in readers:
         if reader.header.round == at:
             return reader
+    if broken:
+        raise broken[0].error
     rounds = ", ".join(str(number) for number in sorted(reader.header.round for reader in readers))
     raise ChainError(f"{path} has no round {at}", hint=f"there are rounds {rounds}")
 
@@ -115,13 +131,9 @@ def ancestors(tip: ImageReader, known: dict[bytes, ImageReader]) -> list[ImageRe
                 hint="put the missing image back, or take a full dump into a new directory",
             )
         if parent in way:
-            raise ChainError(
-                f"{child.name} and its ancestors form a circle: {parent.name} is its own ancestor"
-            )
+            raise ChainError(f"{child.name} and its ancestors form a circle: {parent.name} is its own ancestor")
         if parent.header.chain_id != child.header.chain_id:
-            raise WrongChain(
-                f"{child.name} names {parent.name} as its parent, which belongs to another chain"
-            )
+            raise WrongChain(f"{child.name} names {parent.name} as its parent, which belongs to another chain")
         if parent.header.round >= child.header.round:
             raise ChainError(f"{child.name} has the parent {parent.name}, which is no earlier round")
         way.append(parent)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt.chain.ancestry import SUFFIX, check_rounds, image_paths, open_all
+from ckpt.chain.ancestry import SUFFIX, check_rounds, image_paths, open_each
 from ckpt.chain.journal import Journal, TrackerState, read_journal, write_journal
 from ckpt.chain.layers import View, view
 from ckpt.chain.round import Round
@@ -93,8 +93,10 @@ class Chain:
 
     def rounds(self) -> Sequence[ImageInfo]:
         """Every image, oldest first; reads headers and statistics. Raises ImageError and ChainError."""
-        readers = open_all(image_paths(self.directory))
+        readers, broken = open_each(image_paths(self.directory))
         try:
+            if broken:
+                raise broken[0].error
             check_rounds(readers, self.directory)
             infos = [ImageInfo(Path(r.name), r.source.size, r.header, r.statistics) for r in readers]
         finally:
@@ -118,9 +120,7 @@ class Chain:
         old = self.journal()
         sequence = (old.sequence if old else 0) + 1
         intent = TrackerState(pid, start_time, boot_id, tracker, sequence, {})
-        write_journal(
-            self.directory, JournalRecord(old.image_id if old else None, old.last if old else None, intent)
-        )
+        write_journal(self.directory, JournalRecord(old.image_id if old else None, old.last if old else None, intent))
         self._intent = intent
 
     def resolve(self, image_id: bytes, states: dict[str, bytes]) -> None:

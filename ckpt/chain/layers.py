@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ckpt.chain.ancestry import lineage, readers_of
+from ckpt.chain.ancestry import lineage
 from ckpt.chain.cache import FrameCache
 from ckpt.errors import ImageError
 from ckpt.image.layout import MAX_XOR_DEPTH, XOR_ZSTD
@@ -37,7 +37,7 @@ def view(path: Path | str, at: int | None = None) -> View:
 
     Raises ImageError, MissingParent, WrongChain or another ChainError.
     """
-    return View(lineage(readers_of(Path(path)), Path(path), at))
+    return View(lineage(Path(path), at))
 
 
 class View:
@@ -77,9 +77,7 @@ class View:
         table = self.layers[0].maps.get(key)
         if table is None:
             return PageRuns.empty()
-        own = PageRuns(
-            table.start, table.nr_pages, np.where(table.kind == XOR, DATA, table.kind).astype(np.uint8)
-        )
+        own = PageRuns(table.start, table.nr_pages, np.where(table.kind == XOR, DATA, table.kind).astype(np.uint8))
         parts = [own.of(kind) for kind in (DATA, ZERO, GUARD)]
         for pages in self._batches(own.of(PARENT), 0, key):
             kinds = self._resolve(key, pages)[0]
@@ -96,9 +94,7 @@ class View:
         if runs.total and (runs.kind == PARENT).any():
             parent = self.layers[layer + 1].maps.get(key) if layer + 1 < len(self.layers) else None
             if parent is None or int(parent.nr_pages.sum()) < runs.total:
-                raise ImageError(
-                    f"{self.layers[layer].name} refers to pages of {key} that its parent does not have"
-                )
+                raise ImageError(f"{self.layers[layer].name} refers to pages of {key} that its parent does not have")
         yield from batches(runs, RESOLVE_PAGES)
 
     def _not_in_parent(self, layer: int, key: str) -> ImageError:
@@ -156,9 +152,7 @@ class View:
     def _frame(self, key: str, layer: int, frame: int, below: int) -> U8:
         depth = self.layers[layer].index.header(frame).depth
         if depth >= below:
-            raise ImageError(
-                f"{self.layers[layer].where(frame)} lies deeper under XOR frames than their depth allows"
-            )
+            raise ImageError(f"{self.layers[layer].where(frame)} lies deeper under XOR frames than their depth allows")
         return self.cache.get((layer, frame), lambda: self._decode(key, layer, frame))
 
     def _decode(self, key: str, layer: int, frame: int) -> U8:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -167,10 +169,8 @@ def merge(
         print(f"merged {made.images} images into {made.path}: {output.size_text(made.size)}")
 
 
-def _bytes(shown: Progress | None, phase: str) -> object | None:
-    if shown is None:
-        return None
-    return lambda done, total: shown(phase, done, total)
+def _bytes(shown: Progress | None, phase: str) -> Callable[[int, int], None] | None:
+    return partial(shown, phase) if shown is not None else None
 
 
 @app.command(epilog="Example: ckpt verify -D /var/tmp/redis")
@@ -219,6 +219,8 @@ def show(
     from rich.console import Console
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 140  # a file or a pipe has no margin
     console.print(output.chain_table(infos, f"{source}: task {infos[-1].header.root_pid}" if infos else str(source)))
     for table in inside.tables(source, wanted):
         console.print(table)

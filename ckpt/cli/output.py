@@ -92,9 +92,9 @@ def chain_table(infos: Sequence[ImageInfo], title: str) -> Any:
 
     table = Table(title=title, title_justify="left")
     for name in ("round", "kind", "time", "tracker"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("data", "parent", "zero", "stored", "plain", "frozen"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("full because", overflow="fold")
     for info in infos:
         table.add_row(*_cells(info))

@@ -95,9 +95,7 @@ def _smallest(plain: U8, difference: U8 | None, level: int) -> tuple[bytes, int]
         if len(xored) <= plain.nbytes * CLEARLY:
             return xored, XOR_ZSTD
     packed = compress(plain.data, level)
-    best: tuple[bytes, int] = (
-        (packed, ZSTD) if len(packed) <= plain.nbytes * WORTH else (plain.tobytes(), RAW)
-    )
+    best: tuple[bytes, int] = (packed, ZSTD) if len(packed) <= plain.nbytes * WORTH else (plain.tobytes(), RAW)
     if xored is not None and len(xored) <= len(best[0]) * WORTH:
         best = (xored, XOR_ZSTD)
     return best

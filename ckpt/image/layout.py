@@ -101,9 +101,7 @@ def parse_header(data: bytes, where: str) -> FrameHeader:
     """The header in 72 bytes, checked as far as it can be checked alone."""
     if len(data) != HEADER.size:
         raise ImageError(f"{where} is cut off: {len(data)} of {HEADER.size} header bytes are there")
-    magic, kind, codec, depth, stored, plain, sequence, stored_sum, plain_hash, header_sum = HEADER.unpack(
-        data
-    )
+    magic, kind, codec, depth, stored, plain, sequence, stored_sum, plain_hash, header_sum = HEADER.unpack(data)
     if magic != FRAME_MAGIC or xxhash.xxh3_64_intdigest(data[:-8]) != header_sum:
         raise ImageError(f"{where} has a damaged header")
     if kind not in FRAME_KINDS:
@@ -149,9 +147,7 @@ def pack_trailer(index_offset: int, frames: int, size: int) -> bytes:
 def parse_trailer(data: bytes, size: int, name: str) -> tuple[int, int]:
     """(offset of the index frame, frames before it); `size` is the file's."""
     if len(data) != TRAILER.size or data[:8] != TRAILER_MAGIC:
-        raise ImageError(
-            f"{name} does not end in a trailer: its end is damaged, or was cut off while it was copied"
-        )
+        raise ImageError(f"{name} does not end in a trailer: its end is damaged, or was cut off while it was copied")
     _, offset, frames, named, checksum = TRAILER.unpack(data)
     if xxhash.xxh3_64_intdigest(data[:-8]) != checksum:
         raise ImageError(f"{name} has a damaged trailer")

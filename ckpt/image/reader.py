@@ -68,9 +68,7 @@ class Index:
         return int(self.offsets[-1]) + HEADER.size + self.header(len(self.offsets) - 1).stored_size
 
     def header(self, frame: int) -> FrameHeader:
-        return parse_header(
-            self.headers[frame * HEADER.size : (frame + 1) * HEADER.size], f"index row {frame}"
-        )
+        return parse_header(self.headers[frame * HEADER.size : (frame + 1) * HEADER.size], f"index row {frame}")
 
     def of_kind(self, kind: int) -> list[int]:
         found: list[int] = np.flatnonzero(self.kinds == kind).tolist()
@@ -164,9 +162,7 @@ class ImageReader:
 
     def _read_maps(self) -> dict[str, SpaceMap]:
         parts = self._chunks(PAGEMAP, ROW_SIZE)
-        maps = {
-            key: _concatenated([parse_map(rows, body) for rows, body in rest]) for key, rest in parts.items()
-        }
+        maps = {key: _concatenated([parse_map(rows, body) for rows, body in rest]) for key, rest in parts.items()}
         pages = np.where(self.index.kinds == PAGES, self.index.plain_sizes // PAGE_SIZE, 0)
         used = np.zeros(len(pages), np.int64)
         for key, table in maps.items():
@@ -176,9 +172,7 @@ class ImageReader:
                 raise ImageError(f"{self.name}: the map of {key} has XOR pages in a frame without XOR")
             np.add.at(used, table.frame[keep], table.nr_pages[keep].astype(np.int64))
         if (used != pages).any():
-            raise ImageError(
-                f"{self.name}: the maps do not account for every page of frame {np.argmax(used != pages)}"
-            )
+            raise ImageError(f"{self.name}: the maps do not account for every page of frame {np.argmax(used != pages)}")
         return maps
 
     def _chunks(self, kind: int, row_size: int) -> dict[str, list[tuple[int, bytes]]]:
@@ -247,10 +241,7 @@ def read_index(source: Source) -> Index:
     if not fits or header.stored_size != room:
         raise ImageError(f"{name}: the index does not fit the trailer")
     payload = source.read_at(offset + HEADER.size, room)
-    if (
-        xxhash.xxh3_64_intdigest(payload) != header.stored_sum
-        or blake3.blake3(payload).digest() != header.plain_hash
-    ):
+    if xxhash.xxh3_64_intdigest(payload) != header.stored_sum or blake3.blake3(payload).digest() != header.plain_hash:
         raise ImageError(f"{name}: the index is damaged")
     index = Index.of(payload)
     sequence = np.frombuffer(payload, HEADER_DTYPE)["sequence"]

@@ -63,9 +63,7 @@ class FileSink:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             else None
         )
-        return ImageWriteError(
-            f"{self.name} cannot be written: {error.strerror}; nothing was kept", hint=hint
-        )
+        return ImageWriteError(f"{self.name} cannot be written: {error.strerror}; nothing was kept", hint=hint)
 
     def write(self, data: Buffer) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -21,38 +22,68 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+# A long chain has more images than a process may have open files: beyond this many, a file is opened for each read.
+HELD_OPEN = 128
+
+
 class FileSource:
     """An image in a file."""
 
+    _held = 0
+    _lock = threading.Lock()
+
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        self._path = path
         self._fd = -1
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self.size = os.fstat(self._fd).st_size
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            self.close()
-            raise ImageError(f"{self.name} cannot be opened: {error.strerror}") from error
+            raise self._failed("opened", error) from error
+        try:
+            self.size = os.fstat(fd).st_size
+            with FileSource._lock:
+                if FileSource._held < HELD_OPEN:
+                    FileSource._held += 1
+                    self._fd = fd
+        except OSError as error:
+            raise self._failed("opened", error) from error
+        finally:
+            if self._fd < 0:
+                os.close(fd)
+
+    def _failed(self, what: str, error: OSError) -> ImageError:
+        return ImageError(f"{self.name} cannot be {what}: {error.strerror}")
 
     def read_at(self, offset: int, size: int) -> bytes:
-        parts: list[bytes] = []
-        missing = size
         try:
-            while missing:
-                part = os.pread(self._fd, missing, offset)
-                if not part:
-                    raise ImageError(f"{self.name} ends {missing} bytes too early")
-                parts.append(part)
-                offset += len(part)
-                missing -= len(part)
+            if self._fd >= 0:
+                return self._read(self._fd, offset, size)
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return self._read(fd, offset, size)
+            finally:
+                os.close(fd)
         except OSError as error:
-            raise ImageError(f"{self.name} cannot be read: {error.strerror}") from error
+            raise self._failed("read", error) from error
+
+    def _read(self, fd: int, offset: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size:
+            part = os.pread(fd, size, offset)
+            if not part:
+                raise ImageError(f"{self.name} ends {size} bytes too early")
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            with FileSource._lock:
+                FileSource._held -= 1
 
     def __del__(self) -> None:
         self.close()

@@ -72,8 +72,7 @@ class SpaceMap:
         stored = (kind == DATA) | (kind == XOR)
         together = (start[1:] == start[:-1] + nr[:-1]) & (kind[1:] == kind[:-1])
         together &= ~stored[1:] | (
-            (frame[1:] == frame[:-1])
-            & (offset[1:].astype(np.uint64) == offset[:-1].astype(np.uint64) + nr[:-1])
+            (frame[1:] == frame[:-1]) & (offset[1:].astype(np.uint64) == offset[:-1].astype(np.uint64) + nr[:-1])
         )
         first = np.flatnonzero(np.concatenate([[True], ~together]))
         merged = np.add.reduceat(nr, first).astype(np.uint64)
@@ -145,9 +144,7 @@ class SpaceMap:
         frame = self.frame[keep].astype(np.int64)
         if (frame >= len(frame_pages)).any():
             raise ImageError(f"{where} refers to a frame that the image does not have")
-        if (
-            self.offset[keep].astype(np.uint64) + self.nr_pages[keep] > frame_pages[frame].astype(np.uint64)
-        ).any():
+        if (self.offset[keep].astype(np.uint64) + self.nr_pages[keep] > frame_pages[frame].astype(np.uint64)).any():
             raise ImageError(f"{where} refers to pages outside their frame")
 
 

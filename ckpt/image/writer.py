@@ -90,9 +90,7 @@ class ImageWriter:
             raise
         self._position += len(data)
 
-    def _frame(
-        self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0
-    ) -> int:
+    def _frame(self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
         sequence = len(self._headers)
         header = FrameHeader(
             kind,
@@ -134,6 +132,8 @@ class ImageWriter:
         with self._lock:
             if key in self._spaces:
                 raise ImageWriteError(f"space {key} is in the image already")
+            if runs.count(XOR):
+                raise ImageWriteError(f"space {key}: which pages are stored as XOR is the writer's choice")
             if self.header.parent is None and runs.count(PARENT):
                 raise ImageWriteError(f"space {key} refers to a parent, but the image has none")
             build = SpaceBuild(key, runs, self._hash_seed is not None)

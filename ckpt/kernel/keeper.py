@@ -128,10 +128,7 @@ def start(uffd: int, target: int) -> Keeper:
         opened.append(pidfd := pidfd_open(target))
         opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE)))
         opened += (high := [_high(uffd), _high(pidfd), _high(writer), _high(memfd)])
-        actions = [
-            (os.POSIX_SPAWN_DUP2, *pair)
-            for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)
-        ]
+        actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)]
         first = tiny.spawn(high[3], NAME, actions)
         os.close(writer)
         os.close(high[2])

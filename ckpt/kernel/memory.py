@@ -6,6 +6,7 @@ import ctypes
 import os
 
 import numpy as np
+import numpy.typing as npt
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi
@@ -71,15 +72,16 @@ class _Iovec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_uint64), ("length", ctypes.c_uint64)]
 
 
+Iovecs = npt.NDArray[np.void]
 _iovec = np.dtype([("base", "<u8"), ("length", "<u8")])
 
 
-def _transfer(nr: int, what: str, pid: int, local: int, size: int, remote: np.ndarray) -> int:  # type: ignore[type-arg]
+def _transfer(nr: int, what: str, pid: int, local: int, size: int, remote: Iovecs) -> int:
     here = _Iovec(local, size)
     return syscall(what, nr, pid, ctypes.byref(here), 1, remote.ctypes.data, len(remote), 0)
 
 
-def _iovecs(start: U64, length: U64) -> np.ndarray:  # type: ignore[type-arg]
+def _iovecs(start: U64, length: U64) -> Iovecs:
     array = np.empty(len(start), _iovec)
     array["base"] = start
     array["length"] = length
@@ -95,7 +97,9 @@ def readv(pid: int, start: U64, length: U64, local: int) -> int:
         raise ValueError("more than IOV_MAX pieces")
     size = int(length.sum())
     try:
-        return _transfer(uapi.SYS_process_vm_readv, f"process_vm_readv({pid})", pid, local, size, _iovecs(start, length))
+        return _transfer(
+            uapi.SYS_process_vm_readv, f"process_vm_readv({pid})", pid, local, size, _iovecs(start, length)
+        )
     except KernelError as error:
         if error.errno == 14:  # EFAULT: not even the first piece
             return 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 # arch/x86/entry/syscalls/syscall_64.tbl
-SYS_read = 0
 SYS_close = 3
-SYS_flock = 73
 SYS_inotify_add_watch = 254
 SYS_inotify_rm_watch = 255
 SYS_tee = 276
@@ -31,11 +29,9 @@ F_OFD_SETLK = 37
 F_SETLK = 6
 F_RDLCK = 0
 F_WRLCK = 1
-F_UNLCK = 2
 
 # include/uapi/linux/fcntl.h
 F_SETLEASE = 1024
-F_GETLEASE = 1025
 F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
 F_ADD_SEALS = 1033
@@ -56,7 +52,6 @@ EFD_SEMAPHORE = 1
 
 # include/uapi/linux/eventpoll.h
 EPOLL_CTL_ADD = 1
-EPOLL_CTL_DEL = 2
 EPOLL_CTL_MOD = 3
 EPOLLIN = 0x1
 EPOLLOUT = 0x4

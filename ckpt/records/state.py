@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-
 @dataclass(frozen=True, slots=True)
 class Registers:  # registers.py
     """user_regs_struct (27 u64, little-endian) and the NT_X86_XSTATE area, as the kernel gives them."""

@@ -173,9 +173,7 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
             found = os.stat(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:
-            context.refuse(
-                mm.pid, subject, f"maps {line.path}, which cannot be looked at: {error}", "run ckpt as root"
-            )
+            context.refuse(mm.pid, subject, f"maps {line.path}, which cannot be looked at: {error}", "run ckpt as root")
     if "ss" in line.vm_flags:
         context.refuse(mm.pid, subject, "is a shadow stack")
     if ("io" in line.vm_flags or "pf" in line.vm_flags) and kind != "special":
@@ -205,8 +203,6 @@ def note_object(context: CollectContext, pid: int, line: MapsLine, magic: str) -
         objects[key] = ShmRecord(key, size, "memfd", name, 0)
     elif line.path.startswith("/SYSV"):
         objects[key] = ShmRecord(key, size, "sysv", line.path, sysv_id=line.ino)
-        context.refuse(
-            pid, f"vma {line.start:x}-{line.end:x}", "is SysV shared memory", "detach it before the dump"
-        )
+        context.refuse(pid, f"vma {line.start:x}-{line.end:x}", "is SysV shared memory", "detach it before the dump")
     else:
         objects[key] = ShmRecord(key, size, "anon")

@@ -31,9 +31,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     seen = {thread.tid: threads.glance(thread.tid) for thread in tree.threads()}
     for task in tree.tasks.values():
         if task.leader_exited:
-            context.refuse(
-                task.pid, "its leader thread", "has ended while others run", "let the leader wait for them"
-            )
+            context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
     tables = collect_files(context)
     mm_ids = {pid: mm.pid for mm in mms for pid in mm.pids}
     for mm in mms:

@@ -178,13 +178,9 @@ def check_task(pid: int) -> None:
         raise NoSuchTask(f"{pid} is not a pid", hint="give the pid of a running task")
     stat = procfs.stat(pid)
     if stat.is_kernel_thread:
-        raise TaskError(
-            f"task {pid} ({stat.comm}) is a kernel thread", hint="only user processes can be dumped"
-        )
+        raise TaskError(f"task {pid} ({stat.comm}) is a kernel thread", hint="only user processes can be dumped")
     if stat.state in "ZX":
-        raise NoSuchTask(
-            f"task {pid} ({stat.comm}) has ended and is a zombie", hint="its parent must wait for it"
-        )
+        raise NoSuchTask(f"task {pid} ({stat.comm}) has ended and is a zombie", hint="its parent must wait for it")
     status = procfs.status(pid)
     tgid = int(status["Tgid"])
     if tgid != pid:
@@ -278,11 +274,7 @@ class _Freeze:
             task.leader_exited = True
         tree.tasks[pid] = task
         while True:
-            fresh = [
-                t
-                for t in procfs.threads(pid)
-                if t not in task.threads and not (task.leader_exited and t == pid)
-            ]
+            fresh = [t for t in procfs.threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
             if not fresh:
                 break
             seized = [tid for tid in fresh if self._seize(task, tid)]
@@ -324,9 +316,7 @@ class _Freeze:
                 return TaskError(
                     f"task {task.pid}: its leader thread ended while it was being frozen", hint="try again"
                 )
-            return TaskError(
-                f"thread {tid} of task {task.pid} ended while it was being frozen", hint="try again"
-            )
+            return TaskError(f"thread {tid} of task {task.pid} ended while it was being frozen", hint="try again")
         uid = status.get("Uid", "?").split()[0]
         return kernel_error(
             f"task {task.pid} of user {uid} cannot be seized by user {os.getuid()}",
@@ -396,13 +386,9 @@ def refuse_foreign_arch(tree: FrozenTree) -> None:
     refusals = []
     for thread in tree.threads():
         gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
-        if (
-            len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33
-        ):  # cs of 64-bit user code
+        if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
             refusals.append(
-                Refusal(
-                    thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped"
-                )
+                Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")
             )
     if refusals:
         raise NotDumpable(refusals)

@@ -42,6 +42,7 @@ class LiveRemote:
         self.scratch_size = _SCRATCH
         self._memory: Memory | None = None
         self._entered = False
+        self._masked = False
         self._held: list[int] = []  # stop signals that came in between; sent again at the end
 
     # ------------------------------------------------------------------ RemoteTask
@@ -117,9 +118,7 @@ class LiveRemote:
         """Where nothing of the task's lives: see the module's first lines."""
         stack = next((m for m in maps if m.path == "[stack]" and m.perms.startswith("rw")), None)
         if stack is not None:
-            lowest = min(
-                (sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end
-            )
+            lowest = min((sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end)
             start = stack.start + 4096
             if start + size + 4096 < lowest - sigframe.RED_ZONE:
                 return start

@@ -85,9 +85,7 @@ def xstate_for_frame(xstate: bytes) -> bytes:
     return bytes(area) + struct.pack("<I", FP_XSTATE_MAGIC2)
 
 
-def build(
-    address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int
-) -> tuple[int, bytes]:
+def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
     The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is.

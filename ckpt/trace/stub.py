@@ -100,9 +100,7 @@ def start(pid: int, address: int) -> int:
             anchor = ctypes.c_char.from_buffer(code)
             try:
                 function = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_void_p] * 4)(ctypes.addressof(anchor))
-                result = int(
-                    function(ctypes.addressof(args), fd, ctypes.addressof(empty), ctypes.addressof(nothing))
-                )
+                result = int(function(ctypes.addressof(args), fd, ctypes.addressof(empty), ctypes.addressof(nothing)))
             finally:
                 del anchor
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 from files_roundtrip import Image, Target, collected, files_of
@@ -40,7 +41,9 @@ def test_a_real_skeleton_gets_its_table(tmp_path):
         skeleton = spawn_skeleton(target.pid, 0x10000000, channel)
         try:
             restore.open_files(restoring)
+            resource.prlimit(skeleton.pid, resource.RLIMIT_NOFILE, (30, channel + 1))
             restore.install_table(restoring, skeleton, tables[0], channel)
+            assert resource.prlimit(skeleton.pid, resource.RLIMIT_NOFILE) == (30, channel + 1)
             restore.close_files(restoring)
             again, new_tables = collected([target.pid])
             with again.stack:

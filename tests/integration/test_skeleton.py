@@ -55,8 +55,7 @@ def test_has_the_wanted_pid_and_nothing_else() -> None:
         foreign = [
             line
             for line in procfs.maps(pid)
-            if not STUB <= line.start < STUB + BLOCK_SIZE
-            and not line.path.startswith(("[vdso", "[vvar", "[vsys"))
+            if not STUB <= line.start < STUB + BLOCK_SIZE and not line.path.startswith(("[vdso", "[vvar", "[vsys"))
         ]
         assert foreign == []
         assert os.listdir(f"/proc/{pid}/fd") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from ckpt.errors import NotDumpable, RestoreError
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel.memory import Memory
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import ResourceLimit, SigInfo
 from ckpt.records.task import TaskRecord, ThreadRecord
@@ -25,7 +27,7 @@ from ckpt.state import attributes, limits, prctl, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.registers import restart_registers, restore_registers
 from ckpt.trace.freezer import freeze
-from ckpt.trace.sigframe import ORIG_RAX, unpack
+from ckpt.trace.sigframe import ORIG_RAX, R10, unpack
 from ckpt.trace.skeleton import Skeleton, reap, spawn_skeleton
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="chooses ids and pids")]
@@ -406,17 +408,21 @@ def test_a_sleep_that_was_frozen_before_is_still_a_sleep(tmp_path):
             assert unpack(got.threads[0].registers.gpr)[ORIG_RAX] == uapi.SYS_clock_nanosleep
 
 
-def test_a_restarted_sleep_ends_well(tmp_path):
+def test_a_restarted_sleep_goes_on_with_its_remainder(tmp_path):
     """Registers as a restored thread gets them, put into the sleeper itself, where the memory is right."""
     out = tmp_path / "out"
-    with sleeper(2, out) as process:
-        collect_from(process.pid)
+    with sleeper(100_000, out) as process:
         pid = process.pid
+        collect_from(pid)
         with freeze(pid, timeout=60) as tree:
-            record = threads.collect_thread(tree.tasks[pid], pid, CollectContext([tree.tasks[pid]])).registers
-            remote = tree.tasks[pid].threads[pid].remote
-            assert remote is not None
-            remote.suspend()
+            task = tree.tasks[pid]
+            record = threads.collect_thread(task, pid, CollectContext([task])).registers
+            task.remote().suspend()
+            with Memory(pid, write=True) as memory:
+                rest = unpack(record.gpr)[R10]
+                seconds, _ = struct.unpack("<qq", memory.read(rest, 16))
+                assert 90_000 < seconds < 100_000
+                memory.write(rest, struct.pack("<qq", 0, 1))  # so that the test need not wait
             restore_registers(pid, record)
         assert process.wait(timeout=60) == 0
         assert out.read_text() == "0 0"

@@ -149,9 +149,7 @@ class Memory:
             elif choice < 0.75 and old is not None:
                 pass  # written with the same bytes
             else:
-                self.content[number] = self.rng.integers(
-                    0, 1 << int(self.rng.integers(1, 9)), 4096, dtype=np.uint8
-                )
+                self.content[number] = self.rng.integers(0, 1 << int(self.rng.integers(1, 9)), 4096, dtype=np.uint8)
             if number in self.content:
                 self.guards.discard(number)
             touched.add(number)
@@ -160,9 +158,7 @@ class Memory:
     def write(self, round_: Round, key: str, dirty: set[int] | None) -> None:
         """Hand the memory to a round; `dirty` None is a full one."""
         every = sorted(set(self.content) | self.guards)
-        kinds = [
-            GUARD if n in self.guards else DATA if dirty is None or n in dirty else PARENT for n in every
-        ]
+        kinds = [GUARD if n in self.guards else DATA if dirty is None or n in dirty else PARENT for n in every]
         space = round_.space(key, PageRuns.from_pages(numbers(*every), np.array(kinds, np.uint8)))
         wanted = [n for n, kind in zip(every, kinds, strict=True) if kind == DATA]
         for at in range(0, len(wanted), 50):

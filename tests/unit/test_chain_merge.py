@@ -28,9 +28,7 @@ def test_a_merged_chain_reads_the_same(tmp_path: Path, name: str, seed: int) -> 
         assert (merged.header.kind, merged.header.parent, merged.header.round) == ("merged", None, 1)
         assert merged.header.root_pid == chain.header.root_pid
         assert memory_of(merged, "mm:41") == history[-1]
-        assert (
-            merged.runs("mm:41").of(GUARD).pages().tolist() == chain.runs("mm:41").of(GUARD).pages().tolist()
-        )
+        assert merged.runs("mm:41").of(GUARD).pages().tolist() == chain.runs("mm:41").of(GUARD).pages().tolist()
         for item in records():
             assert list(merged.records(item.RECORD_NAME)) == [item]  # type: ignore[attr-defined]
     report = verify(tmp_path / name)

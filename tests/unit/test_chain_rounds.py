@@ -168,6 +168,35 @@ def test_a_missing_parent(tmp_path: Path) -> None:
     view(tmp_path / "c").close()
 
 
+def test_a_damaged_image_that_is_not_needed(tmp_path: Path) -> None:
+    history = grow_chain(tmp_path / "c", 3)
+    for name, good, bad in (("0003.ckpt", (1, 2), (3, None)), ("0001.ckpt", (), (1, 2, 3, None))):
+        path = tmp_path / "c" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        for at in good:
+            with view(tmp_path / "c", at) as image:
+                assert memory_of(image, "mm:41") == history[at - 1]
+        for at in bad:
+            with pytest.raises(ImageError, match=name):
+                view(tmp_path / "c", at)
+        with pytest.raises(ImageError, match=name):
+            Chain.open(tmp_path / "c").rounds()
+        path.write_bytes(whole)
+
+
+def test_a_chain_longer_than_the_files_held_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ckpt.image.sources as sources
+
+    monkeypatch.setattr(sources, "HELD_OPEN", sources.FileSource._held + 2)
+    history = grow_chain(tmp_path / "c", 6)
+    with view(tmp_path / "c") as image:
+        assert memory_of(image, "mm:41") == history[-1]
+        (tmp_path / "c" / "0001.ckpt").unlink()
+        with pytest.raises(ImageError, match="cannot be read"):
+            image.layers[-1].stored(0)
+
+
 def test_an_image_of_another_chain(tmp_path: Path) -> None:
     grow_chain(tmp_path / "a", 2)
     grow_chain(tmp_path / "b", 3)
@@ -292,9 +321,7 @@ def test_an_error_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "sync_directory"])
-def test_an_image_that_is_not_durable_is_no_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_an_image_that_is_not_durable_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     import ckpt.image.sinks as sinks
 
     grow_chain(tmp_path / "c", 1)

@@ -19,9 +19,7 @@ from tests.support.images import image_header, numbers, page, pages, read_everyt
 RNG = np.random.default_rng(9)
 
 
-def write(
-    content: dict[int, U8], parent: View | None = None, number: int = 1, kept: tuple[int, ...] = ()
-) -> View:
+def write(content: dict[int, U8], parent: View | None = None, number: int = 1, kept: tuple[int, ...] = ()) -> View:
     """An image of one space, on top of `parent`."""
     sink = MemorySink()
     header = image_header(number, parent.header.image_id if parent else None)
@@ -49,9 +47,7 @@ def test_small_image() -> None:
     assert runs.of(ZERO).pages().tolist() == [19]
     assert runs.of(GUARD).pages().tolist() == [22]
     assert runs.total == 6
-    assert (
-        view.read_pages("mm:41", numbers(18, 19, 16)) == page(3).tobytes() + bytes(4096) + page(1).tobytes()
-    )
+    assert view.read_pages("mm:41", numbers(18, 19, 16)) == page(3).tobytes() + bytes(4096) + page(1).tobytes()
     assert view.runs("shm:1:2").of(ZERO).pages().tolist() == [0]
     assert view.runs("nothing").total == 0
     assert [list(view.records(r.RECORD_NAME)) for r in records()] == [[r] for r in records()]  # type: ignore[attr-defined]
@@ -98,9 +94,7 @@ def test_what_did_not_change_is_parent() -> None:
 def test_a_page_new_to_the_space_shares_a_frame_with_changed_ones() -> None:
     noise = [RNG.integers(0, 256, 4096, dtype=np.uint8) for _ in range(8)]
     full = write(dict(enumerate(noise)))
-    changed = {
-        n: np.where(np.arange(4096) == 5, 77, content).astype(np.uint8) for n, content in enumerate(noise)
-    }
+    changed = {n: np.where(np.arange(4096) == 5, 77, content).astype(np.uint8) for n, content in enumerate(noise)}
     changed[20] = page(3)
     delta = write(changed, full, 2)
     assert codecs(delta) == [XOR_ZSTD]
@@ -178,9 +172,7 @@ def test_misuse_of_the_writer() -> None:
     with pytest.raises(ImageWriteError, match="refers to a parent"):
         writer.space("b", PageRuns.from_pages(numbers(1), PARENT))
     with pytest.raises(ValueError, match="page numbers"):
-        writer.space("c", PageRuns.from_pages(numbers(1, 2), DATA)).put(
-            numbers(1, 2), memoryview(bytes(4096))
-        )
+        writer.space("c", PageRuns.from_pages(numbers(1, 2), DATA)).put(numbers(1, 2), memoryview(bytes(4096)))
     writer.abort()
     writer.abort()
     with pytest.raises(ImageWriteError, match="closed"):

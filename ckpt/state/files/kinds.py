@@ -23,12 +23,13 @@ from ckpt.state.files import (
     signalfd,
     sockfamily,
     timerfd,
+    tty,
     unix,
 )
 from ckpt.state.files.base import FileKind
 
 # Sockets, terminals and message queues.
-SOCKET_KINDS: list[FileKind] = [unix.KIND, inet.KIND, sockfamily.KIND]
+SOCKET_KINDS: list[FileKind] = [unix.KIND, inet.KIND, sockfamily.KIND, tty.KIND]
 
 # Everything that is opened by path, and the descriptors of anonymous inodes.
 PLAIN_KINDS: list[FileKind] = [

@@ -10,7 +10,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi, uapi_files
@@ -91,6 +94,30 @@ def install_table(context: RestoreContext, task: RemoteTask, table: FdTable, cha
     task.syscall(uapi.SYS_close_range, channel + 1, 0xFFFFFFFF, 0)
     if channel:
         task.syscall(uapi.SYS_close_range, 0, channel - 1, 0)
+    with _room_for(task.pid, channel):
+        _install(context, task, table, channel)
+    task.syscall(uapi_files.SYS_close, channel)
+
+
+@contextmanager
+def _room_for(pid: int, highest: int) -> Iterator[None]:
+    """A task may have lowered its limit of open files below what it had open; for now it can take them again."""
+    try:
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        if highest < soft:
+            yield
+            return
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(highest + 1, soft), max(highest + 1, hard)))
+    except OSError as error:
+        raise RestoreError(
+            f"task {pid} has descriptors above its limit of open files, which cannot be raised: {error.strerror}",
+            hint="run ckpt as root",
+        ) from None
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _install(context: RestoreContext, task: RemoteTask, table: FdTable, channel: int) -> None:
     for batch in _batches(sorted(table.fds, key=lambda d: d.fd)):
         send(context, [context.opened[d.file_id] for d in batch])
         numbers = receive(task, channel, len(batch), batch[0].cloexec)
@@ -100,7 +127,6 @@ def install_table(context: RestoreContext, task: RemoteTask, table: FdTable, cha
             if number != descriptor.fd:
                 move(task, number, descriptor.fd, descriptor.cloexec)
     run_installed_hooks(context, task)
-    task.syscall(uapi_files.SYS_close, channel)
 
 
 def run_installed_hooks(context: RestoreContext, task: RemoteTask) -> None:

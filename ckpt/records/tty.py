@@ -1,0 +1,32 @@
+"""The records of terminals: a payload for each descriptor, and one record for each pseudoterminal."""
+
+from __future__ import annotations
+
+from ckpt.records.base import record
+
+
+@record("tty")
+class TtyPayload:
+    """One open terminal."""
+
+    role: str  # master | slave | hung-up | caller (the terminal ckpt itself is called from)
+    index: int  # of the pseudoterminal; -1 for the caller's terminal
+    path: str  # as the task opened it, for messages
+    termios: bytes = b""  # of the caller's terminal; struct termios2
+
+
+@record("pty")
+class PtyRecord:
+    """One pseudoterminal whose master is in the tree."""
+
+    index: int
+    termios: bytes  # struct termios2 of the slave side
+    winsize: bytes  # struct winsize
+    locked: bool
+    packet: bool
+    exclusive: bool
+    sid: int  # the session it controls, 0 for none
+    pgrp: int  # its foreground process group
+    mode: int  # of /dev/pts/INDEX
+    uid: int
+    gid: int

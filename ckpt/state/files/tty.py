@@ -1,0 +1,254 @@
+"""Terminals: pseudoterminals with their masters in the tree, and the terminal ckpt is called from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import ttys, uapi, uapi_files
+from ckpt.kernel import uapi_tty as t
+from ckpt.records.files import FileRecord
+from ckpt.records.seams import RemoteTask
+from ckpt.records.tty import PtyRecord, TtyPayload
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files.base import FileView
+from ckpt.state.files.channel import deliver
+from ckpt.state.files.registry import registry
+
+_MASTERS = "tty:masters"  # collecting: the indices whose master is in the tree
+_MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
+_SHELL_JOB = "--shell-job"
+_WAITING = "let its reader take it first, then dump again"
+
+
+class TtyKind:
+    """A terminal of any kind."""
+
+    kind = "tty"
+
+    def recognises(self, view: FileView) -> bool:
+        mode = view.stat.st_mode
+        return stat.S_ISCHR(mode) and os.major(view.stat.st_rdev) in t.TTY_MAJORS and not view.flags & uapi_files.O_PATH
+
+    def collect(self, view: FileView, context: CollectContext) -> TtyPayload:
+        with view.stolen(context) as fd:
+            if _is_master(view):
+                return _collect_master(view, fd, context)
+            return _collect_slave(view, fd, context)
+
+    def restore(self, file: FileRecord, context: RestoreContext) -> int:
+        payload: TtyPayload = file.payload
+        try:
+            if payload.role == "caller":
+                return _caller(file, context)
+            if payload.role == "hung-up":
+                return _hung_up(file, context)
+            return _restore_pty(file, context)
+        except KernelError as error:
+            raise RestoreError(f"terminal {payload.path} cannot be restored: {error.message}") from error
+
+
+KIND = TtyKind()
+
+
+def finish_terminals(context: RestoreContext, remote: Callable[[int], RemoteTask]) -> None:
+    """Put the foreground process groups back. Called when every process group exists; `remote` gives a task."""
+    for pty in context.view.records("pty"):
+        if not pty.sid or pty.sid not in context.pids or not pty.pgrp or pty.pgrp == pty.sid:
+            continue
+        task = remote(pty.sid)
+        path = task.put(b"/dev/tty\0")
+        fd = task.syscall(uapi.SYS_openat, uapi_files.AT_FDCWD, path, os.O_RDWR | os.O_CLOEXEC, 0)
+        try:
+            task.syscall(uapi.SYS_ioctl, fd, t.TIOCSPGRP, task.put(pty.pgrp.to_bytes(8, "little")))
+        except KernelError as error:
+            where = f"foreground process group {pty.pgrp} of /dev/pts/{pty.index}"
+            raise RestoreError(f"{where} cannot be set: {error.message}") from error
+        finally:
+            task.syscall(uapi_files.SYS_close, fd)
+
+
+def _is_master(view: FileView) -> bool:
+    return view.stat.st_rdev == os.makedev(t.TTYAUX_MAJOR, t.TTYAUX_PTMX)
+
+
+def _masters(context: CollectContext) -> set[int]:
+    """The indices of the pseudoterminals whose master some task of the tree has open."""
+    if _MASTERS not in context.shared:
+        found = set()
+        for view in registry(context).views.values():
+            if view.fd >= 0 and KIND.recognises(view) and _is_master(view):
+                with view.stolen(context) as fd:
+                    found.add(ttys.get_int(fd, t.TIOCGPTN))
+        context.shared[_MASTERS] = found
+    masters: set[int] = context.shared[_MASTERS]
+    return masters
+
+
+def _collect_master(view: FileView, fd: int, context: CollectContext) -> TtyPayload:
+    index = ttys.get_int(fd, t.TIOCGPTN)
+    _masters(context).add(index)
+    path = f"/dev/pts/{index}"
+    key = f"tty:pty:{index}"
+    if key not in context.shared:
+        context.shared[key] = True
+        if waiting := ttys.get_int(fd, t.FIONREAD):
+            reason = f"has {waiting} byte(s) of output from {path} that nobody has read"
+            context.refuse(view.pid, view.subject, reason, _WAITING)
+        sid = ttys.owner(fd, t.TIOCGSID)
+        if sid and all(task.pid != sid for task in context.tasks):
+            reason = f"controls session {sid}, whose leader is outside the tree"
+            context.refuse(view.pid, view.subject, reason, "dump the tree that holds the session leader")
+        with contextlib.suppress(FileNotFoundError):
+            node = Path(path).stat()
+            context.records.append(
+                PtyRecord(
+                    index=index,
+                    termios=ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE),
+                    winsize=ttys.get_bytes(fd, t.TIOCGWINSZ, t.WINSIZE_SIZE),
+                    locked=bool(ttys.get_int(fd, t.TIOCGPTLCK)),
+                    packet=bool(ttys.get_int(fd, t.TIOCGPKT)),
+                    exclusive=bool(ttys.get_int(fd, t.TIOCGEXCL)),
+                    sid=sid,
+                    pgrp=ttys.owner(fd, t.TIOCGPGRP) if sid else 0,
+                    mode=stat.S_IMODE(node.st_mode),
+                    uid=node.st_uid,
+                    gid=node.st_gid,
+                )
+            )
+            return TtyPayload("master", index, path)
+        context.refuse(view.pid, view.subject, f"belongs to another devpts than {path}")
+    return TtyPayload("master", index, path)
+
+
+def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPayload:
+    device = ttys.device(fd)
+    if device is None:
+        return TtyPayload("hung-up", -1, view.link)
+    index = ttys.index_of(device)
+    if index is None or index not in _masters(context):
+        if not context.options.shell_job:
+            reason = "is a terminal whose other end is outside the tree"
+            context.refuse(view.pid, view.subject, reason, f"{_SHELL_JOB} gives it the terminal of the restore")
+            return TtyPayload("caller", -1, view.link)
+        return TtyPayload("caller", -1, view.link, ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE))
+    if ttys.get_int(fd, t.TIOCGETD) != t.N_TTY:
+        context.refuse(view.pid, view.subject, "has a line discipline other than N_TTY")
+    elif waiting := ttys.get_int(fd, t.FIONREAD):
+        reason = f"has {waiting} byte(s) of input that nobody has read"
+        context.refuse(view.pid, view.subject, reason, _WAITING)
+    return TtyPayload("slave", index, view.link)
+
+
+def _ptys(context: RestoreContext) -> dict[int, int]:
+    """Every pseudoterminal of the image: index -> a master, unlocked and set. Made on the first call."""
+    if _MADE not in context.shared:
+        made: dict[int, int] = {}
+        context.shared[_MADE] = made
+        opened: dict[int, FileRecord] = {
+            file.payload.index: file
+            for file in reversed(context.files.values())
+            if file.kind == KIND.kind and file.payload.role == "master"
+        }
+        for pty in sorted(context.view.records("pty"), key=lambda p: int(p.index)):
+            flags = opened[pty.index].flags if pty.index in opened else os.O_RDWR
+            fd = ttys.open_master_at(pty.index, flags & os.O_ACCMODE)
+            if fd is None:
+                raise RestoreError(
+                    f"/dev/pts/{pty.index}, a terminal of the image, is in use by somebody else",
+                    hint="close that terminal, or restore in a new mount namespace with its own devpts",
+                )
+            made[pty.index] = fd
+            ttys.set_int(fd, t.TIOCSPTLCK, 0)
+            if pty.sid and pty.sid in context.pids:
+                _give_to_session(pty, fd, context)
+        context.when_opened(lambda: _settle(made, context))
+    return context.shared[_MADE]  # type: ignore[no-any-return]
+
+
+def _restore_pty(file: FileRecord, context: RestoreContext) -> int:
+    payload: TtyPayload = file.payload
+    masters = _ptys(context)
+    master = masters.get(payload.index)
+    if master is None:
+        raise RestoreError(f"the image lacks the pseudoterminal of {payload.path}")
+    if payload.role == "slave":
+        return ttys.open_slave(master, file.flags & (os.O_ACCMODE | os.O_NONBLOCK))
+    # A master has one description only: every open of /dev/ptmx makes another pseudoterminal.
+    return os.dup(master)
+
+
+def _give_to_session(pty: PtyRecord, master: int, context: RestoreContext) -> None:
+    """TIOCSCTTY in the session leader, on a slave that is handed to it for the moment."""
+    slave = ttys.open_slave(master, os.O_RDWR)
+    number = -1 - pty.index  # no file_id of the image is negative
+    context.opened[number] = slave
+
+    def hook(task: RemoteTask) -> None:
+        fd = deliver(context, task, number)
+        try:
+            task.syscall(uapi.SYS_ioctl, fd, t.TIOCSCTTY, 0)
+        except KernelError as error:
+            what = f"/dev/pts/{pty.index} cannot become the terminal of session {pty.sid}"
+            raise RestoreError(f"{what}: {error.message}") from error
+        finally:
+            task.syscall(uapi_files.SYS_close, fd)
+
+    context.when_installed(pty.sid, hook)
+
+
+def _settle(made: dict[int, int], context: RestoreContext) -> None:
+    """Modes and sizes, when every slave is open: an exclusive or locked terminal could not be opened again."""
+    for pty in context.view.records("pty"):
+        fd = made[pty.index]
+        ttys.set_bytes(fd, t.TCSETS2, pty.termios)
+        ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)
+        ttys.set_int(fd, t.TIOCPKT, int(pty.packet))
+        path = f"/dev/pts/{pty.index}"
+        try:
+            os.chown(path, pty.uid, pty.gid)
+            os.chmod(path, pty.mode)
+        except OSError as error:
+            raise RestoreError(f"{path}: {error.strerror}") from error
+        if pty.exclusive:
+            ttys.set_bytes(fd, t.TIOCEXCL, b"")
+        ttys.set_int(fd, t.TIOCSPTLCK, int(pty.locked))
+        os.close(fd)
+    made.clear()
+
+
+def _hung_up(file: FileRecord, context: RestoreContext) -> int:
+    """A slave whose master is closed."""
+    _ptys(context)  # those take their own indices first
+    master, _index = ttys.open_master(os.O_RDWR)
+    try:
+        ttys.set_int(master, t.TIOCSPTLCK, 0)
+        return ttys.open_slave(master, file.flags & os.O_ACCMODE)
+    finally:
+        os.close(master)
+
+
+def _caller(file: FileRecord, context: RestoreContext) -> int:
+    """A new description of the terminal that ckpt is called from."""
+    if not context.options.get("shell_job"):
+        raise RestoreError(
+            f"the image used the terminal {file.payload.path} of the shell that started it",
+            hint=f"{_SHELL_JOB} gives it the terminal of the restore",
+        )
+    terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
+    path = "/dev/tty" if terminal is None else f"/proc/self/fd/{terminal}"
+    try:
+        fd = os.open(path, file.flags & (os.O_ACCMODE | os.O_NONBLOCK) | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RestoreError(
+            f"ckpt has no terminal to give: {error.strerror}", hint="restore from an interactive shell"
+        ) from error
+    # Only from the foreground: a change from the background would stop ckpt.
+    with contextlib.suppress(OSError):
+        if file.payload.termios and os.tcgetpgrp(fd) == os.getpgrp():
+            ttys.set_bytes(fd, t.TCSETS2, file.payload.termios)
+    return fd

@@ -1,0 +1,37 @@
+"""Targets × modes: each small program checks itself after it was checkpointed in each way.
+
+The default runs every target in "dump" or in one other mode, and all of them over the two; `--all-modes` runs the
+whole product, `--alone` the programs without ckpt (and with their state damaged, where they can do that).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tests.support import harness
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def _reaper() -> object:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    harness.become_subreaper()
+    yield
+    harness.become_subreaper(False)
+
+
+def test_target(target: harness.Target, mode: harness.Mode) -> None:
+    try:
+        harness.run_mode(target, mode)
+    except harness.TargetSkipped as skipped:
+        pytest.skip(str(skipped))
+
+
+def test_alone(lone_target: harness.Target) -> None:
+    try:
+        assert harness.run_alone(lone_target) == "PASS"
+    except harness.TargetSkipped as skipped:
+        pytest.skip(str(skipped))

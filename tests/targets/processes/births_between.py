@@ -1,0 +1,33 @@
+"""Children are born and end between the rounds; those alive at the end are all there."""
+
+import os
+import time
+
+from target_api import DIR, PAGE, checkpoint, child, exit_code, mmap, peek, poke, run
+
+
+def main():
+    alive = {}
+
+    def work(n):
+        area = mmap(4 * PAGE)
+        poke(area, b"%08d" % n)
+        while not (DIR / "go").exists():
+            time.sleep(0.02)
+        return int(peek(area, 8)) % 200
+
+    def step(n):
+        alive[child(work, n)] = n
+        if len(alive) > 4:
+            pid = next(iter(alive))
+            os.kill(pid, 9)
+            assert os.waitpid(pid, 0)[1] == 9
+            del alive[pid]
+
+    if checkpoint(step):
+        os.kill(next(iter(alive)), 9)
+    for pid, n in alive.items():
+        assert exit_code(pid) == n % 200, n
+
+
+run(main)

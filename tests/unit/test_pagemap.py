@@ -15,7 +15,7 @@ from ckpt.errors import NoSuchTask, Unsupported, UsageError
 from ckpt.kernel import features, keeper, pagemap, procfs, tiny, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
-from ckpt.tracker import canary, choice, spans
+from ckpt.tracker import canary, choice, soft_dirty, spans
 from ckpt.tracker.state import numbers, pack, unpack
 
 GUARD_INSTALL, DONTNEED = 102, 4
@@ -182,6 +182,28 @@ def test_state() -> None:
     for state in (None, b"", b"\xc1", good[:-1], good + b"\0", pack("write-protect", {}), *flipped):
         fields, reason = unpack("soft-dirty", state)
         assert fields == {} and reason
+
+
+def test_moved_page_tables_are_not_trusted() -> None:
+    """soft-dirty: one frame of each 2 MiB tells whether its page table is the one of the last round."""
+    present = np.uint64(up.PM_PRESENT)
+    pages = np.array([0, 1, 600, 601, 1100, 1101, 2048], np.uint64)
+    frames = np.array([70, 71, 72, 73, 74, 75, 76], np.uint64) | present
+    frames[6] |= np.uint64(up.PM_FILE)  # a clean page of a file says nothing about a page table
+    sampled, identity = soft_dirty._samples(pages, frames)
+    assert sampled.tolist() == [0, 600, 1100]
+    fields = {"sampled": sampled.tobytes(), "identity": identity.tobytes()}
+    assert soft_dirty._trusted(pages, frames, fields).tolist() == [True] * 6 + [False]
+    swapped = frames.copy()
+    swapped[[0, 1, 2, 3]] = frames[[2, 3, 0, 1]]
+    assert soft_dirty._trusted(pages, swapped, fields).tolist() == [False] * 4 + [True] * 2 + [False]
+    dirtied = frames | np.uint64(up.PM_SOFT_DIRTY)
+    assert soft_dirty._trusted(pages, dirtied, fields).tolist() == [True] * 6 + [False]
+    gone = pages[1:], frames[1:]
+    assert soft_dirty._trusted(*gone, fields).tolist() == [False] + [True] * 4 + [False]
+    nothing = pages[:0], frames[:0]
+    assert soft_dirty._trusted(*nothing, fields).tolist() == []
+    assert soft_dirty._samples(*nothing)[0].tolist() == []
 
 
 def test_canary_verdict() -> None:

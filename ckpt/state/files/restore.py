@@ -35,7 +35,7 @@ __all__ = [
     "run_installed_hooks",
 ]
 
-_BATCH = 200  # of at most SCM_MAX_FD descriptors in a message
+BATCH = 200  # of at most SCM_MAX_FD descriptors in a message
 _SETFL = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME  # what F_SETFL can change
 
 
@@ -160,7 +160,7 @@ def _batches(fds: list[Descriptor]) -> list[list[Descriptor]]:
     """Runs of descriptors that one message can bring: recvmsg sets close-on-exec for all or none."""
     batches: list[list[Descriptor]] = []
     for descriptor in fds:
-        if batches and len(batches[-1]) < _BATCH and batches[-1][-1].cloexec == descriptor.cloexec:
+        if batches and len(batches[-1]) < BATCH and batches[-1][-1].cloexec == descriptor.cloexec:
             batches[-1].append(descriptor)
         else:
             batches.append([descriptor])

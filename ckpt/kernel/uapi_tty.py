@@ -26,6 +26,9 @@ TIOCGPTPEER = 0x5441
 TERMIOS2_SIZE = 44  # asm-generic/termbits.h, struct termios2
 WINSIZE_SIZE = 8
 
+# include/uapi/linux/fcntl.h
+AT_FDCWD = -100
+
 # include/uapi/linux/tty.h
 N_TTY = 0
 

@@ -62,7 +62,7 @@ def finish_terminals(context: RestoreContext, remote: Callable[[int], RemoteTask
             continue
         task = remote(pty.sid)
         path = task.put(b"/dev/tty\0")
-        fd = task.syscall(uapi.SYS_openat, uapi_files.AT_FDCWD, path, os.O_RDWR | os.O_CLOEXEC, 0)
+        fd = task.syscall(uapi.SYS_openat, t.AT_FDCWD, path, os.O_RDWR | os.O_CLOEXEC, 0)
         try:
             task.syscall(uapi.SYS_ioctl, fd, t.TIOCSPGRP, task.put(pty.pgrp.to_bytes(8, "little")))
         except KernelError as error:

@@ -1,0 +1,143 @@
+"""Terminals: pseudoterminals rebuilt in the test process, controlling terminals set in a real frozen task."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from ckpt.errors import RestoreError
+from ckpt.records.tty import PtyRecord
+from ckpt.state.files.tty import finish_terminals
+from ckpt.trace.freezer import freeze
+from tests.support.sockets import collect, restored, target
+
+pytestmark = pytest.mark.root
+
+PTY = """
+import fcntl, os, pty, struct, sys, termios, tty
+master, slave = os.openpty(); os.dup2(master, 100); os.dup2(slave, 101); os.close(master); os.close(slave)
+master, slave = 100, 101
+name = os.ttyname(slave)
+"""
+
+
+def test_a_pseudoterminal_keeps_index_modes_and_size() -> None:
+    source = """
+tty.setraw(slave); os.chmod(name, 0o620)
+fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 1))
+os.dup2(os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), 102)
+"""
+    with target(PTY + source) as child:
+        name = os.readlink(f"/proc/{child.pid}/fd/101")
+        attributes = _attributes(name)
+        context, tables = collect(child.pid)
+    assert not context.refusals, [str(r) for r in context.refusals]
+    with restored(context, tables) as files:
+        assert os.ttyname(files[101]) == os.ttyname(files[102]) == name
+        assert termios.tcgetattr(files[101]) == attributes
+        assert os.get_terminal_size(files[101]) == (101, 33)
+        assert os.stat(name).st_mode & 0o777 == 0o620
+        os.write(files[101], b"out")
+        assert os.read(files[100], 100) == b"\0out"  # packet mode
+        os.write(files[100], b"in")
+        assert os.read(files[101], 100) == b"in"
+        assert not os.get_blocking(files[102])
+        assert os.get_blocking(files[101])
+
+
+def _attributes(name: str) -> list[object]:
+    fd = os.open(name, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return termios.tcgetattr(fd)
+    finally:
+        os.close(fd)
+
+
+def test_locked_and_hung_up_terminals() -> None:
+    source = """
+other, hung = os.openpty(); os.close(other); os.dup2(hung, 110); os.close(hung)
+os.dup2(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), 111)
+"""
+    with target(PTY + source) as child:
+        context, tables = collect(child.pid)
+    assert not context.refusals, [str(r) for r in context.refusals]
+    with restored(context, tables) as files:
+        assert os.read(files[110], 10) == b""
+        with pytest.raises(OSError):
+            os.write(files[110], b"x")
+        name = os.ptsname(files[111]) if hasattr(os, "ptsname") else None
+        if name:
+            with pytest.raises(OSError):
+                os.open(name, os.O_RDWR | os.O_NOCTTY)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [('os.write(master, b"typed\\n")', "input that nobody has read"), ('os.write(slave, b"out")', "of output from")],
+)
+def test_unread_data_is_refused(source: str, said: str) -> None:
+    with target(PTY + source) as child:
+        context, _ = collect(child.pid)
+        context.stack.close()
+    assert any(said in str(refusal) for refusal in context.refusals)
+
+
+@contextlib.contextmanager
+def _on_outside_terminal() -> Iterator[int]:
+    """The pid of a stopped child whose standard input is a terminal that the test holds."""
+    master, slave = os.openpty()
+    code = "import os; os.kill(os.getpid(), 19)"
+    null = subprocess.DEVNULL
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=slave, stdout=null, stderr=null)
+    try:
+        os.waitpid(child.pid, os.WUNTRACED)
+        yield child.pid
+    finally:
+        child.kill()
+        child.wait()
+        os.close(master)
+        os.close(slave)
+
+
+def test_the_callers_terminal_needs_shell_job() -> None:
+    with _on_outside_terminal() as pid:
+        context, _ = collect(pid)
+        context.stack.close()
+        assert [refusal.hint for refusal in context.refusals if refusal.hint and "--shell-job" in refusal.hint]
+        context, tables = collect(pid, shell_job=True)
+        assert not context.refusals
+    with pytest.raises(RestoreError) as raised, restored(context, tables):
+        pass
+    assert raised.value.hint is not None and "--shell-job" in raised.value.hint
+
+
+def test_the_callers_terminal_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _on_outside_terminal() as pid:
+        context, tables = collect(pid, shell_job=True)
+    master, slave = os.openpty()
+    before = os.dup(0)
+    try:
+        os.dup2(slave, 0)
+        with restored(context, tables, shell_job=True) as files:
+            assert os.ttyname(files[0]) == os.ttyname(slave)
+            os.write(master, b"line\n")
+            assert os.read(files[0], 10) == b"line\n"
+    finally:
+        os.dup2(before, 0)
+        for fd in (before, master, slave):
+            os.close(fd)
+
+
+def test_a_taken_index_is_a_restore_error() -> None:
+    with target(PTY) as child:
+        context, tables = collect(child.pid)
+        with pytest.raises(RestoreError, match="in use"), restored(context, tables):
+            pass

@@ -89,8 +89,6 @@ class _Verification:
         try:
             reader.records()
             reader.hashes()
-            for key in reader.maps:
-                _pages_of_frames(reader, key)
         except CkptError as error:
             self._problem(error)
             whole = False
@@ -105,9 +103,3 @@ class _Verification:
             View(layers).verify_top()
         except CkptError as error:
             self._problem(error)
-
-
-def _pages_of_frames(reader: ImageReader, key: str) -> None:
-    table = reader.maps[key]
-    for frame in dict.fromkeys(table.frame[table.stored()].tolist()):
-        reader.frame_pages(key, frame)

@@ -167,13 +167,30 @@ class ImageReader:
         used = np.zeros(len(pages), np.int64)
         for key, table in maps.items():
             table.check(self.header.parent is not None, pages, f"{self.name}: the map of {key}")
-            keep = table.stored()
             if (self.index.codecs[table.frame[table.kind == XOR]] != XOR_ZSTD).any():
                 raise ImageError(f"{self.name}: the map of {key} has XOR pages in a frame without XOR")
-            np.add.at(used, table.frame[keep], table.nr_pages[keep].astype(np.int64))
-        if (used != pages).any():
-            raise ImageError(f"{self.name}: the maps do not account for every page of frame {np.argmax(used != pages)}")
+            used += self._arrange(key, table, pages)
+        if (used != (pages > 0)).any():
+            frame = int(np.argmax(used != (pages > 0)))
+            raise ImageError(f"{self.name}: frame {frame} belongs to no space, or to several")
         return maps
+
+    def _arrange(self, key: str, table: SpaceMap, pages: I64) -> I64:
+        """Note which rows each frame has, slot by slot; gives 1 for each frame of this space."""
+        rows = np.flatnonzero(table.stored())
+        rows = rows[np.lexsort((table.offset[rows], table.frame[rows]))]
+        frames = table.frame[rows]
+        self._order[key] = (rows, frames)
+        used = np.zeros(len(pages), np.int64)
+        used[frames] = 1
+        begin = table.offset[rows].astype(np.int64)
+        end = begin + table.nr_pages[rows].astype(np.int64)
+        first = np.concatenate([[True], frames[1:] != frames[:-1]])[: len(rows)]
+        last = np.concatenate([frames[1:] != frames[:-1], [True]])[-len(rows) :] if len(rows) else first
+        whole = (begin[first] == 0).all() and (end[last] == pages[frames[last]]).all()
+        if not whole or (begin[1:] != end[:-1])[~first[1:]].any():
+            raise ImageError(f"{self.name}: the map of {key} does not name each page of its frames once")
+        return used
 
     def _chunks(self, kind: int, row_size: int) -> dict[str, list[tuple[int, bytes]]]:
         found: dict[str, list[tuple[int, bytes]]] = {}
@@ -192,19 +209,10 @@ class ImageReader:
     def frame_pages(self, key: str, frame: int) -> tuple[npt.NDArray[np.uint64], U8]:
         """The page numbers and kinds of one page frame, slot by slot."""
         table = self.maps[key]
-        if key not in self._order:
-            rows = np.flatnonzero(table.stored())
-            rows = rows[np.lexsort((table.offset[rows], table.frame[rows]))]
-            self._order[key] = (rows, table.frame[rows])
         rows, frames = self._order[key]
         mine = rows[np.searchsorted(frames, frame, "left") : np.searchsorted(frames, frame, "right")]
         runs = PageRuns(table.start[mine], table.nr_pages[mine], table.kind[mine])
-        pages = runs.pages()
-        count = int(self.index.plain_sizes[frame]) // PAGE_SIZE
-        offsets = np.cumsum(runs.nr_pages) - runs.nr_pages
-        if len(pages) != count or (offsets != table.offset[mine]).any():
-            raise ImageError(f"{self.where(frame)}: the map does not name each of its pages once")
-        return pages, np.repeat(runs.kind, runs.nr_pages.astype(np.int64))
+        return runs.pages(), np.repeat(runs.kind, runs.nr_pages.astype(np.int64))
 
     def hashes(self) -> dict[str, U8]:
         """For each space that was hashed: the hashes of its stored pages, ascending; shape (n, 16)."""
@@ -245,7 +253,7 @@ def read_index(source: Source) -> Index:
         raise ImageError(f"{name}: the index is damaged")
     index = Index.of(payload)
     sequence = np.frombuffer(payload, HEADER_DTYPE)["sequence"]
-    if index.end != offset or (sequence != np.arange(frames, dtype=np.uint64)).any():
+    if (index.kinds == INDEX).any() or index.end != offset or (sequence != np.arange(frames, dtype=np.uint64)).any():
         raise ImageError(f"{name}: the index does not describe the frames before it")
     return index
 

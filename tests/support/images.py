@@ -71,8 +71,11 @@ def numbers(*values: int) -> U64:
     return np.array(values, np.uint64)
 
 
-def small_image(hash_seed: int | None = 7) -> bytes:
-    """A full image of two spaces: data, a zero page, a guard page, a page that could not be read."""
+def small_image(hash_seed: int | None = 7, noisy: bool = True) -> bytes:
+    """A full image of two spaces: data, a zero page, a guard page, a page that could not be read.
+
+    Without noise it is half as large.
+    """
     sink = MemorySink()
     writer = ImageWriter(sink, image_header(), hash_seed=hash_seed)
     for item in records():
@@ -83,7 +86,7 @@ def small_image(hash_seed: int | None = 7) -> bytes:
     space = writer.space("mm:41", runs)
     space.put(numbers(16, 17, 18), pages(1, 2, 3).reshape(-1).data)
     noise = np.random.default_rng(3).integers(0, 256, 4096, dtype=np.uint8)
-    space.put(numbers(20), noise.data)
+    space.put(numbers(20), (noise if noisy else page(5)).data)
     space.drop(numbers(40))
     space.close()
     shared = writer.space("shm:1:2", PageRuns.from_pages(numbers(0, 1), DATA))

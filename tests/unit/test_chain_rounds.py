@@ -192,9 +192,9 @@ def test_a_chain_longer_than_the_files_held_open(tmp_path: Path, monkeypatch: py
     history = grow_chain(tmp_path / "c", 6)
     with view(tmp_path / "c") as image:
         assert memory_of(image, "mm:41") == history[-1]
-        (tmp_path / "c" / "0001.ckpt").unlink()
+        (tmp_path / "c" / "0006.ckpt").unlink()
         with pytest.raises(ImageError, match="cannot be read"):
-            image.layers[-1].stored(0)
+            image.layers[0].stored(0)
 
 
 def test_an_image_of_another_chain(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import types
+import typing
+from typing import Any
 
 import msgpack
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from ckpt.errors import ImageError, ImageWriteError
 from ckpt.image.codec import decode_record, encode_record
+from ckpt.records.base import RECORDS
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.image import Statistics
 from ckpt.records.journal import JournalRecord, TrackerState
@@ -106,7 +110,7 @@ def test_what_cannot_be_read_back_is_not_written(record: object) -> None:
         encode_record(record)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     try:
@@ -122,10 +126,30 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["tree", "file", "mm", "header", "task"]), values)
 def test_any_values(name: str, fields: object) -> None:
     try:
         decode_record(pack(name, fields), "here")
     except ImageError:
         pass
+
+
+def supported(hint: object) -> bool:
+    """Whether the codec knows what to do with a field of this type."""
+    if hint in (int, float, bool, str, bytes, type(None), Any):
+        return True
+    if isinstance(hint, types.UnionType):
+        return len(hint.__args__) == 2 and type(None) in hint.__args__ and all(map(supported, hint.__args__))
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return all(supported(item) for item in arguments if item is not Ellipsis)
+    if typing.get_origin(hint) is dict:
+        return arguments[0] is str and supported(arguments[1])
+    return dataclasses.is_dataclass(hint) and all(map(supported, typing.get_type_hints(hint).values()))
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_every_record_has_fields_that_can_be_stored(name: str) -> None:
+    hints = typing.get_type_hints(RECORDS[name])
+    assert [field for field, hint in hints.items() if not supported(hint)] == []

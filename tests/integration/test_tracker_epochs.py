@@ -193,7 +193,7 @@ def test_exec(tracker: str, target: Target) -> None:
     target.a, target.b, target.c = map(int, target.process.stdout.readline().split())
     target.do("area()")
     rounds.round()
-    assert rounds.reason is not None
+    assert rounds.reason is not None or not rounds.clean
     armed_again(rounds)
 
 

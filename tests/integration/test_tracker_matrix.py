@@ -37,7 +37,11 @@ CASES: dict[str, tuple[list[str], list[str], set[int] | None]] = {
     "data behind PROT_NONE": (["area()"], ["put(A + 2 * PAGE, 99)", "protect(A, 16, NONE)"], None),
     "MADV_DONTNEED": (["area()"], ["advise(A + 4 * PAGE, 2, DONTNEED)"], ALL - {4, 5}),
     "MADV_DONTNEED, then read": (["area()"], ["advise(A, 2, DONTNEED)", "get(A)", "get(A + PAGE)"], None),
-    "MADV_DONTNEED, then write": (["area()"], ["advise(A, 2, DONTNEED)", "put(A, 99)"], ALL - {0, 1}),
+    "MADV_DONTNEED, then write": (
+        ["area()"],
+        ["advise(A + 4 * PAGE, 2, DONTNEED)", "put(A + 4 * PAGE, 99)"],
+        ALL - {4, 5},
+    ),
     "MADV_FREE": (["area()"], ["advise(A, 4, FREE)"], None),
     "MADV_FREE, then write": (["area()"], ["advise(A, 4, FREE)", "put(A, 99)"], None),
     "new mapping in the old place": (

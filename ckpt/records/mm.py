@@ -48,7 +48,7 @@ class MmRecord:
     auxv: bytes = b""
     exe: str = ""
     exe_file_id: int | None = None
-    thp_disable: bool = False
+    thp_disable: int = 0  # PR_GET_THP_DISABLE: 1, or 3 for all but advised memory
     dumpable: int = 1
     vdso_hash: bytes = b""  # of the vdso's bytes: another kernel's vdso is refused
     membarrier: int = 0  # MEMBARRIER_CMD_GET_REGISTRATIONS

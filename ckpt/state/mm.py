@@ -135,7 +135,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         auxv=procfs.read_bytes(f"/proc/{pid}/auxv", pid),
         exe=procfs.link(exe_link),
         exe_file_id=collect_mapped_file(context, pid, exe_link, os.O_RDONLY),
-        thp_disable=prctl.collect_thp_disable(remote, status),
+        thp_disable=prctl.collect_thp_disable(remote),
         dumpable=prctl.collect_dumpable(remote, status),
         vdso_hash=_vdso_hash(mm),
         membarrier=_membarrier(remote),

@@ -97,15 +97,13 @@ def restore_dumpable(remote: RemoteTask, value: int) -> None:
             remote.syscall(uapi.SYS_prctl, us.PR_SET_DUMPABLE, wanted, 0, 0, 0)
 
 
-def collect_thp_disable(remote: RemoteTask, status: dict[str, str]) -> bool:
-    """PR_GET_THP_DISABLE; asked only when status does not say that huge pages are on."""
-    if status.get("THP_enabled") == "1":
-        return False
-    return bool(remote.syscall(uapi.SYS_prctl, us.PR_GET_THP_DISABLE, 0, 0, 0, 0))
+def collect_thp_disable(remote: RemoteTask) -> int:
+    """PR_GET_THP_DISABLE: 0, 1, or 3 when advised memory may have huge pages still (Linux 6.18), which /proc hides."""
+    return remote.syscall(uapi.SYS_prctl, us.PR_GET_THP_DISABLE, 0, 0, 0, 0)
 
 
-def restore_thp_disable(remote: RemoteTask, value: bool) -> None:
+def restore_thp_disable(remote: RemoteTask, value: int) -> None:
     """Before memory is filled."""
     with rebuilding(remote.pid, "PR_SET_THP_DISABLE"):
-        if bool(remote.syscall(uapi.SYS_prctl, us.PR_GET_THP_DISABLE, 0, 0, 0, 0)) != value:
-            remote.syscall(uapi.SYS_prctl, us.PR_SET_THP_DISABLE, int(value), 0, 0, 0)
+        if remote.syscall(uapi.SYS_prctl, us.PR_GET_THP_DISABLE, 0, 0, 0, 0) != value:
+            remote.syscall(uapi.SYS_prctl, us.PR_SET_THP_DISABLE, value & 1, value & ~1, 0, 0)

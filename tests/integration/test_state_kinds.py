@@ -365,6 +365,21 @@ def test_a_limit_out_of_reach_is_refused(tmp_path):
         reap([skeleton])
 
 
+@pytest.mark.parametrize("value", [0, 1, 3])
+def test_huge_pages_disabled(value):
+    skeleton = spawn_skeleton(0, STUB)
+    try:
+        try:
+            prctl.restore_thp_disable(skeleton, value)
+        except RestoreError:
+            assert value == 3  # before Linux 6.18
+        else:
+            assert prctl.collect_thp_disable(skeleton) == value
+    finally:
+        skeleton.kill()
+        reap([skeleton])
+
+
 def test_a_vanished_cgroup_is_left_alone():
     skeleton = spawn_skeleton(0, STUB)
     try:

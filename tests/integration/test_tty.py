@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
 import os
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ckpt.errors import RestoreError
 from ckpt.records.tty import PtyRecord
+from ckpt.state.context import RestoreContext
+from ckpt.state.files.restore import install_table, make_channel, open_files
 from ckpt.state.files.tty import finish_terminals
-from ckpt.trace.freezer import freeze
-from tests.support.sockets import collect, restored, target
+from tests.integration.files_roundtrip import Skeleton
+from tests.support.sockets import MemoryImage, collect, restored, target
 
 pytestmark = pytest.mark.root
 
@@ -73,10 +80,58 @@ os.dup2(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), 111)
         assert os.read(files[110], 10) == b""
         with pytest.raises(OSError):
             os.write(files[110], b"x")
-        name = os.ptsname(files[111]) if hasattr(os, "ptsname") else None
-        if name:
-            with pytest.raises(OSError):
-                os.open(name, os.O_RDWR | os.O_NOCTTY)
+        index = struct.unpack("i", fcntl.ioctl(files[111], 0x80045430, b"\0" * 4))[0]  # TIOCGPTN
+        with pytest.raises(OSError):  # never unlocked
+            os.open(f"/dev/pts/{index}", os.O_RDWR | os.O_NOCTTY)
+
+
+def test_the_controlling_terminal_of_a_session() -> None:
+    source = """
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid(); fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    os.write(writer, b"x")
+    os.kill(os.getpid(), 19)
+os.read(reader, 1); os.close(reader); os.close(writer)
+"""
+    with target(PTY + source) as child:
+        (leader,) = map(int, Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split())
+        _wait_stopped(leader)
+        try:
+            context, tables = collect(child.pid, leader)
+        finally:
+            os.kill(leader, signal.SIGKILL)
+    assert not context.refusals, [str(r) for r in context.refusals]
+    context.stack.close()
+    (pty,) = [record for record in context.records if isinstance(record, PtyRecord)]
+    assert pty.sid == pty.pgrp == leader
+    # A forked process that runs system calls for the test stands for the session leader.
+    made = RestoreContext(MemoryImage([]), frozenset())  # type: ignore[arg-type]
+    with made.stack:
+        held = [record for record in context.records if not isinstance(record, PtyRecord)]
+        made.view.all += [*held, *tables]  # type: ignore[attr-defined]
+        channel = make_channel(made)
+        task = Skeleton()
+        try:
+            task.syscall(112)  # setsid
+            pty = dataclasses.replace(pty, sid=task.pid, pgrp=task.pid)
+            made.view.all.append(pty)  # type: ignore[attr-defined]
+            made.pids = frozenset({task.pid})
+            open_files(made)
+            install_table(made, task, tables[0], channel)
+            finish_terminals(made, lambda pid: {task.pid: task}[pid])
+            fields = Path(f"/proc/{task.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            assert int(fields[4]) == os.makedev(136, pty.index)
+            assert int(fields[5]) == task.pid
+        finally:
+            task.close()
+
+
+def _wait_stopped(pid: int) -> None:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckpt.image.codec import decode_record, encode_record
 from ckpt.records.files import FdTable
 from ckpt.state.context import CollectContext, DumpOptions, RestoreContext
 from ckpt.state.files.collect import collect_files
@@ -94,7 +95,8 @@ class Restored:
 @contextlib.contextmanager
 def restored(context: CollectContext, tables: list[FdTable], **options: Any) -> Iterator[Restored]:
     """Open every file of a collection in this process."""
-    image = MemoryImage([*context.records, *tables])
+    # Through the image's codec, so that every payload is one that an image can hold.
+    image = MemoryImage([decode_record(encode_record(r), "test") for r in [*context.records, *tables]])
     context.stack.close()
     made = RestoreContext(image, frozenset(), options=options)  # type: ignore[arg-type]
     with made.stack:

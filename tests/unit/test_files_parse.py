@@ -42,7 +42,7 @@ def test_reading_ones_own_descriptor():
 
 
 def test_numbers_that_the_kernel_pins():
-    assert uapi_files.TFD_IOC_SET_TICKS == 1 << 30 | 8 << 16 | ord("T") << 8
+    assert 1 << 30 | 8 << 16 | ord("T") << 8 == uapi_files.TFD_IOC_SET_TICKS
     assert uapi_files.EP_PRIVATE_BITS == 0xF << 28
     assert uapi_files.O_TMPFILE_BIT | os.O_DIRECTORY == os.O_TMPFILE
 

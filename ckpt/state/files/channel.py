@@ -14,6 +14,7 @@ import struct
 from ckpt.errors import RestoreError
 from ckpt.kernel import uapi, uapi_files
 from ckpt.kernel.descriptors import raise_descriptor_limit
+from ckpt.records.file_kinds import EpollFile
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
 
@@ -24,7 +25,11 @@ _NUMBER = "files:channel-number"
 def make_channel(context: RestoreContext) -> int:
     """The number, above every table's, at which each skeleton inherits the way descriptors come to it."""
     hard = raise_descriptor_limit()
-    highest = max((d.fd for table in context.view.records("fd-table") for d in table.fds), default=-1)
+    used = [d.fd for table in context.view.records("fd-table") for d in table.fds]
+    for file in context.view.records("file"):
+        if isinstance(file.payload, EpollFile):  # a watched file may have to stand at a closed number for a moment
+            used += [watch.tfd for watch in file.payload.watches]
+    highest = max(used, default=-1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         try:

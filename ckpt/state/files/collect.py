@@ -18,7 +18,7 @@ from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import fdinfo, uapi, uapi_files
 from ckpt.kernel.descriptors import kcmp, raise_descriptor_limit
 from ckpt.records.files import Descriptor, FdTable, FileRecord
-from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.context import CollectContext
 from ckpt.state.files import locks
 from ckpt.state.files.base import FileView
 from ckpt.state.files.kinds import KINDS
@@ -34,7 +34,7 @@ def collect_files(context: CollectContext) -> list[FdTable]:
     known = registry(context)
     tables: list[FdTable] = []
     for task in context.tasks:
-        owner = _shares_table_with(known, task)
+        owner = _shares_table_with(known, task.pid)
         if owner is not None:
             known.tables[task.pid] = owner
             continue
@@ -88,7 +88,7 @@ def collect_stolen(context: CollectContext, pid: int, local_fd: int) -> int:
     """
     known = registry(context)
     entry = fdinfo.read_fd(os.getpid(), local_fd)
-    view = _view_of(context, known, os.getpid(), entry)
+    view = _view_of(known, os.getpid(), entry)
     if not view.users and view.file_id not in known.payload_done:
         view.in_flight_of = pid
         if "lock" in entry.info:
@@ -102,10 +102,19 @@ def _next_id(known: Registry) -> int:
     return known.next_id - 1
 
 
-def _shares_table_with(known: Registry, task: FrozenTaskLike) -> int | None:
-    for table_id in dict.fromkeys(known.tables.values()):
-        if not _compare(task.pid, table_id, uapi.KCMP_FILES):
-            return table_id
+def _shares_table_with(known: Registry, pid: int) -> int | None:
+    """The task met before that uses the same table; notes this one's table when there is none."""
+    low, high = 0, len(known.sorted_tables)
+    while low < high:
+        middle = (low + high) // 2
+        order = _compare(pid, known.sorted_tables[middle], uapi.KCMP_FILES)
+        if order == 0:
+            return known.sorted_tables[middle]
+        if order == 1:  # less
+            high = middle
+        else:
+            low = middle + 1
+    known.sorted_tables.insert(low, pid)
     return None
 
 
@@ -120,7 +129,7 @@ def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTabl
     descriptors = []
     for fd in fdinfo.numbers(pid):
         entry = fdinfo.read_fd(pid, fd)
-        view = _view_of(context, known, pid, entry)
+        view = _view_of(known, pid, entry)
         view.users.append((pid, fd))
         known.numbers[pid, fd] = view.file_id
         descriptors.append(Descriptor(fd, view.file_id, entry.cloexec))
@@ -129,11 +138,20 @@ def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTabl
     return FdTable(pid, tuple(descriptors))
 
 
-def _view_of(context: CollectContext, known: Registry, pid: int, entry: fdinfo.OpenFd) -> FileView:
+def _view_of(known: Registry, pid: int, entry: fdinfo.OpenFd) -> FileView:
     """The view of this description, a new one if no descriptor seen before shares it."""
     found = entry.stat
     key = (found.st_dev, found.st_ino, entry.pos, entry.flags, entry.link)
-    group = known.groups.setdefault(key, [])
+    # A forked child mostly holds what its parent holds, at the same numbers.
+    last_key, last = known.by_number.get(entry.fd, (None, None))
+    if last is not None and last_key == key and not _compare(pid, last.pid, uapi.KCMP_FILE, entry.fd, last.fd):
+        return last
+    view = _search(known, pid, entry, known.groups.setdefault(key, []))
+    known.by_number[entry.fd] = (key, view)
+    return view
+
+
+def _search(known: Registry, pid: int, entry: fdinfo.OpenFd, group: list[FileView]) -> FileView:
     low, high = 0, len(group)
     while low < high:
         middle = (low + high) // 2

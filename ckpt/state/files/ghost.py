@@ -34,6 +34,13 @@ class _Made:
     fd: int
     tmpfile: int = -1
 
+    def close(self) -> None:
+        """Close what is left; safe to call twice."""
+        for fd in (self.fd, self.tmpfile):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.tmpfile = -1
+
 
 class GhostFiles:
     """Regular files and directories that were deleted."""
@@ -154,7 +161,8 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
             f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
             hint="make its directory again, or free some space",
         ) from None
-    context.when_opened(partial(_finish, made.fd, ghost))
+    context.stack.callback(made.close)
+    context.when_opened(partial(_finish, made, ghost))
     return made
 
 
@@ -166,20 +174,20 @@ def _tmpfile_flags(ghost: GhostRecord, context: RestoreContext) -> int | None:
     return None
 
 
-def _finish(fd: int, ghost: GhostRecord) -> None:
+def _finish(made: _Made, ghost: GhostRecord) -> None:
     # Late: a mode without write permission would keep a plain user from opening it, and the
     # descriptor must go before the file can be an executable.
     try:
         if (ghost.uid, ghost.gid) != (os.getuid(), os.getgid()):
-            os.fchown(fd, ghost.uid, ghost.gid)
-        os.fchmod(fd, stat.S_IMODE(ghost.mode))
+            os.fchown(made.fd, ghost.uid, ghost.gid)
+        os.fchmod(made.fd, stat.S_IMODE(ghost.mode))
     except OSError as error:
         raise RestoreError(
             f"the deleted file {ghost.path} cannot have its owner and mode again: {error.strerror}",
             hint="run ckpt as root",
         ) from None
     finally:
-        os.close(fd)
+        made.close()
 
 
 def _write(fd: int, offset: int, data: bytes) -> None:

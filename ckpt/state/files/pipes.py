@@ -63,6 +63,14 @@ class _Made:
     both: int
     ends: dict[int, int]  # by access mode
 
+    def close(self) -> None:
+        """Close what is left; safe to call twice."""
+        while self.ends:
+            os.close(self.ends.popitem()[1])
+        if self.both >= 0:
+            fd, self.both = self.both, -1
+            os.close(fd)
+
 
 class Pipes:
     """Both ends of anonymous pipes, and FIFOs."""
@@ -183,6 +191,7 @@ def _make(key: str, context: RestoreContext) -> _Made:
             f"the pipe {pipe.path or key} cannot be made again: {error.strerror}",
             hint="raise /proc/sys/fs/pipe-max-size, or put the FIFO back",
         ) from None
+    context.stack.callback(made.close)
     context.when_opened(partial(_fill, made, pipe))
     return made
 
@@ -230,8 +239,7 @@ def _fill(made: _Made, pipe: PipeRecord) -> None:
             f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}"
         ) from None
     finally:
-        for one in (fd, *made.ends.values()):
-            os.close(one)
+        made.close()
 
 
 KIND = Pipes()

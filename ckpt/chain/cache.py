@@ -23,6 +23,12 @@ class FrameCache:
         self._coming: dict[Key, Future[U8]] = {}
         self.decoded = 0
 
+    def clear(self) -> None:
+        """Give the memory back."""
+        with self._lock:
+            self._frames.clear()
+            self._size = 0
+
     def get(self, key: Key, decode: Callable[[], U8]) -> U8:
         """The frame from memory, from another thread that is at it, or decoded here.
 

@@ -81,9 +81,13 @@ class Chain:
         self.close()
 
     def _clean(self) -> None:
-        for path in self.directory.iterdir():
-            if path.name.startswith(".") and path.name.endswith(".tmp") and path.is_file():
-                path.unlink(missing_ok=True)
+        try:
+            for path in self.directory.iterdir():
+                if path.name.startswith(".") and path.name.endswith(".tmp") and path.is_file():
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            self.close()
+            raise ChainError(f"{self.directory} cannot be cleaned up: {error.strerror}") from error
 
     def _need_lock(self) -> None:
         if not self.writable:

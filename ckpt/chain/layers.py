@@ -22,7 +22,7 @@ from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns
 
-CACHE_SIZE = 32 << 20
+CACHE_SIZE = 24 << 20
 BATCH_PAGES = 1024  # 4 MiB
 READ_AHEAD = 3  # batches; one more is in the caller's hands
 READ_THREADS = 2
@@ -56,6 +56,7 @@ class View:
         return self.layers[0].statistics
 
     def close(self) -> None:
+        self.cache.clear()
         for layer in self.layers:
             layer.close()
 

@@ -98,7 +98,10 @@ class FileSink:
         """An image whose name is not durable has failed: it may not stay visible either."""
         self.abort()
         if self._published:
-            self.path.unlink(missing_ok=True)
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                pass  # the error that led here says more
 
     def abort(self) -> None:
         if self._fd >= 0:

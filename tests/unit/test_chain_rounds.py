@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ckpt.chain.journal as journal_module
-from ckpt.chain import Chain, view
+from ckpt.chain import Chain, verify, view
 from ckpt.errors import ChainBusy, ChainError, ImageError, ImageWriteError, MissingParent, WrongChain
 from ckpt.pages.hashes import hash_pages
 from ckpt.records.image import Statistics
@@ -252,6 +252,52 @@ def test_a_damaged_parent_is_not_built_upon(tmp_path: Path) -> None:
         assert statistics.pages_written == 2
         with chain.view() as image:
             assert image.read_pages("s", numbers(1, 2)) == noise.tobytes()
+
+
+BUSY = """
+import sys
+from tests.support.images import grow_chain
+from ckpt.chain import Chain
+import tests.support.images as images
+real = images.begin
+def told(*args, **options):
+    print("round", flush=True)
+    return real(*args, **options)
+images.begin = told
+grow_chain(sys.argv[1], 200)
+"""
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5, 9])
+def test_a_killed_writer_leaves_a_whole_chain(tmp_path: Path, rounds: int) -> None:
+    root = Path(__file__).parents[2]
+    writer = subprocess.Popen(
+        [sys.executable, "-c", BUSY, str(tmp_path / "c")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    try:
+        assert writer.stdout is not None
+        for _ in range(rounds):
+            assert writer.stdout.readline() == b"round\n"
+    finally:
+        writer.kill()
+        writer.wait()
+        if writer.stdout is not None:
+            writer.stdout.close()
+    with Chain.open(tmp_path / "c", write=True) as chain:
+        done = chain.rounds()
+        assert not list((tmp_path / "c").glob(".*"))
+        assert rounds - 1 <= len(done)
+        reason = chain.full_reason(**TASK)  # type: ignore[arg-type]
+        journal = chain.journal()
+        # The kill may have hit after a round's end and before the next one's intent.
+        assert reason is None or journal is None or journal.pending or not done
+    if done:
+        assert verify(tmp_path / "c").ok
 
 
 LIMITED = """

@@ -126,9 +126,9 @@ def main() -> int:
             return story(server, place, port, keys)
         finally:
             server.poll()
-            if Path(f"/proc/{server.pid}/comm").exists():
-                if Path(f"/proc/{server.pid}/comm").read_text().startswith("redis"):
-                    os.kill(server.pid, signal.SIGKILL)
+            comm = Path(f"/proc/{server.pid}/comm")
+            if comm.exists() and comm.read_text().startswith("redis"):
+                os.kill(server.pid, signal.SIGKILL)
 
 
 def story(server: subprocess.Popen[bytes], place: Path, port: int, keys: int) -> int:

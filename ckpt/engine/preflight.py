@@ -27,7 +27,7 @@ def check_image(view: ImageView) -> None:
     if header.kind == "pre-dump" or not view.records("task"):
         raise ImageError(
             f"round {header.round} is a pre-dump: it holds memory, but no tasks",
-            hint="restore a round made by ckpt dump or ckpt snapshot (ckpt list shows them)",
+            hint="restore a round made by ckpt dump (ckpt show lists them), with --at",
         )
     if header.arch != os.uname().machine:
         raise HostMismatch(f"the image is of architecture {header.arch}, this host is {os.uname().machine}")

@@ -59,9 +59,9 @@ class Tree:
         self._build_memory(living)
         seal_objects(self.context)
         self._install_tables(living, channel)
-        files.finish_owners(self.context)
         for task in living:
             self._make_threads(task)
+        files.finish_owners(self.context)  # an owner may be a thread
         for task in living:
             if task.state == "stopped":
                 self._stop(task)

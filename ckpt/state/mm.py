@@ -169,7 +169,7 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     elif kind == "file":
         flags = os.O_RDWR if line.shared and "mw" in line.vm_flags and "w" in line.perms else os.O_RDONLY
         try:
-            file_id = collect_mapped_file(context, mm.pid, magic, flags)
+            file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path))
             found = os.stat(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:

@@ -18,7 +18,7 @@ from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, N
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
-from ckpt.trace.remote import LiveRemote
+from ckpt.trace.remote import LiveRemote, Site
 
 _WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
 _DEFERRED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -43,6 +43,7 @@ class FrozenTask:
     pid: int
     threads: dict[int, FrozenThread] = field(default_factory=dict)
     leader_exited: bool = False
+    site: Site = field(default_factory=Site)
 
     @property
     def tids(self) -> list[int]:
@@ -57,7 +58,7 @@ class FrozenTask:
         """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
         thread = self.threads[tid if tid is not None else self.tids[0]]
         if thread.remote is None:
-            thread.remote = LiveRemote(thread.pid, thread.tid)
+            thread.remote = LiveRemote(thread.pid, thread.tid, self.site)
         return thread.remote
 
 
@@ -105,6 +106,7 @@ class FrozenTree:
     def kill(self, deadline: float = 30.0) -> None:
         """End every task of the tree and wait until all are gone or zombies of somebody else."""
         with deferred_signals():
+            LiveRemote.forget()
             for pid in self.tasks:
                 _kill(pid, signal.SIGKILL)
             if not self.thawed_ns:

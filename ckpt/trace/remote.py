@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
@@ -30,12 +31,22 @@ _SCRATCH = 4096
 _ARGUMENTS = (RDI, RSI, RDX, R10, R8, sigframe.R9)
 
 
+@dataclass
+class Site:
+    """What is found out once for all threads of a frozen task."""
+
+    maps: list[procfs.MapsLine] | None = None
+    gadgets: gadgets.Gadgets | None = None
+    room: int | None = None  # at the bottom of the main stack
+
+
 class LiveRemote:
     """A RemoteTask (see ckpt.records.seams) in a thread that will run on. `close` puts the thread back."""
 
     _active: ClassVar[LiveRemote | None] = None  # one thread at a time stands away from its own registers
 
-    def __init__(self, pid: int, tid: int) -> None:
+    def __init__(self, pid: int, tid: int, site: Site | None = None) -> None:
+        self._site = site if site is not None else Site()
         self.pid = pid
         self.tid = tid
         self.scratch = 0
@@ -86,7 +97,7 @@ class LiveRemote:
     @property
     def _mem(self) -> Memory:
         if self._memory is None:
-            self._memory = Memory(self.pid, write=True)
+            self._memory = Memory(self.tid, write=True)
         return self._memory
 
     def _enter(self) -> None:
@@ -94,15 +105,19 @@ class LiveRemote:
             return
         if LiveRemote._active is not None:  # they may share the room below
             LiveRemote._active.suspend()
-        maps = procfs.maps(self.pid)
-        found = gadgets.find(self.pid, maps)
+        site = self._site
+        if site.maps is None:
+            site.maps = procfs.maps(self.tid)
+        if site.gadgets is None:
+            site.gadgets = gadgets.find(self.tid, site.maps)
+        found = site.gadgets
         self._gpr = ptrace.getregset(self.tid, uapi.NT_PRSTATUS)
         registers = sigframe.unpack(self._gpr)
         xstate = ptrace.getregset(self.tid, uapi.NT_X86_XSTATE)
         self._mask = ptrace.getsigmask(self.tid)
         self._suspend_seccomp()
         size = _SCRATCH + 1024 + len(xstate) + 128
-        room = self._room(maps, registers[RSP], size)
+        room = self._room(site.maps, registers[RSP], size)
         self.scratch = room
         pointer, frame = sigframe.build(room + _SCRATCH, found.restorer, registers, xstate, self._mask)
         self._saved = (room, self._mem.read(room, _SCRATCH + len(frame)))
@@ -116,11 +131,14 @@ class LiveRemote:
 
     def _room(self, maps: list[procfs.MapsLine], rsp: int, size: int) -> int:
         """Where nothing of the task's lives: see the module's first lines."""
+        if self._site.room is not None:
+            return self._site.room
         stack = next((m for m in maps if m.path == "[stack]" and m.perms.startswith("rw")), None)
         if stack is not None:
             lowest = min((sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end)
             start = stack.start + 4096
             if start + size + 4096 < lowest - sigframe.RED_ZONE:
+                self._site.room = start
                 return start
         own = next((m for m in maps if m.start <= rsp < m.end and m.perms.startswith("rw")), None)
         start = (rsp - sigframe.RED_ZONE - size) // 64 * 64
@@ -193,6 +211,11 @@ class LiveRemote:
         for number in self._held:
             os.kill(self.pid, number)
         self._held.clear()
+
+    @classmethod
+    def forget(cls) -> None:
+        """The tree is being killed: no thread needs to be put back."""
+        cls._active = None
 
     def close(self) -> None:
         """`suspend`, and let go of the memory."""

@@ -1,4 +1,4 @@
-"""UDP datagrams with a source of our choice, sent to a socket of this host as raw packets."""
+"""Packets with a source of our choice, sent to a socket of this host: UDP datagrams and a TCP peer's FIN."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ def inject(source: bytes, destination: bytes, data: bytes) -> None:
         _send6(from_host, from_port, to_host if any(to_host) else _LOOPBACK6, to_port, data)
 
 
+def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:
+    """Deliver the FIN of the TCP peer `source` to the local socket `destination`."""
+    from_host, from_port = _split(source)
+    to_host, to_port = _split(destination)
+    flags = 5 << 12 | 0x11  # header of 5 words; FIN and ACK
+    fields = (from_port, to_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, flags, 0xFFFF)
+    if len(from_host) == 4:
+        pseudo = from_host + to_host + struct.pack(">BBH", 0, u.IPPROTO_TCP, 20)
+    else:
+        pseudo = from_host + to_host + struct.pack(">IHBB", 20, 0, 0, u.IPPROTO_TCP)
+    checksum = _checksum(pseudo + struct.pack(">HHIIHHHH", *fields, 0, 0))
+    _raw(from_host, to_host, u.IPPROTO_TCP, struct.pack(">HHIIHHHH", *fields, checksum, 0))
+
+
 def _is_mapped(host: bytes) -> bool:
     return len(host) == 16 and host.startswith(_MAPPED)
 
@@ -37,14 +51,8 @@ def _split(name: bytes) -> tuple[bytes, int]:
 
 
 def _send4(from_host: bytes, from_port: int, to_host: bytes, to_port: int, data: bytes) -> None:
-    udp = struct.pack(">HHHH", from_port, to_port, 8 + len(data), 0) + data  # checksum 0: not used
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, u.IPPROTO_UDP, 0, from_host, to_host)
-    fd = sockets.make_socket(u.AF_INET, u.SOCK_RAW, u.IPPROTO_RAW)
-    try:
-        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, 1 << 18)
-        sockets.send(fd, ip + udp, to=struct.pack("<HH4s8x", u.AF_INET, 0, to_host))
-    finally:
-        os.close(fd)
+    udp = struct.pack(">HHHH", from_port, to_port, 8 + len(data), 0)  # checksum 0: not used
+    _raw(from_host, to_host, u.IPPROTO_UDP, udp + data)
 
 
 def _send6(from_host: bytes, from_port: int, to_host: bytes, to_port: int, data: bytes) -> None:
@@ -52,12 +60,24 @@ def _send6(from_host: bytes, from_port: int, to_host: bytes, to_port: int, data:
     pseudo = from_host + to_host + struct.pack(">IHBB", length, 0, 0, u.IPPROTO_UDP)
     udp = struct.pack(">HHHH", from_port, to_port, length, 0)
     checksum = _checksum(pseudo + udp + data) or 0xFFFF
-    udp = struct.pack(">HHHH", from_port, to_port, length, checksum) + data
-    ip = struct.pack(">IHBB", 6 << 28, length, u.IPPROTO_UDP, 64) + from_host + to_host
-    fd = sockets.make_socket(u.AF_INET6, u.SOCK_RAW, u.IPPROTO_RAW)
+    _raw(from_host, to_host, u.IPPROTO_UDP, udp[:6] + struct.pack(">H", checksum) + data)
+
+
+def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes) -> None:
+    """One IP packet; a raw socket of IPPROTO_RAW takes it with its header."""
+    if len(from_host) == 4:
+        family = u.AF_INET
+        size = 20 + len(payload)
+        header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, protocol, 0, from_host, to_host)
+        to = struct.pack("<HH4s8x", family, 0, to_host)
+    else:
+        family = u.AF_INET6
+        header = struct.pack(">IHBB", 6 << 28, len(payload), protocol, 64) + from_host + to_host
+        to = struct.pack("<HHI16sI", family, 0, 0, to_host, 0)
+    fd = sockets.make_socket(family, u.SOCK_RAW, u.IPPROTO_RAW)
     try:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, 1 << 18)
-        sockets.send(fd, ip + udp, to=struct.pack("<HHI16sI", u.AF_INET6, 0, 0, to_host, 0))
+        sockets.send(fd, header + payload, to=to)
     finally:
         os.close(fd)
 

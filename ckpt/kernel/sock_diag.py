@@ -36,6 +36,8 @@ class InetSocket:
     ino: int
     state: int
     shutdown: int
+    local: bytes  # port (network byte order) and 16 bytes of address, IPv4 as mapped into IPv6
+    remote: bytes
 
 
 def unix_sockets() -> dict[int, UnixSocket]:
@@ -74,8 +76,15 @@ def inet_sockets(family: int, protocol: int) -> dict[int, InetSocket]:
         ino = struct.unpack_from("<I", body, 68)[0]
         if ino:
             attributes = dict(_attributes(body, 72))
-            found[ino] = InetSocket(ino, state, attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0])
+            shutdown = attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0]
+            local = body[4:6] + _mapped(family, body[8:24])
+            remote = body[6:8] + _mapped(family, body[24:40])
+            found[ino] = InetSocket(ino, state, shutdown, local, remote)
     return found
+
+
+def _mapped(family: int, address: bytes) -> bytes:
+    return b"\0" * 10 + b"\xff\xff" + address[:4] if family == u.AF_INET else address
 
 
 def packet_extras() -> dict[int, frozenset[int]]:

@@ -92,6 +92,7 @@ class TcpConnection:
     timestamps: bool
     timestamp: int  # TCP_TIMESTAMP
     window: bytes  # struct tcp_repair_window
+    holder: str  # token of the process that may keep the connection alive
 
 
 @record("inet-socket")

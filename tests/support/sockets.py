@@ -74,9 +74,11 @@ def collect(*pids: int, **options: Any) -> tuple[CollectContext, list[FdTable]]:
 
 
 def finish_sockets(context: CollectContext) -> None:
+    from ckpt.state.files.tcp import finish_tcp
     from ckpt.state.files.unix import finish_unix
 
     finish_unix(context)
+    finish_tcp(context)
 
 
 @dataclass

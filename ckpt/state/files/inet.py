@@ -11,6 +11,7 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import tcp
 from ckpt.state.files.base import FileView
 from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -46,6 +47,7 @@ class InetKind:
         name = sockets.getsockname(fd)
         options = collect_options(view, fd, family, kind, protocol, context)
         state, backlog, shutdown = u.TCP_CLOSE, 0, 0
+        connection = None
         queue: tuple[QueuedMessage, ...] = ()
         peer = sockets.getpeername(fd) or b""
         if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
@@ -57,6 +59,8 @@ class InetKind:
                 if waiting:
                     reason = f"has {waiting} connection(s) that wait to be accepted"
                     context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+            elif state in tcp.CONNECTED:
+                connection = tcp.collect_connection(view, fd, state, options, context)
             elif state != u.TCP_CLOSE:
                 context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
         elif kind != u.SOCK_STREAM:
@@ -76,12 +80,15 @@ class InetKind:
             shutdown=shutdown,
             queue=queue,
             options=options,
+            connection=connection,
         )
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: InetPayload = file.payload
         what = f"socket {describe(payload)}"
         try:
+            if payload.connection is not None:
+                return tcp.restore_connection(payload, context)
             fd = sockets.make_socket(payload.family, payload.type, payload.protocol)
             try:
                 _build(fd, payload, context)

@@ -69,6 +69,9 @@ _PACKET = (
     u.PACKET_TIMESTAMP, u.PACKET_QDISC_BYPASS, u.PACKET_IGNORE_OUTGOING,
 )  # fmt: skip
 
+# bind(2) sets it for an IPv6 address, and nothing can change it afterwards; nor does it matter then.
+_SETTLED = {(u.SOL_IPV6, u.IPV6_V6ONLY)}
+
 _ABSENT = (errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTCONN, errno.EPERM, errno.ENODEV)
 
 
@@ -97,7 +100,7 @@ def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str 
         try:
             _write(fd, option)
         except KernelError as error:
-            if final and before is not None:
+            if final and before is not None and (option.level, option.name) not in _SETTLED:
                 where = f"option {option.level}/{option.name} of {subject}"
                 raise RestoreError(f"{where} cannot be set again: {error.message}") from error
     if final:
@@ -110,6 +113,19 @@ def peek_offset(fd: int) -> int:
     """SO_PEEK_OFF; -1 when it is off or the family has none."""
     value = _read(fd, u.SOL_SOCKET, u.SO_PEEK_OFF)
     return -1 if value is None else int.from_bytes(value, "little", signed=True)
+
+
+# setsockopt takes these for datagrams only, and a connection has other values in them than a fresh socket.
+_MULTICAST = {
+    (u.SOL_IP, u.IP_MULTICAST_IF),
+    (u.SOL_IP, u.IP_MULTICAST_TTL),
+    (u.SOL_IP, u.IP_MULTICAST_LOOP),
+    (u.SOL_IP, u.IP_MULTICAST_ALL),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_IF),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_HOPS),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_LOOP),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_ALL),
+}
 
 
 def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
@@ -139,7 +155,8 @@ def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
                 levels.append((u.SOL_ICMPV6, (u.ICMPV6_FILTER,)))
         if kind != u.SOCK_STREAM:
             levels.append((u.SOL_SOCKET, (u.SO_PEEK_OFF,)))
-    return names + [(level, name) for level, group in levels for name in group]
+    names += [(level, name) for level, group in levels for name in group]
+    return [name for name in names if name not in _MULTICAST] if kind == u.SOCK_STREAM else names
 
 
 def _read(fd: int, level: int, name: int) -> bytes | None:

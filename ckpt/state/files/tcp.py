@@ -1,0 +1,208 @@
+"""Connected TCP: held in the freeze, read through TCP_REPAIR, and given back or made again.
+
+A connection to the outside is kept alive, deaf and dumb, by the holder process when its task is killed; a restore on
+the same host takes that very socket. Everywhere else, and for both ends of a connection inside the tree, the
+connection is made again from the image. The engine calls `release_connections` before a thaw, `keep_connections`
+after a kill.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import datagrams, sock_diag, sockets, tcp_holder, tcp_repair
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import InetPayload, SocketOptions, TcpConnection
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files.base import FileView
+from ckpt.state.files.sockopts import apply_options
+
+_DUMP = "tcp:dump"
+_BUILD = "tcp:build"
+FIN_SENT = frozenset({u.TCP_FIN_WAIT1, u.TCP_FIN_WAIT2, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
+FIN_RECEIVED = frozenset({u.TCP_CLOSE_WAIT, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
+CONNECTED = FIN_SENT | FIN_RECEIVED | {u.TCP_ESTABLISHED}
+
+
+@dataclass
+class _Dump:
+    """The connections of one collection."""
+
+    holder: tcp_holder.Holder
+    token: str
+    ends: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # inode -> (local, remote) as keys
+    views: dict[int, FileView] = field(default_factory=dict)
+    decided: bool = False
+
+
+def endpoint(name: bytes) -> bytes:
+    """Port and address as a key, the same for IPv4 and for IPv4 mapped into IPv6."""
+    if int.from_bytes(name[:2], "little") == u.AF_INET:
+        return name[2:4] + b"\0" * 10 + b"\xff\xff" + name[4:8]
+    return name[2:4] + name[8:24]
+
+
+def collect_connection(
+    view: FileView, fd: int, state: int, options: SocketOptions, context: CollectContext
+) -> TcpConnection:
+    """Hold the connection and read it. It stays held until `release_connections` or the task's end."""
+    dump: _Dump | None = context.shared.get(_DUMP)
+    if dump is None:
+        dump = _Dump(tcp_holder.Holder(), secrets.token_hex(tcp_holder.TOKEN_SIZE // 2))
+        context.shared[_DUMP] = dump
+        context.stack.callback(release_connections, context)
+    ino = view.stat.st_ino
+    name, peer = sockets.getsockname(fd), sockets.getpeername(fd) or b""
+    dump.ends[ino] = (endpoint(name), endpoint(peer)) if peer else (b"", b"")
+    dump.views[ino] = view
+    reuse = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEADDR)
+    dump.holder.add(fd, ino, reuse, options.filter)
+    tcp_repair.hold(fd)
+    c = tcp_repair.read(fd, state in FIN_SENT, state in FIN_RECEIVED)
+    return TcpConnection(
+        receive_seq=c.receive_seq,
+        send_seq=c.send_seq,
+        receive_queue=c.receive_queue,
+        send_queue=c.send_queue,
+        unsent=c.unsent,
+        mss_clamp=c.mss_clamp,
+        send_wscale=c.send_wscale,
+        receive_wscale=c.receive_wscale,
+        wscale_ok=c.wscale_ok,
+        sack_ok=c.sack_ok,
+        timestamps=c.timestamps,
+        timestamp=c.timestamp,
+        window=c.window,
+        holder=dump.token,
+    )
+
+
+def finish_tcp(context: CollectContext) -> None:
+    """Refuse connections to the outside that were not asked for. Called when every file is collected."""
+    dump: _Dump | None = context.shared.get(_DUMP)
+    if dump is None or context.options.tcp_established:
+        return
+    alive: dict[tuple[bytes, bytes], int] | None = None
+    for ino in _outside(dump):
+        local, remote = dump.ends[ino]
+        if alive is None:
+            table = [*_table(u.AF_INET), *_table(u.AF_INET6)]
+            alive = {(entry.local, entry.remote): entry.ino for entry in table}
+        if _loopback(remote) and (remote, local) not in alive:
+            continue  # its other end on this host is closed: nobody outside is concerned
+        view = dump.views[ino]
+        reason = "is a TCP connection to a socket outside the tree"
+        context.refuse(view.pid, view.subject, reason, "--tcp-established keeps its connections")
+
+
+def release_connections(context: CollectContext) -> None:
+    """The task goes on: every connection works again. Called before the thaw; safe to call twice."""
+    dump: _Dump | None = context.shared.get(_DUMP)
+    if dump is not None and not dump.decided:
+        dump.decided = True
+        dump.holder.release()
+
+
+def keep_connections(context: CollectContext) -> None:
+    """The task is killed: its connections to the outside stay, held, for the restore. No peer hears of it."""
+    dump: _Dump | None = context.shared.get(_DUMP)
+    if dump is not None and not dump.decided:
+        dump.decided = True
+        dump.holder.keep(dump.token, _outside(dump))
+
+
+def _outside(dump: _Dump) -> list[int]:
+    """The connections whose other end is not in the tree."""
+    ends = set(dump.ends.values())
+    return [ino for ino, (local, remote) in dump.ends.items() if (remote, local) not in ends]
+
+
+def _table(family: int) -> list[sock_diag.InetSocket]:
+    try:
+        return list(sock_diag.inet_sockets(family, u.IPPROTO_TCP).values())
+    except KernelError:
+        return []
+
+
+def _loopback(end: bytes) -> bool:
+    address = end[2:]
+    return address == b"\0" * 15 + b"\1" or address[:13] == b"\0" * 10 + b"\xff\xff\x7f"
+
+
+# ---------------------------------------------------------------- restore
+
+
+@dataclass
+class _Build:
+    """The connections of one restore."""
+
+    made: list[tuple[int, InetPayload]] = field(default_factory=list)
+    taken: dict[str, tcp_holder.Kept | None] = field(default_factory=dict)
+
+
+def restore_connection(payload: InetPayload, context: RestoreContext) -> int:
+    """The held socket itself, or a fresh one that is made the connection when every file is open.
+
+    (Listeners on the same port must be bound before, and both ends stand before either speaks.)
+    """
+    build: _Build | None = context.shared.get(_BUILD)
+    if build is None:
+        build = _Build()
+        context.shared[_BUILD] = build
+        made = build
+        context.when_opened(lambda: _finish(made))
+    assert payload.connection is not None
+    token = payload.connection.holder
+    if token not in build.taken:
+        kept = build.taken[token] = tcp_holder.take(token)
+        if kept is not None:
+            context.stack.callback(kept.close)
+    held = build.taken[token]
+    if held is not None and payload.ino in held.fds:
+        fd, reuse, program = held.fds[payload.ino]
+        own = os.dup(fd)
+        context.when_opened(lambda: tcp_repair.release(own, program, reuse))
+        return own
+    fd = sockets.make_socket(payload.family, payload.type, payload.protocol)
+    build.made.append((fd, payload))
+    return fd
+
+
+def finish_connections(context: RestoreContext) -> None:
+    """The restored tree stands: the holder may go. Called last, when nothing can fail any more."""
+    build: _Build | None = context.shared.get(_BUILD)
+    for kept in build.taken.values() if build else ():
+        if kept is not None:
+            kept.done()
+
+
+def _finish(build: _Build) -> None:
+    ends = {(endpoint(p.name), endpoint(p.peer)) for _fd, p in build.made}
+    try:
+        for fd, payload in build.made:
+            apply_options(fd, payload.options, final=False)
+            tcp_repair.rebuild(fd, _connection(payload), payload.name, payload.peer)
+        for fd, payload in build.made:
+            tcp_repair.finish(fd, _connection(payload))
+        for fd, payload in build.made:
+            if payload.state in FIN_SENT:
+                sockets.shutdown(fd, u.SHUT_WR)
+            if payload.state in FIN_RECEIVED and (endpoint(payload.peer), endpoint(payload.name)) not in ends:
+                c = _connection(payload)
+                # The peer's FIN will not come again: it was acknowledged.
+                datagrams.inject_fin(payload.peer, payload.name, c.receive_seq, c.send_seq - len(c.send_queue))
+            apply_options(fd, payload.options, final=True, subject="TCP connection")
+    except KernelError as error:
+        raise RestoreError(f"a TCP connection cannot be restored: {error.message}") from error
+
+
+def _connection(payload: InetPayload) -> tcp_repair.Connection:
+    c = payload.connection
+    assert c is not None
+    return tcp_repair.Connection(
+        c.receive_seq, c.send_seq, c.receive_queue, c.send_queue, c.unsent, c.mss_clamp, c.send_wscale,
+        c.receive_wscale, c.wscale_ok, c.sack_ok, c.timestamps, c.timestamp, c.window,
+    )  # fmt: skip

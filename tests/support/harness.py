@@ -101,7 +101,7 @@ def become_subreaper(on: bool = True) -> None:
 
 def parent_and_session(pid: int) -> tuple[int, int, str] | None:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return int(fields[1]), int(fields[3]), fields[0]

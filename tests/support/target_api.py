@@ -86,7 +86,7 @@ def vma(address):
 
 def status(name, pid="self"):
     """A line of /proc/PID/status."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
         if line.startswith(name + ":"):
             return line.split(":", 1)[1].strip()
     raise AssertionError(f"no {name} in status")

@@ -24,8 +24,7 @@ def main():
             assert os.waitpid(pid, 0)[1] == 9
             del alive[pid]
 
-    if checkpoint(step):
-        os.kill(next(iter(alive)), 9)
+    checkpoint(step)
     for pid, n in alive.items():
         assert exit_code(pid) == n % 200, n
 

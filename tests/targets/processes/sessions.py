@@ -2,7 +2,7 @@
 
 import os
 
-from target_api import checkpoint, child, exit_code, run, wait_for_go
+from target_api import checkpoint, child, eventually, exit_code, run, wait_for_go
 
 
 def check_session():
@@ -21,9 +21,7 @@ def check_member(session):
 
 def main():
     pids = [child(check_session) for _ in range(3)]
-    import time
-
-    time.sleep(0.1)
+    eventually(lambda: all(os.getsid(pid) == pid for pid in pids), "sessions")
     if checkpoint():
         os.kill(pids[0], 9)
     assert [exit_code(pid) for pid in pids] == [0, 0, 0]

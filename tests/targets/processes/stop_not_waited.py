@@ -8,7 +8,7 @@ from target_api import checkpoint, child, eventually, forever, run, state
 
 def main():
     pid = child(forever)
-    os.kill(pid, signal.SIGTSTP)
+    os.kill(pid, signal.SIGSTOP)
     eventually(lambda: state(pid) == "T", "stopped")
     if checkpoint():
         os.waitpid(pid, os.WUNTRACED)

@@ -11,6 +11,7 @@ def main():
         process.stdin.flush()
         if checkpoint():
             process.stdout.readline()
+            process.kill()
         assert process.stdout.readline() == b"before\n"
         process.stdin.write(b"after\n")
         process.stdin.close()

@@ -4,8 +4,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-static char *page;
-static int tampered;
+static char *volatile page;
+static volatile int tampered;
 
 static void repair(int number, siginfo_t *info, void *context)
 {

@@ -32,6 +32,7 @@ int main(int argc, char **argv)
 		_exit(n == 1 && first == 1 && m == -1 && errno == EINTR ? 6 : 7);
 	}
 	char byte;
+	close(answer[1]);
 	check(read(answer[0], &byte, 1) == 1, "child");
 	usleep(100000);
 	if (checkpoint())

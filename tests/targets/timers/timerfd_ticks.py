@@ -16,7 +16,7 @@ def main():
     if checkpoint():
         os.read(once, 8)
     assert struct.unpack("<Q", os.read(once, 8))[0] == 1
-    assert struct.unpack("<Q", os.read(often, 8))[0] >= 2
+    assert struct.unpack("<Q", os.read(often, 8))[0] >= 1
     assert struct.unpack("<Q", os.read(often, 8))[0] >= 1
 
 

@@ -179,13 +179,14 @@ class Chain:
         full_reason: str | None = None,
         arch: str = "x86_64",
         shadow: str = "image",
-        hash_pages: bool = False,
+        hash_pages: bool | None = None,
         level: int = DEFAULT_LEVEL,
     ) -> Round:
         """Begin the next image: a delta on the newest one, or a full one when `full_reason` says why.
 
         `shadow` "image" XORs pages with the parent's bytes, "off" never reads the parent. `hash_pages` stores
-        a hash beside every stored page.
+        a hash beside every stored page, and lets equal hashes tell what has not changed; None: if the tracker is
+        content-hash, which hands in every page.
         """
         self._need_lock()
         if kind not in ("pre-dump", "dump"):
@@ -197,6 +198,7 @@ class Chain:
         if tip is None and full_reason is None:
             raise ChainError(f"the first image in {self.directory} has to be a full one")
         full = full_reason is not None
+        hashing = tracker == "content-hash" if hash_pages is None else hash_pages
         if not full and tip is not None and tip.kind == "merged":
             raise ChainError(f"{self.directory} ends in a merged image, which no delta can follow")
         number = tip.round + 1 if tip else 1
@@ -225,7 +227,7 @@ class Chain:
                 header,
                 base=parent if shadow == "image" else None,
                 level=level,
-                hash_seed=seed_of(header.chain_id) if hash_pages else None,
+                hash_seed=seed_of(header.chain_id) if hashing else None,
             )
         except BaseException:
             if parent is not None:

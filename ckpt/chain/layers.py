@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,6 +47,8 @@ class View:
     def __init__(self, layers: Sequence[ImageReader], cache_size: int = CACHE_SIZE) -> None:
         self.layers = tuple(layers)
         self.cache = FrameCache(cache_size)
+        self._hashes: dict[int, dict[str, U8]] = {}
+        self._hash_lock = threading.Lock()
 
     @property
     def header(self) -> ImageHeader:
@@ -57,6 +60,7 @@ class View:
 
     def close(self) -> None:
         self.cache.clear()
+        self._hashes.clear()
         for layer in self.layers:
             layer.close()
 
@@ -244,6 +248,31 @@ class View:
             for frame in np.unique(table.frame[table.kind == XOR]).tolist():
                 self._frame(key, 0, frame, MAX_XOR_DEPTH + 1)
 
+    def page_hashes(self, key: str, pages: U64) -> tuple[Mask, U8]:
+        """A PageBase: the hashes that the images hold for these pages; nothing is read for the others."""
+        out = np.zeros((len(pages), HASH_SIZE), np.uint8)
+        known = np.zeros(len(pages), np.bool_)
+        try:
+            if key not in self.layers[0].maps:
+                return known, out
+            kind, layer, _, _ = self._resolve(key, pages)
+            stored = (kind == DATA) | (kind == XOR)
+            for depth in np.unique(layer[stored]).tolist():
+                column = self._hash_column(depth, key)
+                if column is not None:
+                    mine = stored & (layer == depth)
+                    out[mine] = column[self.layers[depth].maps[key].rank(pages[mine])]
+                    known |= mine
+        except ImageError:
+            known[:] = False
+        return known, out
+
+    def _hash_column(self, layer: int, key: str) -> U8 | None:
+        with self._hash_lock:
+            if layer not in self._hashes:
+                self._hashes[layer] = self.layers[layer].hashes()
+            return self._hashes[layer].get(key)
+
     # ------------------------------------------------------------ hashes
 
     def hashes(self, key: str) -> tuple[U64, U8]:
@@ -255,10 +284,10 @@ class View:
         keep = runs.kind != GUARD
         pages = PageRuns(runs.start[keep], runs.nr_pages[keep], runs.kind[keep]).pages()
         result = np.empty((len(pages), HASH_SIZE), np.uint8)
-        columns = [layer.hashes() for layer in self.layers]
+        columns = [self._hash_column(depth, key) for depth in range(len(self.layers))]
         for at in range(0, len(pages), RESOLVE_PAGES):
             part = pages[at : at + RESOLVE_PAGES]
-            self._hash_part(key, part, result[at : at + len(part)], [column.get(key) for column in columns])
+            self._hash_part(key, part, result[at : at + len(part)], columns)
         return pages, result
 
     def _hash_part(self, key: str, pages: U64, out: U8, columns: Sequence[U8 | None]) -> None:

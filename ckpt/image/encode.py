@@ -28,6 +28,9 @@ class PageBase(Protocol):
         """(known, bytes, depth): which pages have bytes in the parent, shape (n,); all n pages, shape
         (n, 4096), zero where not known; how deep their XOR goes already. Safe from several threads."""
 
+    def page_hashes(self, key: str, pages: U64) -> tuple[npt.NDArray[np.bool_], U8]:
+        """(known, hashes): which pages have a stored hash, shape (n,); the hashes, shape (n, 16)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -55,19 +58,16 @@ def encode_frame(
     """Choose for one frame; `data` has shape (n, 4096), contiguous."""
     kinds = np.full(len(pages), DATA, np.uint8)
     kinds[zero_pages(data)] = ZERO
+    hashes = None if hash_seed is None else hash_pages(data.data, hash_seed)
     difference: U8 | None = None
     depth = 0
-    if base is not None and (kinds == DATA).any():
-        known, old, depth = base.bases(key, pages)
-        known &= kinds == DATA
-        if known.any():
-            difference = xor_pages(data, old)
-            same = known & zero_pages(difference)
-            kinds[same] = PARENT
-            kinds[known & ~same] = XOR
-            if depth >= MAX_XOR_DEPTH or not (known & ~same).any():
-                kinds[kinds == XOR] = DATA
-                difference = None
+    if base is not None and hashes is not None:
+        # Equal hashes tell that a page has not changed without decompressing what it was.
+        known, old = base.page_hashes(key, pages)
+        kinds[known & (kinds == DATA) & (old == hashes).all(axis=1)] = PARENT
+    asked = np.flatnonzero(kinds == DATA)
+    if base is not None and len(asked):
+        difference, depth = _against(base, key, pages, data, kinds, asked)
     stored = (kinds == DATA) | (kinds == XOR)
     if not stored.any():
         return Encoded(pages, kinds, RAW, 0, b"", 0, bytes(32), _no_hashes(hash_seed))
@@ -83,8 +83,30 @@ def encode_frame(
         payload,
         plain.nbytes,
         blake3.blake3(plain.data).digest(),
-        None if hash_seed is None else hash_pages(plain.data, hash_seed),
+        None if hashes is None else hashes[stored],
     )
+
+
+def _against(
+    base: PageBase, key: str, pages: U64, data: U8, kinds: U8, asked: npt.NDArray[np.int64]
+) -> tuple[U8 | None, int]:
+    """Compare the asked pages with the parent's, note PARENT and XOR in `kinds`; the difference of all pages."""
+    whole = len(asked) == len(pages)
+    known, old, depth = base.bases(key, pages if whole else pages[asked])
+    if not known.any():
+        return None, 0
+    part = xor_pages(data if whole else data[asked], old)
+    same = known & zero_pages(part)
+    changed = known & ~same
+    kinds[asked[same]] = PARENT
+    if depth >= MAX_XOR_DEPTH or not changed.any():
+        return None, 0
+    kinds[asked[changed]] = XOR
+    if whole:
+        return part, depth
+    difference = np.empty_like(data)
+    difference[asked] = part
+    return difference, depth
 
 
 def _smallest(plain: U8, difference: U8 | None, level: int) -> tuple[bytes, int]:

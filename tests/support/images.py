@@ -12,6 +12,7 @@ from ckpt.image.reader import ImageReader
 from ckpt.image.sinks import MemorySink
 from ckpt.image.sources import BytesSource
 from ckpt.image.writer import ImageWriter
+from ckpt.pages.hashes import seed_of
 from ckpt.records.files import FileRecord
 from ckpt.records.image import ImageHeader, Statistics
 from ckpt.records.mm import MmRecord, ShmRecord, Vma
@@ -71,7 +72,7 @@ def numbers(*values: int) -> U64:
     return np.array(values, np.uint64)
 
 
-def small_image(hash_seed: int | None = 7, noisy: bool = True) -> bytes:
+def small_image(hash_seed: int | None = seed_of(CHAIN_ID), noisy: bool = True) -> bytes:
     """A full image of two spaces: data, a zero page, a guard page, a page that could not be read.
 
     Without noise it is half as large.

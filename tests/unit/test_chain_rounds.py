@@ -188,7 +188,7 @@ def test_a_damaged_image_that_is_not_needed(tmp_path: Path) -> None:
 def test_a_chain_longer_than_the_files_held_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ckpt.image.sources as sources
 
-    monkeypatch.setattr(sources, "HELD_OPEN", sources.FileSource._held + 2)
+    monkeypatch.setattr(sources, "HELD_OPEN", 0)
     history = grow_chain(tmp_path / "c", 6)
     with view(tmp_path / "c") as image:
         assert memory_of(image, "mm:41") == history[-1]

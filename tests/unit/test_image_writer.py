@@ -12,18 +12,25 @@ from ckpt.image.reader import ImageReader
 from ckpt.image.sinks import MemorySink
 from ckpt.image.sources import BytesSource
 from ckpt.image.writer import ImageWriter
+from ckpt.pages.hashes import seed_of
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA, GUARD, PARENT, U8, ZERO, PageRuns
-from tests.support.images import image_header, numbers, page, pages, read_everything, records, small_image
+from tests.support.images import CHAIN_ID, image_header, numbers, page, pages, read_everything, records, small_image
 
 RNG = np.random.default_rng(9)
 
 
-def write(content: dict[int, U8], parent: View | None = None, number: int = 1, kept: tuple[int, ...] = ()) -> View:
+def write(
+    content: dict[int, U8],
+    parent: View | None = None,
+    number: int = 1,
+    kept: tuple[int, ...] = (),
+    hashed: bool = False,
+) -> View:
     """An image of one space, on top of `parent`."""
     sink = MemorySink()
     header = image_header(number, parent.header.image_id if parent else None)
-    writer = ImageWriter(sink, header, base=parent)
+    writer = ImageWriter(sink, header, base=parent, hash_seed=seed_of(CHAIN_ID) if hashed else None)
     every = sorted({*content, *kept})
     kinds = np.array([DATA if n in content else PARENT for n in every], np.uint8)
     space = writer.space("mm:41", PageRuns.from_pages(numbers(*every), kinds))
@@ -89,6 +96,23 @@ def test_what_did_not_change_is_parent() -> None:
     assert delta.statistics.pages_skipped_parent == 2
     assert delta.statistics.pages_written == 1
     assert delta.runs("mm:41").of(DATA).pages().tolist() == [1, 2, 3]
+
+
+def test_equal_hashes_save_reading_the_parent() -> None:
+    content = {n: RNG.integers(0, 256, 4096, dtype=np.uint8) for n in range(10)}
+    full = write(content, hashed=True)
+    before = full.cache.decoded
+    same = write(content, full, 2, hashed=True)
+    assert same.statistics.pages_skipped_parent == 10
+    assert full.cache.decoded == before
+    content[3] = content[3].copy()
+    content[3][9] ^= 1
+    content[20] = page(1)
+    third = write(content, same, 3, hashed=True)
+    assert (third.statistics.pages_skipped_parent, third.statistics.pages_written) == (9, 2)
+    assert third.read_pages("mm:41", numbers(*content)) == b"".join(p.tobytes() for p in content.values())
+    without = write(content, write(content), 2, hashed=True)
+    assert without.statistics.pages_skipped_parent == 11
 
 
 def test_a_page_new_to_the_space_shares_a_frame_with_changed_ones() -> None:

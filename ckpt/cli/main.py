@@ -17,24 +17,30 @@ def run() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command; gives the exit status. Errors are printed, for people or as JSON, and never escape."""
-    import click
+    import typer
 
     from ckpt.cli.app import app
     from ckpt.cli.output import print_error
     from ckpt.errors import CkptError, UsageError
 
+    if not arguments:
+        main(["--help"])
+        return UsageError.exit_code
     as_json = "--json" in arguments
+    # Newer typer carries a click of its own: only the names that typer itself gives are safe.
+    usage_error: type[Exception] = typer.BadParameter.__bases__[0]
     try:
         result = app(args=arguments, prog_name="ckpt", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; everything was put back", file=sys.stderr)
         return 130
-    except click.exceptions.UsageError as error:
-        hint = f"see: {error.ctx.command_path} --help" if error.ctx is not None else "see: ckpt --help"
-        print_error(UsageError(error.format_message(), hint=hint), as_json)
+    except usage_error as error:
+        context = getattr(error, "ctx", None)
+        hint = f"see: {context.command_path if context is not None else 'ckpt'} --help"
+        print_error(UsageError(getattr(error, "format_message", error.__str__)(), hint=hint), as_json)
         return UsageError.exit_code
     except CkptError as error:
         print_error(error, as_json)

@@ -117,7 +117,7 @@ class MmBuilder:
         if vma.backing == "anon":
             flags |= uapi.MAP_ANONYMOUS
             if "gd" in vma.vm_flags:
-                flags |= uapi.MAP_GROWSDOWN | uapi.MAP_STACK
+                flags |= uapi.MAP_GROWSDOWN
             if "ht" in vma.vm_flags:
                 flags |= uapi.MAP_HUGETLB
         else:

@@ -23,10 +23,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 go = []
 signal.signal(signal.SIGUSR1, lambda *_: go.append(1))
 def wait():
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    mask = ctypes.create_string_buffer(sum(1 << n - 1 for n in old - {signal.SIGUSR1}).to_bytes(128, "little"))
     open(sys.argv[1] + ".ready", "w").write("ready")
     while not go:
-        libc.sigsuspend(ctypes.byref(ctypes.create_string_buffer(128)))
+        libc.sigsuspend(ctypes.byref(mask))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
 def check(truth, what):
     if not truth:

@@ -1,0 +1,159 @@
+"""Restores that must not happen: each is refused by name, and leaves no task behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ckpt import chain
+from ckpt.engine.restore import restore, restore_view
+from ckpt.engine.rounds import dump, pre_dump
+from ckpt.errors import FileChanged, HostMismatch, ImageError, PidTaken, RestoreError
+from ckpt.kernel import procfs
+from ckpt.records.base import Record
+from tests.support.restore_targets import Target, become_subreaper, target
+
+pytestmark = pytest.mark.root
+
+PROGRAM = """
+data = mmap.mmap(os.open(sys.argv[1] + ".mapped", os.O_RDWR | os.O_CREAT), 0, mmap.MAP_PRIVATE)
+child = os.fork()
+if child == 0:
+    while True: signal.pause()
+wait()
+sys.exit(0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _subreaper() -> Iterator[None]:
+    with become_subreaper():
+        yield
+
+
+@pytest.fixture
+def dumped(tmp_path: Path) -> Iterator[Target]:
+    (tmp_path / "target.mapped").write_bytes(b"z" * 8192)
+    with target(PROGRAM, tmp_path) as made:
+        dump(made.pid, made.images)
+        made.gone()
+        yield made
+
+
+class Changed:
+    """A view whose records of one kind are replaced."""
+
+    def __init__(self, view: chain.View, name: str, records: Sequence[Record]) -> None:
+        self._view = view
+        self._name = name
+        self._records = records
+
+    def records(self, name: str) -> Sequence[Record]:
+        return self._records if name == self._name else self._view.records(name)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._view, name)
+
+
+def nothing_left(made: Target) -> bool:
+    """No number of the tree is in use, and this process has no child."""
+    assert [pid for pid in made.pids if procfs.exists(pid)] == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    return True
+
+
+def test_pid_taken(dumped: Target) -> None:
+    first = restore(dumped.images)
+    dumped.pids |= set(first.pids)
+    with pytest.raises(PidTaken, match=rf"pid {dumped.pid} is in use by process {dumped.pid} \(python"):
+        restore(dumped.images)
+    os.kill(first.pid, signal.SIGUSR1)
+    assert first.wait() == 0
+
+
+def test_pre_dump_alone(tmp_path: Path) -> None:
+    (tmp_path / "target.mapped").write_bytes(b"z" * 8192)
+    with target(PROGRAM, tmp_path) as made:
+        pre_dump(made.pid, made.images)
+        with pytest.raises(ImageError, match="pre-dump") as caught:
+            restore(made.images)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("change", ["rewrite", "remove"])
+def test_mapped_file_changed(dumped: Target, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "target.mapped"
+    if change == "rewrite":
+        path.write_bytes(b"y" * 8200)
+    else:
+        path.unlink()
+    with pytest.raises(FileChanged, match=r"target\.mapped"):
+        restore(dumped.images)
+    assert nothing_left(dumped)
+
+
+def test_foreign_vdso(dumped: Target) -> None:
+    with chain.view(dumped.images) as view:
+        mms = [replace(mm, vdso_hash=b"x" * 16) for mm in view.records("mm")]
+        with pytest.raises(HostMismatch, match="vdso"):
+            restore_view(Changed(view, "mm", mms))  # type: ignore[arg-type]
+    assert nothing_left(dumped)
+
+
+def test_foreign_cpu(dumped: Target) -> None:
+    with chain.view(dumped.images) as view:
+        threads = []
+        for thread in view.records("thread"):
+            area = bytearray(thread.registers.xstate)
+            area[519] |= 0x40  # XSTATE_BV bit 62
+            threads.append(replace(thread, registers=replace(thread.registers, xstate=bytes(area))))
+        with pytest.raises(HostMismatch, match="extended registers"):
+            restore_view(Changed(view, "thread", threads))  # type: ignore[arg-type]
+    assert nothing_left(dumped)
+
+
+def _bad_directory(view: chain.View) -> Changed:
+    tasks = list(view.records("task"))
+    tasks[-1] = replace(tasks[-1], fs=replace(tasks[-1].fs, cwd="/nowhere/at/all"))
+    return Changed(view, "task", tasks)
+
+
+def _bad_exe(view: chain.View) -> Changed:
+    mms = list(view.records("mm"))
+    mms[-1] = replace(mms[-1], exe_file_id=999999)
+    return Changed(view, "mm", mms)
+
+
+def _bad_auxv(view: chain.View) -> Changed:
+    mms = list(view.records("mm"))
+    mms[-1] = replace(mms[-1], start_stack=1)
+    return Changed(view, "mm", mms)
+
+
+@pytest.mark.parametrize(
+    ("forge", "words"),
+    [(_bad_directory, "working directory /nowhere"), (_bad_exe, "executable"), (_bad_auxv, "PR_SET_MM_MAP")],
+)
+def test_a_failure_half_way_leaves_nothing(dumped: Target, forge: object, words: str) -> None:
+    with chain.view(dumped.images) as view:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(RestoreError, match=words):
+            restore_view(forge(view))  # type: ignore[operator]
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert nothing_left(dumped)
+    again = restore(dumped.images)  # and nothing is in the way of the next attempt
+    dumped.pids |= set(again.pids)
+    os.kill(again.pid, signal.SIGUSR1)
+    assert again.wait() == 0
+
+
+def test_pid_file_of_a_failed_restore(dumped: Target, tmp_path: Path) -> None:
+    with pytest.raises(RestoreError, match="pid file"):
+        restore(dumped.images, pidfile=tmp_path / "no" / "such" / "place")
+    assert nothing_left(dumped)

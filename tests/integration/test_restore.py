@@ -164,7 +164,8 @@ def work(n):
     libc.prctl(15, f"worker-{n}".encode(), 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN + n])
     started.wait(); release.wait()
-    results.append((n, local.n, signal.SIGRTMIN + n in signal.pthread_sigmask(signal.SIG_BLOCK, []), threading.get_native_id()))
+    blocked = signal.SIGRTMIN + n in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    results.append((n, local.n, blocked, threading.get_native_id()))
 threads = [threading.Thread(target=work, args=(n,)) for n in range(5)]
 [t.start() for t in threads]; ids = [t.native_id for t in threads]; started.wait()
 wait()
@@ -207,7 +208,9 @@ def dead_group():
 second = child(dead_group); member = int.from_bytes(os.read(r, 4), "little"); os.waitpid(second, 0)
 zombie = child(lambda: os._exit(9)); killed = child(lambda: os.kill(os.getpid(), 15))
 for z in (zombie, killed): os.waitid(os.P_PID, z, os.WEXITED | os.WNOWAIT)
-stopped = child(lambda: sleeper(6)); [os.read(r2, 1) for _ in range(5)]; os.kill(stopped, signal.SIGSTOP)
+stopped = child(lambda: sleeper(6))
+for _ in range(5): os.read(r2, 1)
+os.kill(stopped, signal.SIGSTOP)
 check(os.waitpid(stopped, os.WUNTRACED)[1] == 0x137f, "stop")
 ids = {p: (os.getsid(p), os.getpgid(p)) for p in (leader, group, orphan, member, stopped)}
 time.sleep(0.2); heard = len(chld)

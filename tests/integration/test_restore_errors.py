@@ -42,6 +42,7 @@ def dumped(tmp_path: Path) -> Iterator[Target]:
     with target(PROGRAM, tmp_path) as made:
         dump(made.pid, made.images)
         made.gone()
+        made.others = children()
         yield made
 
 
@@ -61,11 +62,13 @@ class Changed:
 
 
 def nothing_left(made: Target) -> bool:
-    """No number of the tree is in use, and this process has no child."""
+    """No number of the tree is in use, and this process has no new child."""
     assert [pid for pid in made.pids if procfs.exists(pid)] == []
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    return True
+    return children() == made.others
+
+
+def children() -> set[int]:
+    return set(procfs.children(os.getpid(), procfs.threads(os.getpid())))
 
 
 def test_pid_taken(dumped: Target) -> None:

@@ -52,6 +52,7 @@ class Target:
             )  # fmt: skip
         self.pid = self.process.pid
         self.pids = {self.pid}
+        self.others: set[int] = set()  # children of the test process that are not of the target
 
     def ready(self) -> None:
         """Until the program waits, every task of it asleep."""

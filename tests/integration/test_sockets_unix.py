@@ -110,7 +110,8 @@ def test_accepted_connections_outlive_their_listener() -> None:
 name = b"\\0ckpt-gone-%d" % os.getpid()
 listener = unix(); listener.bind(name); listener.listen(5)
 for n in range(2):
-    client = unix(); client.connect(name); server, _ = listener.accept(); at(100 + n, client); at(110 + n, server)
+    client = unix(); client.connect(name); server, _ = listener.accept()
+    at(100 + n, client); at(110 + n, server)
 listener.close()
 """
     with roundtrip(source) as files, sock(files, 101) as client, sock(files, 111) as server:
@@ -157,7 +158,8 @@ def test_descriptors_in_flight_arrive_where_they_were_sent() -> None:
 left, right = socket.socketpair(); at(100, left); at(101, right)
 reader, writer = os.pipe(); os.write(writer, b"in the pipe"); os.dup2(writer, 110)
 left.send(b"before"); socket.send_fds(left, [b"F"], [reader]); left.send(b"after"); os.close(reader)
-inner, outer = socket.socketpair(); inner.send(b"nested"); socket.send_fds(left, [b"G"], [outer.fileno()]); outer.close()
+inner, outer = socket.socketpair(); inner.send(b"nested")
+socket.send_fds(left, [b"G"], [outer.fileno()]); outer.close()
 at(102, inner)
 """
     with roundtrip(source) as files, sock(files, 101) as right:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ckpt.image.codec import decode_record, encode_record
 from ckpt.records.files import FdTable
+from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions, RestoreContext
 from ckpt.state.files.collect import collect_files
 from ckpt.state.files.restore import open_files
@@ -69,16 +70,8 @@ def collect(*pids: int, **options: Any) -> tuple[CollectContext, list[FdTable]]:
     """Collect the files of stopped children; refusals stand in the context."""
     context = CollectContext([StoppedTask(pid) for pid in pids], DumpOptions(**options))
     tables = collect_files(context)
-    finish_sockets(context)
+    sockets.check(context)
     return context, tables
-
-
-def finish_sockets(context: CollectContext) -> None:
-    from ckpt.state.files.tcp import finish_tcp
-    from ckpt.state.files.unix import finish_unix
-
-    finish_unix(context)
-    finish_tcp(context)
 
 
 @dataclass

@@ -15,6 +15,9 @@ from ckpt.state.files import (
     inet,
     inotify,
     memfd,
+    mqueue,
+    netlink,
+    packet,
     pidfd,
     pipes,
     procfiles,
@@ -29,7 +32,15 @@ from ckpt.state.files import (
 from ckpt.state.files.base import FileKind
 
 # Sockets, terminals and message queues.
-SOCKET_KINDS: list[FileKind] = [unix.KIND, inet.KIND, sockfamily.KIND, tty.KIND]
+SOCKET_KINDS: list[FileKind] = [
+    unix.KIND,
+    inet.KIND,
+    netlink.KIND,
+    packet.KIND,
+    sockfamily.KIND,
+    tty.KIND,
+    mqueue.KIND,
+]
 
 # Everything that is opened by path, and the descriptors of anonymous inodes.
 PLAIN_KINDS: list[FileKind] = [

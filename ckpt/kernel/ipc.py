@@ -1,0 +1,119 @@
+"""SysV shared memory segments and POSIX message queues."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt.errors import KernelError, Unsupported
+from ckpt.kernel import uapi
+from ckpt.kernel import uapi_ipc as i
+from ckpt.kernel.libc import kernel_error, syscall
+
+_SHMID64_DS = struct.Struct("<iIIIIIHH4xQQQqqqiiQQQ")
+_MQ_ATTR = struct.Struct("<qqqq32x")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """struct shmid64_ds."""
+
+    key: int
+    uid: int
+    gid: int
+    mode: int  # with SHM_DEST when it goes away with its last user
+    size: int
+    ctime: int
+    cpid: int
+    nattch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """struct mq_attr."""
+
+    flags: int
+    maxmsg: int
+    msgsize: int
+    curmsgs: int
+
+
+def shm_stat(shmid: int) -> Segment | None:
+    """IPC_STAT of a segment; None when there is none with this id."""
+    buffer = ctypes.create_string_buffer(_SHMID64_DS.size)
+    try:
+        syscall(f"shmctl({shmid}, IPC_STAT)", uapi.SYS_shmctl, shmid, i.IPC_STAT, buffer)
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.EIDRM):
+            return None
+        raise
+    key, uid, gid, _cuid, _cgid, mode, _seq, _pad, _u1, _u2, size, _at, _dt, ctime, cpid, _lpid, nattch, _u4, _u5 = (
+        _SHMID64_DS.unpack(buffer.raw)
+    )
+    return Segment(key, uid, gid, mode, size, ctime, cpid, nattch)
+
+
+def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int) -> None:
+    """A new segment with this very id (the shm_next_id sysctl). KernelError with EEXIST when it is taken."""
+    sysctl = Path("/proc/sys/kernel/shm_next_id")
+    try:
+        sysctl.write_text(str(shmid))
+    except OSError as error:
+        raise Unsupported(
+            f"a SysV segment cannot be made with id {shmid}: {error.strerror}",
+            errno=error.errno or 0,
+            hint="use a kernel with CONFIG_CHECKPOINT_RESTORE, as root",
+        ) from error
+    flags = mode & 0o777 | i.IPC_CREAT | i.IPC_EXCL
+    try:
+        got = syscall(f"shmget({key:#x}, {size})", uapi.SYS_shmget, key & 0xFFFFFFFF, size, flags)
+    except KernelError:
+        sysctl.write_text("-1")  # or the next one to ask, whoever it is, would get it
+        raise
+    if got != shmid:
+        shm_remove(got)
+        raise kernel_error(f"SysV segment id {shmid} is taken", errno.EEXIST)
+    perm = _SHMID64_DS.pack(key, uid, gid, 0, 0, mode & 0o777, *[0] * 13)
+    syscall(f"shmctl({shmid}, IPC_SET)", uapi.SYS_shmctl, shmid, i.IPC_SET, ctypes.create_string_buffer(perm))
+
+
+def shm_remove(shmid: int) -> None:
+    """IPC_RMID: the segment goes away with its last user."""
+    syscall(f"shmctl({shmid}, IPC_RMID)", uapi.SYS_shmctl, shmid, i.IPC_RMID, 0)
+
+
+def mq_open(name: str, flags: int, mode: int = 0o600, attributes: Queue | None = None) -> int:
+    """A descriptor for the queue; `name` with its slash. With O_CREAT the attributes count."""
+    text = ctypes.create_string_buffer(os.fsencode(name.removeprefix("/")))
+    packed: ctypes.Array[ctypes.c_char] | int = 0
+    if attributes is not None:
+        packed = ctypes.create_string_buffer(_MQ_ATTR.pack(0, attributes.maxmsg, attributes.msgsize, 0))
+    return syscall(f"mq_open({name})", i.SYS_mq_open, text, flags | os.O_CLOEXEC, mode, packed)
+
+
+def mq_attributes(fd: int) -> Queue | None:
+    """The queue behind a descriptor; None when it is no message queue."""
+    buffer = ctypes.create_string_buffer(_MQ_ATTR.size)
+    try:
+        syscall("mq_getsetattr", i.SYS_mq_getsetattr, fd, 0, buffer)
+    except KernelError as error:
+        if error.errno == errno.EBADF:
+            return None
+        raise
+    return Queue(*_MQ_ATTR.unpack(buffer.raw))
+
+
+def mq_status(name: str) -> dict[str, int]:
+    """QSIZE, NOTIFY, SIGNO and NOTIFY_PID of a queue, on a description of our own."""
+    fd = mq_open(name, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        text = os.pread(fd, 200, 0).decode()
+    except OSError as error:
+        raise kernel_error(f"reading message queue {name}", error.errno or 0) from error
+    finally:
+        os.close(fd)
+    return {key: int(value) for key, value in (field.split(":") for field in text.split())}

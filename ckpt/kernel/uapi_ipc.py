@@ -1,0 +1,21 @@
+"""Kernel names of SysV IPC and POSIX message queues, verbatim; x86_64. Each group cites its header."""
+
+from __future__ import annotations
+
+# arch/x86/entry/syscalls/syscall_64.tbl
+SYS_mq_open = 240
+SYS_mq_getsetattr = 245
+
+# include/uapi/linux/ipc.h, shm.h
+IPC_CREAT = 0o1000
+IPC_EXCL = 0o2000
+IPC_RMID = 0
+IPC_SET = 1
+IPC_STAT = 2
+SHM_DEST = 0o1000
+SHM_RDONLY = 0o10000
+SHM_REMAP = 0o40000
+SHM_EXEC = 0o100000
+
+# ipc/mqueue.c
+FILENT_SIZE = 80  # st_size of every queue

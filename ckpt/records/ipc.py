@@ -1,0 +1,35 @@
+"""The records of inter-process communication that has names of its own."""
+
+from __future__ import annotations
+
+from ckpt.records.base import record
+
+
+@record("mqueue")
+class MqueuePayload:
+    """One open POSIX message queue. The queue itself, with its messages, lives in the IPC namespace."""
+
+    name: str  # with its slash
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    maxmsg: int
+    msgsize: int
+    curmsgs: int
+    qsize: int  # bytes in all messages
+
+
+@record("sysv-shm")
+class SysvShmRecord:
+    """One SysV shared memory segment that tasks have attached."""
+
+    shmid: int
+    key: int  # 0: IPC_PRIVATE
+    size: int
+    mode: int  # permissions
+    uid: int
+    gid: int
+    ctime: int
+    cpid: int  # its creator
+    removed: bool  # IPC_RMID was called: it goes away with its last user

@@ -103,8 +103,9 @@ class Kept:
 
     def done(self) -> None:
         """The restore stands: the holder may go."""
-        self._link.send(b"done")
-        self._link.recv(16)
+        with contextlib.suppress(OSError):  # it ended by itself: as good
+            self._link.send(b"done")
+            self._link.recv(16)
 
     def close(self) -> None:
         """Without `done` before, the holder stops the sockets again and keeps them."""
@@ -118,19 +119,21 @@ class Kept:
 def take(token: str) -> Kept | None:
     """The sockets of a dump; None when nobody holds them (another host, or restored already)."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kept = Kept(link, {})
     try:
         link.connect(address(token))
-    except OSError:
-        link.close()
+        link.send(b"take")
+        while True:
+            data, fds, _flags, _name = socket.recv_fds(link, _ROOM, 1)
+            if data == _OK:
+                return kept
+            if not data:
+                raise ConnectionResetError
+            ino, reuse = struct.unpack_from("<Qi", data)
+            kept.fds[ino] = (fds[0], reuse, data[12:])
+    except OSError:  # nobody listens, or it is just about to end
+        kept.close()
         return None
-    fds: dict[int, tuple[int, int, bytes]] = {}
-    link.send(b"take")
-    while True:
-        data, got, _flags, _name = socket.recv_fds(link, _ROOM, 1)
-        if data in (b"", _OK):
-            return Kept(link, fds)
-        ino, reuse = struct.unpack_from("<Qi", data)
-        fds[ino] = (got[0], reuse, data[12:])
 
 
 def main() -> None:
@@ -175,6 +178,7 @@ def _serve(listener: socket.socket, held: dict[int, _Held]) -> None:
                     socket.send_fds(client, [struct.pack("<Qi", ino, one.reuse) + one.program], [one.fd])
                 client.send(_OK)
                 if client.recv(16) == b"done":
+                    listener.close()
                     for one in held.values():
                         os.close(one.fd)
                     client.send(_OK)

@@ -104,6 +104,8 @@ class SoftDirty:
     def _clean(self, mm: MmAccess, fields: dict[str, Any], pages: U64, entries: U64) -> U64:
         same = mm.ranges[same_rows(mm, numbers(fields["ranges"], 2), fields["keys"])]
         keep = (entries & _SOFT_DIRTY == 0) & _trusted(pages, entries, fields)
+        # MADV_DONTNEED and a read put the zero page there, with the bit clear.
+        keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
         return spans.both(spans.of_pages(pages[keep]), contiguous(same // np.uint64(PAGE_SIZE)))
 
 

@@ -151,7 +151,8 @@ def test_case(name: str, tracker: str, target: Target) -> None:
         assert rounds.clean_in(target.a, 16) == clean
     rounds.round()
     # Nothing happened since: what is new has been armed as well, but for private files with write-protect.
-    if tracker == "soft-dirty" or "file" not in name:
+    # khugepaged moves huge pages about when it likes.
+    if (tracker == "soft-dirty" or "file" not in name) and "huge" not in name:
         first = target.a // PAGE
         filled = {p for p in range(16) if any(rounds.image.get(first + p, b"")) and not rounds.is_guard(first + p)}
         assert rounds.clean_in(target.a, 16) >= filled

@@ -56,13 +56,15 @@ def check_numbers(numbers: Collection[int]) -> None:
         if not name.isdecimal():
             continue
         try:
-            stat = procfs.stat(int(name))
+            text = procfs.read_bytes(f"/proc/{name}/stat", int(name))
         except (NoSuchTask, KernelError):
             continue
-        for kind, number in (("session", stat.sid), ("process group", stat.pgid)):
+        comm, _, rest = text.partition(b"(")[2].rpartition(b")")
+        fields = rest.split(None, 4)
+        for kind, number in (("session", int(fields[3])), ("process group", int(fields[2]))):
             if number in wanted:
                 raise PidTaken(
-                    f"pid {number} is in use: process {stat.pid} ({stat.comm}) is in {kind} {number}",
+                    f"pid {number} is in use: process {name} ({os.fsdecode(comm)}) is in {kind} {number}",
                     hint="end that process, or restore in a new pid namespace",
                 )
 

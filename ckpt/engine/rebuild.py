@@ -43,7 +43,6 @@ class Tree:
     progress: Progress | None = None
     leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
     skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
-    _ended: set[int] = field(default_factory=set)
 
     # ------------------------------------------------------------------ the order
 
@@ -133,7 +132,6 @@ class Tree:
             _wait_in(self.leaders[reaper], helper.pid)
             if adopter != OUTSIDE:
                 self._subreaper(adopter, 0)
-        self._ended.add(helper.pid)
 
     def _subreaper(self, pid: int, value: int) -> None:
         self.leaders[pid].syscall(uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)
@@ -244,8 +242,9 @@ class Tree:
         for skeleton in self.skeletons.values():
             skeleton.kill()
         # Once as the tracer, and again as the adopter of those whose parents have ended by then.
+        # Last born first, for a leader's end is told only when its threads have been waited for.
         for _ in range(2):
-            for tid in self.skeletons:
+            for tid in reversed(self.skeletons):
                 _wait_end(tid)
 
 

@@ -289,10 +289,14 @@ def _not_writable_with_data(vmas: list[Vma], runs: PageRuns) -> set[int]:
 
 def _pieces(pages: U64) -> Iterator[tuple[U64, U64]]:
     """Ascending page numbers as (start, length) in bytes of contiguous pieces, at most IOV_MAX at a time."""
-    runs = PageRuns.from_pages(pages, DATA)
-    for at in range(0, len(runs.start), IOV_MAX):
+    if not len(pages):
+        return
+    first = np.concatenate([[0], np.flatnonzero(np.diff(pages) != 1) + 1])
+    length = np.diff(first, append=len(pages))
+    for at in range(0, len(first), IOV_MAX):
         part = slice(at, at + IOV_MAX)
-        yield runs.start[part] * np.uint64(PAGE_SIZE), runs.nr_pages[part] * np.uint64(PAGE_SIZE)
+        start = pages[first[part]] * np.uint64(PAGE_SIZE)
+        yield start, length[part].astype(np.uint64) * np.uint64(PAGE_SIZE)
 
 
 def free_block(mms: list[MmRecord], size: int, lowest: int = 0x10_0000) -> int:

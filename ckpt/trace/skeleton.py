@@ -69,7 +69,8 @@ class Skeleton:
         self.pid = pid
         self.tid = tid
         self.block = block
-        self.alive = True
+        self.alive = True  # traced by ckpt
+        self.ended = False
         self._base = base  # registers in which a call starts
         self._stepped = stepped
         self._memory: Memory | None = None
@@ -162,7 +163,7 @@ class Skeleton:
         try:
             _, status = os.waitpid(self.tid, uapi_restore.WALL)
         except ChildProcessError:
-            self.alive = False
+            self.alive, self.ended = False, True
             raise RestoreError(f"thread {self.tid} of task {self.pid} vanished while it was built") from None
         if not os.WIFSTOPPED(status):
             self.alive = False
@@ -240,13 +241,15 @@ class Skeleton:
         while True:
             _, now = os.waitpid(self.tid, uapi_restore.WALL)
             if not os.WIFSTOPPED(now):
-                self.alive = False
+                self.alive, self.ended = False, True
                 return now
             ptrace.cont(self.tid, status & 0x7F)
 
     def kill(self) -> None:
-        """End the whole task; safe to call on one that has ended."""
+        """End the whole task; one that has ended is left alone, for its number may be somebody else's now."""
         self.close_memory()
+        if self.ended:
+            return
         try:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:

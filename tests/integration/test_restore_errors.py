@@ -25,6 +25,7 @@ data = mmap.mmap(os.open(sys.argv[1] + ".mapped", os.O_RDWR | os.O_CREAT), 0, mm
 child = os.fork()
 if child == 0:
     while True: signal.pause()
+threading.Thread(target=signal.pause, daemon=True).start()
 wait()
 sys.exit(0)
 """
@@ -139,9 +140,21 @@ def _bad_auxv(view: chain.View) -> Changed:
     return Changed(view, "mm", mms)
 
 
+def _bad_thread(view: chain.View) -> Changed:
+    threads = list(view.records("thread"))
+    credentials = replace(threads[-1].credentials, cap_prm=1 << 62)
+    threads[-1] = replace(threads[-1], credentials=credentials)
+    return Changed(view, "thread", threads)
+
+
 @pytest.mark.parametrize(
     ("forge", "words"),
-    [(_bad_directory, "working directory /nowhere"), (_bad_exe, "executable"), (_bad_auxv, "PR_SET_MM_MAP")],
+    [
+        (_bad_directory, "working directory /nowhere"),
+        (_bad_exe, "executable"),
+        (_bad_auxv, "PR_SET_MM_MAP"),
+        (_bad_thread, "capabilities"),
+    ],
 )
 def test_a_failure_half_way_leaves_nothing(dumped: Target, forge: object, words: str) -> None:
     with chain.view(dumped.images) as view:

@@ -26,10 +26,7 @@ def task_facts(pid: int) -> dict[str, object]:
             stat.start_code, stat.end_code, stat.start_stack, stat.start_data, stat.end_data, stat.start_brk,
             stat.arg_start, stat.arg_end, stat.env_start, stat.env_end,
         ),
-        "maps": [
-            (f"{m.start:x}-{m.end:x}", m.perms, m.offset, _name(m.path), sorted(set(m.vm_flags) - _PASSING_FLAGS))
-            for m in procfs.smaps(pid)
-        ],
+        "maps": _mappings(pid),
         "fds": {fd: _descriptor(pid, fd) for fd in sorted(os.listdir(f"/proc/{pid}/fd"), key=int)},
     }  # fmt: skip
     for name in (
@@ -50,6 +47,18 @@ def task_facts(pid: int) -> dict[str, object]:
         facts[f"thread {tid}"] = {key: status.get(key) for key in _STATUS}
         facts[f"syscall {tid}"] = Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[:7]
     return facts
+
+
+def _mappings(pid: int) -> list[tuple[object, ...]]:
+    """The maps; anonymous neighbours that differ in nothing count as one, for the kernel may merge them."""
+    found: list[list[object]] = []
+    for m in procfs.smaps(pid):
+        what = [m.perms, m.offset, _name(m.path), sorted(set(m.vm_flags) - _PASSING_FLAGS)]
+        if found and not m.ino and found[-1][1] == m.start and found[-1][2:] == what:
+            found[-1][1] = m.end
+        else:
+            found.append([m.start, m.end, *what])
+    return [tuple(entry) for entry in found]
 
 
 def _name(path: str) -> str:

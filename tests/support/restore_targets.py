@@ -22,8 +22,9 @@ import ctypes, mmap, os, signal, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 go = []
 signal.signal(signal.SIGUSR1, lambda *_: go.append(1))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 def wait():
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     mask = ctypes.create_string_buffer(sum(1 << n - 1 for n in old - {signal.SIGUSR1}).to_bytes(128, "little"))
     open(sys.argv[1] + ".ready", "w").write("ready")
     while not go:

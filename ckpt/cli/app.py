@@ -234,11 +234,13 @@ def restore(
     pidfile: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the root task's pid here.")] = None,
     shell_job: opt.ShellJob = False,
     as_json: opt.Json = False,
+    progress: opt.Shown = "auto",
 ) -> int:
     """Bring the tree back under its old pids; wait for it and pass its exit status on."""
     import ckpt
 
-    restored = ckpt.restore(source, at=at, detach=detach, pidfile=pidfile, shell_job=shell_job)
+    with output.progress_bar(progress, "restore") as shown:
+        restored = ckpt.restore(source, at=at, detach=detach, pidfile=pidfile, shell_job=shell_job, progress=shown)
     if as_json:
         output.print_json(
             {

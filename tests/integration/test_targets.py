@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from tests.support import harness
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]

@@ -200,7 +200,8 @@ class Run:
         """Whether the root task lives; reaps it when it is ours."""
         if self.process is not None:
             return self.process.poll() is None
-        self.reap()
+        with suppressed(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
         return Path(f"/proc/{self.pid}").exists()
 
     def reap(self) -> None:

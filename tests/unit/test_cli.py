@@ -229,3 +229,20 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 def test_units_for_people() -> None:
     assert [output.size_text(n) for n in (0, 1023, 1024, 3 << 30)] == ["0 B", "1023 B", "1.0 KiB", "3.0 GiB"]
     assert [output.time_text(n) for n in (999, 2500, 1_500_000)] == ["999 µs", "2.5 ms", "1.50 s"]
+
+
+def test_restore_passes_the_status_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    waited: list[str] = []
+
+    class Restored:
+        pid, pids, restore_time_us, header = 4121, (4121,), 10, info().header
+
+        def wait(self) -> int:
+            waited.append("wait")
+            return 7
+
+    calls = fake(monkeypatch, "restore", Restored())
+    assert main(["restore", "-D", "/chain", "--at", "2"]) == 7 and waited == ["wait"]
+    assert main(["restore", "-D", "/chain", "--detach", "--pidfile", "/p", "--json"]) == 0 and waited == ["wait"]
+    assert json.loads(capsys.readouterr().out)["pid"] == 4121
+    assert calls[0][1]["at"] == 2 and calls[1][1]["detach"] and calls[1][1]["pidfile"] == Path("/p")

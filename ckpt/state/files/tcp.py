@@ -180,18 +180,19 @@ def finish_connections(context: RestoreContext) -> None:
 
 
 def _finish(build: _Build) -> None:
-    ends = {(endpoint(p.name), endpoint(p.peer)) for _fd, p in build.made}
+    ends = {(endpoint(p.name), endpoint(p.peer)): p for _fd, p in build.made}
+    connections = {fd: _connection(p, ends.get((endpoint(p.peer), endpoint(p.name)))) for fd, p in build.made}
     try:
         for fd, payload in build.made:
             apply_options(fd, payload.options, final=False)
-            tcp_repair.rebuild(fd, _connection(payload), payload.name, payload.peer)
-        for fd, payload in build.made:
-            tcp_repair.finish(fd, _connection(payload))
+            tcp_repair.rebuild(fd, connections[fd], payload.name, payload.peer)
+        for fd, _payload in build.made:
+            tcp_repair.finish(fd, connections[fd])
         for fd, payload in build.made:
             if payload.state in FIN_SENT:
                 sockets.shutdown(fd, u.SHUT_WR)
             if payload.state in FIN_RECEIVED and (endpoint(payload.peer), endpoint(payload.name)) not in ends:
-                c = _connection(payload)
+                c = connections[fd]
                 # The peer's FIN will not come again: it was acknowledged.
                 datagrams.inject_fin(payload.peer, payload.name, c.receive_seq, c.send_seq - len(c.send_queue))
             apply_options(fd, payload.options, final=True, subject="TCP connection")
@@ -199,10 +200,19 @@ def _finish(build: _Build) -> None:
         raise RestoreError(f"a TCP connection cannot be restored: {error.message}") from error
 
 
-def _connection(payload: InetPayload) -> tcp_repair.Connection:
+def _connection(payload: InetPayload, peer: InetPayload | None) -> tcp_repair.Connection:
+    """What to make. A held socket still sends by its timers, so more may have been sent than it said when read.
+
+    An acknowledgement of what counts as unsent would be ignored for ever. What the other end of the tree has not
+    received is unsent for certain; with a peer outside all counts as sent, and is sent again when not acknowledged.
+    """
     c = payload.connection
     assert c is not None
+    unsent = 0
+    if peer is not None and peer.connection is not None:
+        missing = c.send_seq - peer.connection.receive_seq & 0xFFFFFFFF
+        unsent = min(c.unsent, missing)
     return tcp_repair.Connection(
-        c.receive_seq, c.send_seq, c.receive_queue, c.send_queue, c.unsent, c.mss_clamp, c.send_wscale,
+        c.receive_seq, c.send_seq, c.receive_queue, c.send_queue, unsent, c.mss_clamp, c.send_wscale,
         c.receive_wscale, c.wscale_ok, c.sack_ok, c.timestamps, c.timestamp, c.window,
     )  # fmt: skip

@@ -26,7 +26,7 @@ def main():
         events.append((number, mask, data[16 : 16 + length].rstrip(b"\0")))
         data = data[16 + length :]
     assert events[0] == (first, 0x100, b"made"), events
-    assert {e for e in events[1:]} == {(second, 2, b"")}, events
+    assert set(events[1:]) == {(second, 2, b"")}, events
 
 
 run(main)

@@ -34,9 +34,12 @@ def main():
     fcntl.lockf(fd, fcntl.LOCK_EX, 10, 0)
     fcntl.lockf(fd, fcntl.LOCK_SH, 20, 50)
     checkpoint()
-    assert holder(fd, fcntl.F_RDLCK, 150, 1) == (fcntl.F_WRLCK, 200, 100, pid) or holder(
-        fd, fcntl.F_RDLCK, 0, 0
-    ) == (fcntl.F_WRLCK, 200, 100, pid)
+    assert holder(fd, fcntl.F_RDLCK, 150, 1) == (fcntl.F_WRLCK, 200, 100, pid) or holder(fd, fcntl.F_RDLCK, 0, 0) == (
+        fcntl.F_WRLCK,
+        200,
+        100,
+        pid,
+    )
     answer = os.read(reader, 1)
     os.kill(pid, 9)
     exit_code(pid)

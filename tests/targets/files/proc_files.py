@@ -9,7 +9,14 @@ def main():
     pid = child(forever)
     fds = {
         name: os.open(f"/proc/{name}", os.O_RDONLY)
-        for name in ("self/status", f"{pid}/stat", "meminfo", "self", f"self/task/{os.getpid()}/comm", "sys/kernel/ostype")
+        for name in (
+            "self/status",
+            f"{pid}/stat",
+            "meminfo",
+            "self",
+            f"self/task/{os.getpid()}/comm",
+            "sys/kernel/ostype",
+        )
     }
     if checkpoint():
         os.dup2(fds["meminfo"], fds["self/status"])

@@ -8,8 +8,12 @@ from target_api import checkpoint, libc, run
 
 def view():
     adjust = Path("/proc/self/oom_score_adj").read_text().strip()
-    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0), adjust, libc.syscall(
-        252, 1, 0
+    return (
+        os.getpriority(os.PRIO_PROCESS, 0),
+        os.sched_getscheduler(0),
+        os.sched_getaffinity(0),
+        adjust,
+        libc.syscall(252, 1, 0),
     )
 
 

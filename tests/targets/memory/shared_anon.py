@@ -3,7 +3,7 @@
 import mmap
 import time
 
-from target_api import PAGE, checkpoint, child, eventually, exit_code, run, wait_for_go
+from target_api import PAGE, checkpoint, child, eventually, exit_code, run
 
 
 def other(area):

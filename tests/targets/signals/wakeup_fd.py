@@ -14,7 +14,7 @@ def main():
     signal.set_wakeup_fd(one.fileno())
     os.kill(os.getpid(), signal.SIGUSR1)
     if checkpoint():
-        one.send(b'x')
+        one.send(b"x")
     os.kill(os.getpid(), signal.SIGUSR1)
     two.settimeout(60)
     assert two.recv(1) + two.recv(1) == bytes([signal.SIGUSR1] * 2)

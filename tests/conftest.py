@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "lone_target" in metafunc.fixturenames:
         alone = targets if option("--alone") else []
         metafunc.parametrize("lone_target", alone, ids=[t.name for t in alone])
-    if "mode" in metafunc.fixturenames and "target" in metafunc.fixturenames:
+    if metafunc.function.__name__ == "test_target":
         pairs = []
         for target in targets:
             if option("--mode"):

@@ -25,7 +25,7 @@ from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import MmBuilder, free_block
 from ckpt.state.shm_build import make_objects, seal_objects
-from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, spawn_skeleton
+from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
 
 _THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
 _WUNTRACED = 2
@@ -41,6 +41,7 @@ class Tree:
     threads: dict[int, list[ThreadRecord]]  # pid -> the leader first
     mms: dict[int, MmRecord]
     progress: Progress | None = None
+    give_away: bool = False  # the root is not to be a child of ckpt, but of whoever adopts orphans
     leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
     skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
 
@@ -106,13 +107,31 @@ class Tree:
         pid = max(step.pid, 0)
         try:
             if step.creator == OUTSIDE:
-                made = spawn_skeleton(pid, address, channel)
+                made = self._root(pid, address, channel)
             else:
                 exit_signal = 0 if step.flags & uapi.CLONE_PARENT else step.exit_signal
                 made = self._clone(self.leaders[step.creator], pid, step.flags, exit_signal)
         except KernelError as error:
             raise _cannot_create("task", pid, error) from None
         self.leaders[step.pid] = self.skeletons[made.tid] = made
+
+    def _root(self, pid: int, address: int, channel: int) -> Skeleton:
+        if not self.give_away:
+            return spawn_skeleton(pid, address, channel)
+        helper = spawn_skeleton(0, address, channel)
+        try:
+            if helper.pid in self.plan.numbers:
+                raise RestoreError(f"pid {helper.pid} was just given to a helper of ckpt", hint="try again")
+            made = helper.clone(pid, 0, signal.SIGCHLD)
+            self.skeletons[made.tid] = made
+            _set_subreaper(0)
+            helper.exit(0)  # ckpt is its parent: this waits for it, too
+        finally:
+            _set_subreaper(1)
+            if not helper.ended:
+                helper.kill()
+                reap([helper])
+        return made
 
     def _clone(self, creator: Skeleton, pid: int, flags: int, exit_signal: int) -> Skeleton:
         while True:
@@ -284,9 +303,12 @@ def adopting() -> Iterator[None]:
     """ckpt is the subreaper of what it makes, so that nothing half-built can slip away to init."""
     was = ctypes.c_int()
     syscall("PR_GET_CHILD_SUBREAPER", uapi.SYS_prctl, us.PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
-    syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
+        _set_subreaper(1)
         yield
     finally:
-        value = was.value
-        syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)
+        _set_subreaper(was.value)
+
+
+def _set_subreaper(value: int) -> None:
+    syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)

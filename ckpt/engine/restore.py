@@ -29,7 +29,7 @@ from ckpt.trace.skeleton import BLOCK_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A tree that runs again; its root is a child of this process."""
+    """A tree that runs again. Its root is a child of this process, but for a detached one with a pdeathsig."""
 
     pid: int
     pids: tuple[int, ...]
@@ -86,6 +86,8 @@ def restore_view(
     by_tid = {thread.tid: thread for thread in threads}
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
     building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, progress)
+    # A parent-death signal would come when ckpt ends: such a root gets another parent before.
+    building.give_away = detach and any(thread.pdeathsig for thread in of_task[tree.root_pid])
     with ExitStack() as stack, _terminal_signals_held():
         stack.enter_context(adopting())
         stack.enter_context(context.stack)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from ckpt.engine.round import prepare, tree_pids
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
+from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.mm import address_spaces
@@ -41,6 +43,7 @@ def dumpable(pid: int, options: DumpOptions | None = None, *, timeout: float = 5
     context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(pid)))
     with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
         stack.enter_context(context.stack)
+        tree.before_thaw = partial(sockets.release, context)
         context.tasks = as_tasks(tree)
         try:
             collect_tree(tree, address_spaces(context.tasks), context)

@@ -20,7 +20,7 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import prctl, task_state, threads
+from ckpt.state import prctl, sockets, task_state, threads
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import MmBuilder, free_block
@@ -62,6 +62,7 @@ class Tree:
         for task in living:
             self._make_threads(task)
         files.finish_owners(self.context)  # an owner may be a thread
+        sockets.finish(self.context, self.leaders.__getitem__)
         for task in living:
             if task.state == "stopped":
                 self._stop(task)

@@ -22,6 +22,7 @@ from ckpt.records.mm import MmRecord
 from ckpt.records.seams import ImageView
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
+from ckpt.state import sockets
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_build import free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
@@ -97,6 +98,7 @@ def restore_view(
                 _write_pidfile(Path(pidfile), tree.root_pid)
                 stack.push(_remove_on_error(Path(pidfile)))
             building.let_go()
+            sockets.done(context)
         except BaseException:
             building.kill()
             raise

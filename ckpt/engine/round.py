@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ckpt.chain.directory import Chain, ImageInfo
@@ -23,6 +24,7 @@ from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
 from ckpt.kernel import procfs
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA, PAGE_SIZE
+from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.files.registry import registry
@@ -144,6 +146,7 @@ class _Round:
             context.tasks = as_tasks(tree)
             mms = address_spaces(context.tasks)
             if dump:
+                tree.before_thaw = partial(sockets.release, context)
                 # First of all: a refusal must come before anything is armed or cleared.
                 collect_tree(tree, mms, context)
             spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, after)
@@ -154,7 +157,7 @@ class _Round:
                 tree.thaw()
                 self.tracking.thawed()
                 self._copy(writer, spaces)
-            return self._commit(writer, tree, spaces)
+            return self._commit(writer, tree, spaces, context)
 
     def _copy_and_leave(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> None:
         to_copy = sum(space.runs.count(DATA) for space in spaces)
@@ -209,7 +212,7 @@ class _Round:
             except NoSuchTask:
                 raise NoSuchTask(f"task {space.pid} ended while its pages were copied") from None
 
-    def _commit(self, writer: Round, tree: FrozenTree, spaces: list[Space]) -> Statistics:
+    def _commit(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> Statistics:
         killed = self.request.kind == "dump" and self.request.leave == "killed"
         writer.track({} if killed else self.tracking.new_states)
         started = time.perf_counter_ns()
@@ -225,6 +228,7 @@ class _Round:
         if self.request.kind == "dump" and not tree.thawed_ns:
             if killed:
                 tree.kill()
+                sockets.keep(context)
                 self.tracking.discard("the task has ended")
             else:
                 self._leave(tree)

@@ -82,7 +82,8 @@ class Tracking:
         self.nr_spaces += 1
         if reason is not None:
             self.reasons.append(reason)
-        there = pagemap.populated(mm.pid, mm.ranges)
+        anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
+        there = pagemap.populated(mm.pid, mm.ranges, anonymous)
         data = as_spans(there.of(DATA))
         parts = [there.of(ZERO), there.of(GUARD)]
         before = parents.data.get(mm.space)

@@ -12,7 +12,7 @@ from ckpt.kernel.descriptors import kcmp
 from ckpt.records.state import Attributes
 from ckpt.records.task import TaskRecord
 from ckpt.records.tree import TreeRecord
-from ckpt.state import task_state, threads
+from ckpt.state import sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of
 from ckpt.state.mm import Mm, collect_mm
@@ -33,6 +33,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
         if task.leader_exited:
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
     tables = collect_files(context)
+    sockets.check(context)
     mm_ids = {pid: mm.pid for mm in mms for pid in mm.pids}
     for mm in mms:
         context.records.append(collect_mm(mm, context))

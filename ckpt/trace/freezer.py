@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -73,6 +73,7 @@ class FrozenTree:
     started_ns: int = 0
     frozen_ns: int = 0  # when everything stood still
     thawed_ns: int = 0
+    before_thaw: Callable[[], None] | None = None  # undoes what was done to objects of the tasks
 
     @property
     def freezing_time(self) -> int:
@@ -91,8 +92,13 @@ class FrozenTree:
     def thaw(self) -> None:
         """Put back whatever remote syscalls changed and let every thread go on; safe to call twice."""
         with deferred_signals():
-            for thread in self.threads():
-                _release(thread)
+            undo, self.before_thaw = self.before_thaw, None
+            try:
+                if undo is not None:
+                    undo()
+            finally:
+                for thread in self.threads():
+                    _release(thread)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
 
@@ -107,6 +113,7 @@ class FrozenTree:
         """End every task of the tree and wait until all are gone or zombies of somebody else."""
         with deferred_signals():
             LiveRemote.forget()
+            self.before_thaw = None
             for pid in self.tasks:
                 _kill(pid, signal.SIGKILL)
             if not self.thawed_ns:

@@ -15,6 +15,7 @@ from tests.support import harness
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("targets")
+    group.addoption("--all-targets", action="store_true", help="every target, not one in four")
     group.addoption("--all-modes", action="store_true", help="every target in every mode")
     group.addoption("--alone", action="store_true", help="every target without ckpt, too")
     group.addoption("--target", action="append", default=[], help="only targets whose name holds this text")
@@ -22,9 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def chosen_modes(target: harness.Target) -> list[harness.Mode]:
-    """One mode by a hash of the name, so that the modes share the targets out among them."""
-    modes = target.modes()
-    return [modes[zlib.crc32(target.name.encode()) % len(modes)]]
+    """One mode by a hash of the name: "dump", the quickest, for two targets in three, the others for the rest."""
+    modes, number = target.modes(), zlib.crc32(target.name.encode())
+    return [modes[number // 3 % len(modes)] if number % 3 == 0 else modes[0]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,6 +37,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("lone_target", alone, ids=[t.name for t in alone])
     if metafunc.function.__name__ == "test_target":
         pairs = []
+        if not (words or option("--all-targets") or option("--all-modes")):
+            targets = [t for t in targets if zlib.crc32(t.name.encode()) % 4 == 1]
         for target in targets:
             if option("--mode"):
                 modes = [mode for mode in target.modes() if mode.name in option("--mode")]

@@ -19,7 +19,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.guest,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(os.getuid() != 0, reason="choosing pids at restore needs root: run as root"),
 ]
 
@@ -105,8 +105,9 @@ def trackers() -> list[str]:
     return [name for name in choice.NEEDS if not choice.missing(name)]
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("tracker", ["soft-dirty", "write-protect", "content-hash"])
-@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("merged", [False, True], ids=["chain", "merged"])
 def test_a_chain_restores(target: subprocess.Popen[bytes], tmp_path: Path, tracker: str, merged: bool) -> None:
     if tracker not in trackers():
         pytest.skip(f"this kernel has no {tracker}: the guest lanes or a newer kernel run it")

@@ -110,6 +110,17 @@ def parent_and_session(pid: int) -> tuple[int, int, str] | None:
     return int(fields[1]), int(fields[3]), fields[0]
 
 
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie without a thread that lives on."""
+    about = parent_and_session(pid)
+    if about is None or about[2] != "Z":
+        return about is None
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except OSError:
+        return True
+
+
 def processes() -> Iterator[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
@@ -118,7 +129,7 @@ def processes() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Done:
-    """What one command gave."""
+    """The exit code and the output of one command."""
 
     returncode: int
     stdout: str
@@ -333,7 +344,7 @@ class Run:
         end = time.monotonic() + WAIT
         while True:
             self.reap()
-            left = [pid for pid in self.mine() if (parent_and_session(pid) or (0, 0, "Z"))[2] != "Z"]
+            left = [pid for pid in self.mine() if not is_dead(pid)]
             if not left and not Path(f"/proc/{self.pid}").exists():
                 return
             if time.monotonic() > end:
@@ -388,7 +399,7 @@ class Run:
         end = time.monotonic() + 10
         while time.monotonic() < end:
             self.reap()
-            left = [pid for pid in self.mine() if (parent_and_session(pid) or (0, 0, "Z"))[2] != "Z"]
+            left = [pid for pid in self.mine() if not is_dead(pid)]
             if not left:
                 break
             for pid in left:
@@ -396,7 +407,8 @@ class Run:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
         if self.process is not None:
-            self.process.wait()
+            with suppressed(subprocess.TimeoutExpired):
+                self.process.wait(WAIT)
         self.reap()
         shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
+from ckpt.errors import KernelError
 from ckpt.kernel import memory
 from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.runs import PAGE_SIZE, U64, PageRuns, expand
 
 BUFFER_PAGES = 1024
 _PAGE = np.uint64(PAGE_SIZE)
+_GONE = (errno.ENOENT, errno.ESRCH)
 
 
 class Sink(Protocol):
@@ -32,11 +35,23 @@ class Copier:
         self._view = self._buffer.data
 
     def copy_task(self, pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
-        """The pages of `runs` from a task's memory; pages that are gone meanwhile are dropped."""
-        with Memory(pid) as slow:
+        """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task."""
+        try:
+            slow = Memory(pid)
+        except KernelError as error:
+            if error.errno not in _GONE:
+                raise
+            sink.drop(runs.pages())
+            return
+        with slow:
             for pages, start, length in _pieces(runs):
                 size = len(pages) * PAGE_SIZE
-                done = memory.readv(pid, start, length, self._buffer.ctypes.data)
+                try:
+                    done = memory.readv(pid, start, length, self._buffer.ctypes.data)
+                except KernelError as error:
+                    if error.errno not in _GONE:
+                        raise
+                    done = 0
                 if done == size:
                     sink.put(pages, self._view[:size])
                 else:

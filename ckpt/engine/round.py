@@ -207,10 +207,9 @@ class _Round:
         if space.fd >= 0:
             self.copier.copy_file(space.fd, runs, sink, advance)
         else:
-            try:
-                self.copier.copy_task(space.pid, runs, sink, advance)
-            except NoSuchTask:
-                raise NoSuchTask(f"task {space.pid} ended while its pages were copied") from None
+            self.copier.copy_task(space.pid, runs, sink, advance)
+            if not procfs.exists(self.request.pid):
+                raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
 
     def _commit(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> Statistics:
         killed = self.request.kind == "dump" and self.request.leave == "killed"

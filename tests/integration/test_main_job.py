@@ -1,6 +1,6 @@
 """The main job through the command line: pre-dump, dump, merge, verify, show, restore; and what must be refused.
 
-root: on (pids are chosen at restore); guest: on (soft-dirty is the tracker there).
+root: on (pids are chosen at restore); guest: off (a dozen interpreters started under emulation take minutes).
 """
 
 from __future__ import annotations
@@ -105,7 +105,6 @@ def trackers() -> list[str]:
     return [name for name in choice.NEEDS if not choice.missing(name)]
 
 
-@pytest.mark.guest
 @pytest.mark.parametrize("tracker", ["soft-dirty", "write-protect", "content-hash"])
 @pytest.mark.parametrize("merged", [False, True], ids=["chain", "merged"])
 def test_a_chain_restores(target: subprocess.Popen[bytes], tmp_path: Path, tracker: str, merged: bool) -> None:

@@ -31,6 +31,7 @@ from ckpt.state.files.registry import registry
 from ckpt.state.mm import address_spaces
 from ckpt.state.tree import as_tasks, collect_tree
 from ckpt.trace import gadgets
+from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.freezer import FrozenTree, check_task, freeze
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import HeldDescriptors
@@ -143,6 +144,7 @@ class _Round:
             context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(request.pid)))
         with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
             after.enter_context(context.stack)
+            refuse_foreign_arch(tree)
             context.tasks = as_tasks(tree)
             mms = address_spaces(context.tasks)
             if dump:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, NotDumpable, Refusal, TaskError
+from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
@@ -388,16 +388,3 @@ def procfs_threads(pid: int) -> list[int]:
         return procfs.threads(pid)
     except NoSuchTask:
         return []
-
-
-def refuse_foreign_arch(tree: FrozenTree) -> None:
-    """Refuse tasks that run 32-bit code."""
-    refusals = []
-    for thread in tree.threads():
-        gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
-        if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
-            refusals.append(
-                Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")
-            )
-    if refusals:
-        raise NotDumpable(refusals)

@@ -1,0 +1,21 @@
+"""What a frozen task's code is made for."""
+
+from __future__ import annotations
+
+from ckpt.errors import NotDumpable, Refusal
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi
+from ckpt.trace.freezer import FrozenTree
+
+
+def refuse_foreign_arch(tree: FrozenTree) -> None:
+    """Refuse tasks that run 32-bit code."""
+    refusals = []
+    for thread in tree.threads():
+        gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
+        if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
+            refusals.append(
+                Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")
+            )
+    if refusals:
+        raise NotDumpable(refusals)

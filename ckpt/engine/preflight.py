@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt.errors import FileChanged, HostMismatch, ImageError, KernelError, NoSuchTask, PidTaken, RestoreError
@@ -19,6 +21,7 @@ from ckpt.trace.skeleton import Skeleton, reap, spawn_skeleton
 _XFEATURES = slice(464, 472)  # sw_reserved of the FXSAVE area: what the CPU and kernel support
 _XSTATE_BV = slice(512, 520)  # the XSAVE header: what is in use
 _DELETED = " (deleted)"
+ZOMBIE_PATIENCE = 10.0  # seconds
 
 
 def check_image(view: ImageView) -> None:
@@ -37,45 +40,62 @@ def check_image(view: ImageView) -> None:
         raise ImageError("the image holds tasks but no tree record", hint="verify the chain")
 
 
-def check_numbers(numbers: Collection[int]) -> None:
-    """No pid, tid, session or process group of the tree is in use. PidTaken names the number and its holder."""
+def check_numbers(numbers: Collection[int], patience: float = ZOMBIE_PATIENCE) -> None:
+    """No pid, tid, session or process group of the tree is in use. PidTaken names the number and its holder.
+
+    A number that only a zombie holds is about to be free: its parent, or init, which some hosts let sleep for
+    seconds, is given `patience` seconds to reap it.
+    """
     limit = int(Path("/proc/sys/kernel/pid_max").read_text())
-    for number in sorted(numbers):
-        if number >= limit:
-            raise PidTaken(
-                f"pid {number} is beyond this host's kernel.pid_max of {limit}",
-                hint=f"sysctl kernel.pid_max={2 * number}",
-            )
-        if procfs.exists(number):
-            raise PidTaken(
-                f"pid {number} is in use by {_describe(number)}",
-                hint="end that process, or restore in a new pid namespace",
-            )
-    wanted = set(numbers)
+    if numbers and max(numbers) >= limit:
+        raise PidTaken(
+            f"pid {max(numbers)} is beyond this host's kernel.pid_max of {limit}",
+            hint=f"sysctl kernel.pid_max={2 * max(numbers)}",
+        )
+    end = time.monotonic() + patience
+    while holder := _holder_of(frozenset(numbers)):
+        if not holder.dead or time.monotonic() > end:
+            raise PidTaken(holder.message, hint=holder.hint)
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """A process that has one of the numbers, or is in a session or group of that number."""
+
+    message: str
+    hint: str
+    dead: bool
+
+
+def _holder_of(numbers: Collection[int]) -> _Holder | None:
+    """Who stands in the way; a living process before a zombie."""
+    dead: _Holder | None = None
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
         try:
-            text = procfs.read_bytes(f"/proc/{name}/stat", int(name))
+            stat = procfs.stat(int(name))
+            others = [tid for tid in procfs.threads(stat.pid) if tid != stat.pid]
         except (NoSuchTask, KernelError):
             continue
-        comm, _, rest = text.partition(b"(")[2].rpartition(b")")
-        fields = rest.split(None, 4)
-        for kind, number in (("session", int(fields[3])), ("process group", int(fields[2]))):
-            if number in wanted:
-                raise PidTaken(
-                    f"pid {number} is in use: process {name} ({os.fsdecode(comm)}) is in {kind} {number}",
-                    hint="end that process, or restore in a new pid namespace",
-                )
-
-
-def _describe(number: int) -> str:
-    try:
-        tgid = int(procfs.status(number)["Tgid"])
-        comm = procfs.stat(number).comm
-    except (NoSuchTask, KernelError, KeyError):
-        return "a process that is just ending"
-    return f"process {number} ({comm})" if tgid == number else f"a thread of process {tgid} ({comm})"
+        who = f"process {name} ({stat.comm})"
+        taken = next((tid for tid in others if tid in numbers), 0)
+        if stat.pid in numbers:
+            message = f"pid {name} is in use by {who}"
+        elif taken:
+            message = f"pid {taken} is in use by a thread of {who}"
+        elif stat.sid in numbers:
+            message = f"pid {stat.sid} is in use: {who} is in session {stat.sid}"
+        elif stat.pgid in numbers:
+            message = f"pid {stat.pgid} is in use: {who} is in process group {stat.pgid}"
+        else:
+            continue
+        if stat.state not in "ZX" or others:
+            return _Holder(message, "end that process, or restore in a new pid namespace", False)
+        hint = f"its parent, process {stat.ppid}, has to wait for it"
+        dead = dead or _Holder(f"{message}, which has ended and is a zombie", hint, True)
+    return dead
 
 
 def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord]) -> None:

@@ -9,7 +9,12 @@ from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Attributes
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support(
+    "tasks", "attributes", "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter"
+)
 
 _UNSET = (1 << 32) - 1
 

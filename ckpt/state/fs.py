@@ -6,8 +6,16 @@ from ckpt.errors import FileChanged, KernelError, RestoreError
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import FsState
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support(
+    "identity",
+    "directories",
+    "cwd, root, umask",
+    refused="a directory that was deleted or cannot be reached (let the task change to another one)",
+)
 
 _PATH_MAX = 4096
 _ENOENT, _ENOTDIR = 2, 20

@@ -8,7 +8,12 @@ from ckpt.kernel import uapi_state as us
 from ckpt.kernel.taskinfo import StatusIds
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Credentials
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support(
+    "identity", "credentials", "user and group ids, groups, capabilities, securebits, no_new_privs, for each thread"
+)
 
 
 def collect_securebits(remote: RemoteTask) -> int:

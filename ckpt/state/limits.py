@@ -9,7 +9,10 @@ from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import ResourceLimit
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support("identity", "resource limits", "all sixteen")
 
 
 def collect_limits(pid: int) -> tuple[ResourceLimit, ...]:

@@ -17,9 +17,16 @@ from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import MmRecord, ShmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import RemoteTask
+from ckpt.records.support import Support
 from ckpt.state import prctl
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_mapped_file
+
+SUPPORT = Support(
+    "memory",
+    "mappings",
+    "private and shared, files, guard pages, PROT_NONE, madvise, mlock, mseal, huge pages, names, brk, auxv, exe",
+)
 
 MEMBARRIER_CMD_GET_REGISTRATIONS = 512  # include/uapi/linux/membarrier.h, 6.3
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes")

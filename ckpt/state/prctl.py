@@ -7,7 +7,12 @@ from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import PrctlState
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support(
+    "tasks", "prctl", "dumpable, THP-disable, pdeathsig, TSC and machine-check modes, speculation control, I/O flusher"
+)
 
 # ------------------------------------------------------------------ each thread
 

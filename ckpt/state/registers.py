@@ -15,8 +15,17 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.state import Registers, SigAction
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
+
+SUPPORT = Support(
+    "registers",
+    "registers",
+    "general, x87 to AVX-512 and AMX, TLS; interrupted calls restart as the kernel would",
+    refused="",
+    lost="how much of a relative nanosleep, poll or futex wait had passed",
+)
 
 _M64 = (1 << 64) - 1
 _EINTR = 4

@@ -9,7 +9,10 @@ from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Scheduling
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support("tasks", "scheduling", "policy, nice, affinity, I/O priority, timer slack", lost="NUMA policy")
 
 _ANYWHERE = b"\xff" * 128  # the kernel cuts it down to the CPUs that exist and the cpuset allows
 _FAIR = frozenset({us.SCHED_NORMAL, us.SCHED_BATCH, us.SCHED_IDLE})

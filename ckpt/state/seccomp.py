@@ -8,8 +8,11 @@ from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import SeccompState
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support("identity", "seccomp", "strict mode, filters")
 
 _SCRATCH_FILTER = 64  # offset of the program behind its sock_fprog
 

@@ -11,8 +11,11 @@ from ckpt.errors import KernelError
 from ckpt.kernel import uapi_files
 from ckpt.kernel.descriptors import open_magic
 from ckpt.records.mm import ShmRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("memory", "shared memory", "anonymous, memfds with name and seals, once for all that map it")
 
 
 def note_memfd(context: CollectContext, view: FileView) -> str:

@@ -9,7 +9,10 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import SigAction, SigAltStack, SigInfo
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support("signals", "signals", "actions, masks, pending ones with their siginfo, alternate stacks")
 
 _ALL = (1 << us.NSIG) - 1
 _DEFAULT = SigAction(0, us.SIG_DFL, 0, 0, 0)

@@ -14,7 +14,10 @@ from collections.abc import Iterable
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import ipc, uapi_ipc
 from ckpt.records.ipc import SysvShmRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
+
+SUPPORT = Support("ipc", "SysV shared memory", "attachments and contents")
 
 _FILL = "sysv:fill"
 _REMOVE = "sysv:remove"

@@ -15,11 +15,14 @@ from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Registers, RseqState, SigInfo
+from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, settle_registers
+
+SUPPORT = Support("tasks", "threads", "any number, each with its ids, name, robust list and rseq registration")
 
 _SHADOW_STACK = "shstk"
 

@@ -9,7 +9,10 @@ from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import IntervalTimer, PosixTimer
+from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+
+SUPPORT = Support("timers", "timers", "interval and POSIX timers with what is left", lost="overruns")
 
 _US, _NS = 1_000_000, 1_000_000_000
 _MAX_TIMER_ID = 1 << 16  # without PR_TIMER_CREATE_RESTORE_IDS every id below costs two calls

@@ -10,6 +10,7 @@ from ckpt.errors import NotDumpable
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.records.state import Attributes
+from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import sockets, task_state, threads
@@ -17,6 +18,13 @@ from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.trace.freezer import FrozenTask, FrozenTree
+
+SUPPORT = Support(
+    "tasks",
+    "trees",
+    "parents, sessions, process groups (also of dead leaders), zombies with their status, "
+    "stopped tasks, orphans, what tasks share (CLONE_VM, FILES, FS, SIGHAND)",
+)
 
 _NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
 

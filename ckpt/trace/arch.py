@@ -5,7 +5,10 @@ from __future__ import annotations
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
+from ckpt.records.support import Support
 from ckpt.trace.freezer import FrozenTree
+
+SUPPORT = Support("tasks", "architecture", "x86_64")
 
 
 def refuse_foreign_arch(tree: FrozenTree) -> None:

@@ -18,11 +18,18 @@ from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import fdinfo, uapi, uapi_files
 from ckpt.kernel.descriptors import kcmp, raise_descriptor_limit
 from ckpt.records.files import Descriptor, FdTable, FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files import locks
 from ckpt.state.files.base import FileView
 from ckpt.state.files.kinds import KINDS
 from ckpt.state.files.registry import Registry, registry
+
+SUPPORT = Support(
+    "files",
+    "descriptors",
+    "numbers, close-on-exec, owners and signals, descriptions shared by dup, fork and SCM_RIGHTS",
+)
 
 
 def collect_files(context: CollectContext) -> list[FdTable]:

@@ -9,10 +9,13 @@ from ckpt.errors import RestoreError
 from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.regular import path_payload
+
+SUPPORT = Support("files", "devices", "those without state, as /dev/null")
 
 
 class Devices:

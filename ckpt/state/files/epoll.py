@@ -21,10 +21,13 @@ from ckpt.records.base import Record
 from ckpt.records.file_kinds import EpollFile, EpollWatch
 from ckpt.records.files import FileRecord
 from ckpt.records.seams import RemoteTask
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import channel
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
+
+SUPPORT = Support("pipes", "epoll", "watches with all flags, nested")
 
 
 class Epolls:

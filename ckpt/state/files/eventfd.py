@@ -12,8 +12,11 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import EventFd
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("pipes", "eventfd", "count, semaphore")
 
 
 class EventFds:

@@ -19,9 +19,12 @@ from ckpt.kernel.descriptors import open_magic
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("files", "deleted files", "contents up to `--ghost-limit`, hard links")
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096

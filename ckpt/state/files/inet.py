@@ -10,12 +10,15 @@ from ckpt.kernel import datagrams, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import tcp
 from ckpt.state.files.base import FileView
 from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
+
+SUPPORT = Support("sockets", "TCP listening, UDP, ping, raw", "options, peers, queues of UDP")
 
 _STREAMS = {u.IPPROTO_TCP: "TCP"}
 _DATAGRAMS = {

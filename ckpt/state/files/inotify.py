@@ -15,9 +15,12 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import InotifyFile, InotifyWatch
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("pipes", "inotify", "watches")
 
 _MOST_WATCHES_PASSED = 1 << 20
 

@@ -16,8 +16,11 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi, uapi_files
 from ckpt.records.file_kinds import FileLock
 from ckpt.records.seams import RemoteTask
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("files", "locks", "flock, POSIX, OFD, leases")
 
 _KINDS = {"FLOCK": "flock", "POSIX": "posix", "OFDLCK": "ofd", "LEASE": "lease"}
 

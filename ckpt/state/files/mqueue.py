@@ -11,8 +11,11 @@ from ckpt.kernel import ipc, uapi_ipc
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.records.files import FileRecord
 from ckpt.records.ipc import MqueuePayload
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("ipc", "POSIX message queues", "opened again: name, mode, position")
 
 
 class MqueueKind:

@@ -11,10 +11,13 @@ from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import NetlinkPayload
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
+
+SUPPORT = Support("sockets", "netlink", "protocol, port, groups, options")
 
 _GROUPS = 128  # bytes of the membership bitmap that are asked for
 

@@ -10,11 +10,14 @@ from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import PacketPayload
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.netlink import readable
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
+
+SUPPORT = Support("sockets", "packet", "protocol, interface, filter")
 
 
 class PacketKind:

@@ -10,8 +10,11 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import NoPayload, PidFd
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("pipes", "pidfd", "of tasks in the tree and of others")
 
 _KEPT = os.O_NONBLOCK | os.O_EXCL  # PIDFD_NONBLOCK, PIDFD_THREAD
 

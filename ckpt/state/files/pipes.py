@@ -23,10 +23,13 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import PipeEnd, PipeRecord
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
+
+SUPPORT = Support("pipes", "pipes, FIFOs", "contents, size, packets")
 
 _OUTSIDE_HINT = "redirect its output to a file, or start it with setsid PROGRAM </dev/null >FILE 2>&1"
 

@@ -14,10 +14,13 @@ from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import NamespaceFile, NoPayload
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.regular import path_payload
+
+SUPPORT = Support("files", "/proc", "files and directories of tasks in the tree, of the system, namespaces")
 
 _PID = re.compile(r"/proc/(\d+)(/|$)")
 _NAMESPACE = re.compile(r"(cgroup|ipc|mnt|net|pid|time|user|uts):\[(\d+)\]$")

@@ -7,8 +7,17 @@ from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import NoPayload
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support(
+    "files",
+    "other kinds",
+    "",
+    refused="io_uring, userfaultfd, perf, fanotify, BPF, seccomp listeners, Landlock, KVM, secret memory, "
+    "DMA buffers (let the task close them)",
+)
 
 _STOP = "let the task close it before the dump"
 _NAMES = {

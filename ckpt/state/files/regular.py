@@ -16,9 +16,12 @@ from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import NoPayload, PathFile
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("files", "files with a name", "position, flags, O_PATH, directories")
 
 _HINT = "put the file back as it was at the dump"
 

@@ -10,8 +10,11 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import SignalFd
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("pipes", "signalfd", "mask")
 
 
 class SignalFds:

@@ -11,8 +11,17 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.records.base import Record
 from ckpt.records.files import FileRecord
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support(
+    "sockets",
+    "other families",
+    "",
+    refused="vsock, Bluetooth, AF_ALG, XDP, CAN, SMC, TIPC (close them before the dump); "
+    "a socket of another network namespace (run ckpt inside it)",
+)
 
 _NAMES = {
     40: "vsock",

@@ -11,8 +11,11 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import Membership, SocketOption, SocketOptions
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files.base import FileView
+
+SUPPORT = Support("sockets", "socket options", "all that can be read and set")
 
 # name -> size of the value; everything not listed is an int
 _SIZES = {

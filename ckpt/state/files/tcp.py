@@ -16,9 +16,16 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import datagrams, sock_diag, sockets, tcp_holder, tcp_repair
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, SocketOptions, TcpConnection
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.sockopts import apply_options
+
+SUPPORT = Support(
+    "sockets",
+    "TCP connections",
+    "inside the tree, and with `--tcp-established` to others: queues, window, timestamps, half closed",
+)
 
 _DUMP = "tcp:dump"
 _BUILD = "tcp:build"

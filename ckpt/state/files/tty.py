@@ -13,11 +13,19 @@ from ckpt.kernel import ttys, uapi, uapi_files
 from ckpt.kernel import uapi_tty as t
 from ckpt.records.files import FileRecord
 from ckpt.records.seams import RemoteTask
+from ckpt.records.support import Support
 from ckpt.records.tty import PtyRecord, TtyPayload
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.channel import deliver
 from ckpt.state.files.registry import registry
+
+SUPPORT = Support(
+    "terminals",
+    "terminals",
+    "ptys with both ends in the tree: settings, size, sessions, what waits in them; "
+    "the caller's terminal with `--shell-job`",
+)
 
 _MASTERS = "tty:masters"  # collecting: the indices whose master is in the tree
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open

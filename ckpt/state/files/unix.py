@@ -11,12 +11,17 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import unixbuild
 from ckpt.state.files.base import FileView
 from ckpt.state.files.queues import peek_messages, peek_stream
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import collect_options
+
+SUPPORT = Support(
+    "sockets", "Unix", "stream, dgram, seqpacket: listening, pairs, names, queues, descriptors in flight, half closed"
+)
 
 _SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix
 

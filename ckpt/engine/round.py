@@ -21,6 +21,7 @@ from ckpt.engine.copying import Copier, Kept, Sink
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
+from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA, PAGE_SIZE
@@ -118,6 +119,8 @@ class _Round:
         with writer:
             parents = Parents.of(writer.parent)
             prepare(request.pid)
+            if request.kind == "dump":
+                codec.warm()
             chain.journal_intent(**self.who)  # type: ignore[arg-type]
             try:
                 statistics = self._frozen(writer, parents)

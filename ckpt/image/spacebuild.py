@@ -8,7 +8,7 @@ from ckpt.errors import ImageWriteError
 from ckpt.image.encode import Encoded
 from ckpt.image.spacemap import SpaceMap
 from ckpt.pages.hashes import HASH_SIZE
-from ckpt.records.runs import DATA, U8, U64, XOR, PageRuns
+from ckpt.records.runs import DATA, GUARD, PARENT, U8, U64, XOR, ZERO, PageRuns
 
 
 class SpaceBuild:
@@ -22,7 +22,7 @@ class SpaceBuild:
         anonymous = PageRuns(wanted.start, wanted.nr_pages, np.zeros(len(wanted.start), np.uint8))
         self._expected = SpaceMap.join([SpaceMap.plain(anonymous)])
         self._wanted = runs.count(DATA)
-        self._rows = [SpaceMap.plain(runs.of(kind)) for kind in np.unique(runs.kind) if kind != DATA]
+        self._rows = [SpaceMap.plain(runs.of(kind)) for kind in (PARENT, ZERO, GUARD)]
         self._taken: list[SpaceMap] = []
         self._hashes: list[tuple[U64, U8]] | None = [] if hashing else None
 

@@ -114,7 +114,9 @@ def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:
     keep = entries & np.uint64(up.PM_FILE | up.PM_GUARD_REGION) == 0
     keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
     pages, entries = pages[keep], entries[keep]
-    _, first = np.unique(pages // np.uint64(_CHUNK), return_index=True)
+    chunk = pages // np.uint64(_CHUNK)
+    first = np.ones(len(chunk), np.bool_)  # not np.unique, whose first call imports for 15 ms, in the freeze
+    first[1:] = chunk[1:] != chunk[:-1]
     return pages[first], entries[first] & _IDENTITY
 
 
@@ -126,7 +128,11 @@ def _trusted(pages: U64, entries: U64, fields: dict[str, Any]) -> np.ndarray[Any
         return np.zeros(len(pages), np.bool_)
     unmoved = (pages[at] == sampled) & (entries[at] & _IDENTITY == identity)
     chunks = sampled[unmoved] // np.uint64(_CHUNK)
-    return np.isin(pages // np.uint64(_CHUNK), chunks)
+    if not len(chunks):
+        return np.zeros(len(pages), np.bool_)
+    chunk = pages // np.uint64(_CHUNK)
+    found = chunks[np.minimum(np.searchsorted(chunks, chunk), len(chunks) - 1)] == chunk
+    return np.asarray(found, np.bool_)
 
 
 def _merged_pages(pid: int) -> bool:

@@ -50,14 +50,31 @@ def record_fields(cls: type[Any]) -> tuple[str, ...]:
 
 
 def _tagged(value: Record) -> list[object]:
-    return [value.RECORD_NAME, _converter.unstructure(value)]
+    return [value.RECORD_NAME, _unstructurer(type(value))(value)]
+
+
+# cattrs empties its own caches whenever it makes a hook for a new kind of tuple.
+_unstructurers: dict[type[Any], Callable[[Any], Any]] = {}
+_structurers: dict[type[Any], Callable[[Any, Any], Any]] = {}
+
+
+def _unstructurer(cls: type[Any]) -> Callable[[Any], Any]:
+    if cls not in _unstructurers:
+        _unstructurers[cls] = _converter.get_unstructure_hook(cls)
+    return _unstructurers[cls]
+
+
+def _structurer(cls: type[Any]) -> Callable[[Any, Any], Any]:
+    if cls not in _structurers:
+        _structurers[cls] = _converter.get_structure_hook(cls)
+    return _structurers[cls]
 
 
 def _untagged(value: object, _: Any) -> Record:
     cls = _class_of(value)
     if record_fields(cls):
         raise TypeError(f"a {cls.__name__} cannot stand inside a record")
-    return _converter.structure(value[1], cls)  # type: ignore[index]
+    return _structurer(cls)(value[1], cls)  # type: ignore[index]
 
 
 def _class_of(value: object) -> type[Any]:
@@ -140,8 +157,8 @@ _converter = _make_converter()
 def warm() -> None:
     """Make the code for every kind of record now: a millisecond for each, which a freeze need not wait for."""
     for cls in RECORDS.values():
-        _converter.get_unstructure_hook(cls)
-        _converter.get_structure_hook(cls)
+        _structurer(cls)
+        _unstructurer(cls)
 
 
 def encode_record(record: Record) -> bytes:
@@ -163,7 +180,8 @@ def decode_record(data: bytes, where: str) -> Record:
     """The record in `data`; `where` names it in an error."""
     try:
         value = msgpack.unpackb(data, raw=False, unicode_errors="surrogateescape", strict_map_key=True)
-        return _converter.structure(value[1], _class_of(value))
+        cls = _class_of(value)
+        return _structurer(cls)(value[1], cls)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         raise ImageError(f"{where} is not a record: {_reason(error)}") from error
     except (cattrs.errors.ForbiddenExtraKeysError, cattrs.errors.StructureHandlerNotFoundError) as error:

@@ -24,7 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # What ckpt does not do yet, by target; the README says so too. A target that passes after all is no failure.
 KNOWN_GAPS = {
-    "files/high_numbers": "the channel of a restore needs a descriptor above the highest of the task",
     "memory/mlockall_future": "MCL_FUTURE cannot be read from outside",
     "signals/sigchld": "flags and masks of signals that are ignored or default are not kept",
     "sockets/peer_credentials": "SO_PEERCRED of a rebuilt Unix pair names ckpt",

@@ -61,7 +61,7 @@ class Tree:
         self._install_tables(living, channel)
         for task in living:
             self._make_threads(task)
-        files.finish_owners(self.context)  # an owner may be a thread
+        files.finish_files(self.context)  # an owner may be a thread
         sockets.finish(self.context, self.leaders.__getitem__)
         for task in living:
             if task.state == "stopped":

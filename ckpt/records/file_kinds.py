@@ -47,6 +47,8 @@ class GhostRecord:
     gid: int
     size: int
     mtime_ns: int
+    atime_ns: int = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 @record("ghost-data")

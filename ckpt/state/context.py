@@ -69,12 +69,17 @@ class RestoreContext:
     opened: dict[int, int] = field(default_factory=dict)  # file_id -> descriptor in ckpt
     stack: ExitStack = field(default_factory=ExitStack)
     opened_hooks: list[Callable[[], None]] = field(default_factory=list)
+    finished_hooks: list[Callable[[], None]] = field(default_factory=list)
     installed_hooks: list[tuple[int, Callable[[RemoteTask], None]]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
     def when_opened(self, hook: Callable[[], None]) -> None:
         """Run `hook` in ckpt when every file is open there (queued data, peers, descriptors in flight)."""
         self.opened_hooks.append(hook)
+
+    def when_finished(self, hook: Callable[[], None]) -> None:
+        """Run `hook` in ckpt when memory, tables and threads stand, while the files are still open there."""
+        self.finished_hooks.append(hook)
 
     def when_installed(self, pid: int, hook: Callable[[RemoteTask], None]) -> None:
         """Run `hook` in task `pid` when its descriptors stand at their numbers (epoll_ctl, locks, TIOCSCTTY)."""

@@ -192,7 +192,7 @@ def restored(
             # Hooks of the image name the task of old; here another process stands for it.
             context.installed_hooks[:] = [(skeleton.pid, hook) for _, hook in context.installed_hooks]
             restore.install_table(context, skeleton, table, channel)
-            restore.finish_owners(context)
+            restore.finish_files(context)
             restore.close_files(context)
             again = CollectContext([StoppedTask(skeleton.pid)])
             with again.stack:

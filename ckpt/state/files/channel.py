@@ -1,7 +1,6 @@
 """The way on which descriptors go from ckpt to the tasks that are being built: SCM_RIGHTS on one socket pair.
 
-Every skeleton inherits the far end at the same number, above those of all tables; only one task at a time
-listens.
+Every skeleton inherits the far end at the same number, which no table uses; only one task at a time listens.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ _NUMBER = "files:channel-number"
 
 
 def make_channel(context: RestoreContext) -> int:
-    """The number, above every table's, at which each skeleton inherits the way descriptors come to it."""
+    """The number, in no table, at which each skeleton inherits the way descriptors come to it."""
     hard = raise_descriptor_limit()
-    used = [d.fd for table in context.view.records("fd-table") for d in table.fds]
+    used = {d.fd for table in context.view.records("fd-table") for d in table.fds}
     for file in context.view.records("file"):
         if isinstance(file.payload, EpollFile):  # a watched file may have to stand at a closed number for a moment
-            used += [watch.tfd for watch in file.payload.watches]
-    highest = max(used, default=-1)
+            used |= {watch.tfd for watch in file.payload.watches}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         try:
-            channel = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD, max(highest + 1, 3))
+            channel = _dup_outside(theirs.fileno(), used, hard)
         except OSError:
             ours.close()
             raise RestoreError(
-                f"descriptor {highest} of the image is above this host's limit of {hard} open files",
+                f"descriptor {max(used)} of the image is above this host's limit of {hard} open files",
                 hint="raise it with ulimit -n before restoring",
             ) from None
     context.stack.callback(os.close, channel)
@@ -45,6 +43,27 @@ def make_channel(context: RestoreContext) -> int:
     context.shared[_CHANNEL] = ours
     context.shared[_NUMBER] = channel
     return channel
+
+
+def _dup_outside(fd: int, used: set[int], limit: int) -> int:
+    """Duplicate to a number that is free here and not in `used`: above all, or else in a gap near the top."""
+    number = max(used, default=2) + 1
+    while True:
+        if number >= limit:
+            number = next((n for n in range(limit - 1, 2, -1) if n not in used and not _is_open(n)), -1)
+        got = fcntl.fcntl(fd, fcntl.F_DUPFD, number)
+        if got not in used:
+            return got
+        os.close(got)
+        number = got + 1
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
 
 
 def deliver(context: RestoreContext, task: RemoteTask, file_id: int) -> int:

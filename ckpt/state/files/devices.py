@@ -51,7 +51,7 @@ class Devices:
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         path: str = file.payload.path
-        fd = paths.open_path(path, file.flags & ~paths.ONCE)
+        fd = paths.open_path(path, file.flags)
         found = os.fstat(fd)
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
         if not stat.S_ISCHR(found.st_mode) or device not in uapi_files.SAFE_DEVICES:

@@ -1,7 +1,8 @@
 """Files and directories that lost their name: the contents travel in the image.
 
 All descriptions of one inode (open files, mappings, the executable) share one copy. A file that was deleted
-under the name by which it was opened but has another in the same directory is opened by that one.
+under the name by which it was opened but has another, which the tree has open too or which is found near the old
+one, is opened by that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +25,7 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
+from ckpt.state.files.registry import registry
 
 SUPPORT = Support("files", "deleted files", "contents up to `--ghost-limit`, hard links")
 
@@ -64,7 +67,7 @@ class GhostFiles:
         st = view.stat
         path = paths.without_deleted(view.link)
         if stat.S_ISREG(st.st_mode) and st.st_nlink:
-            other = _other_name(path, st)
+            other = _other_name(path, view, context)
             if other is not None:
                 return regular.path_payload(view, other)
             if view.flags & os.O_ACCMODE != os.O_RDONLY:
@@ -88,7 +91,7 @@ class GhostFiles:
                 )
                 return NoPayload()
             noted.add(key)
-            context.records.append(GhostRecord(key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns))
+            context.records.append(_record(view, key, path))
             if stat.S_ISREG(st.st_mode):
                 context.records.extend(_contents(view, key))
         return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
@@ -107,21 +110,56 @@ class GhostFiles:
         return paths.reopen(made.fd, file.flags)
 
 
-def _other_name(path: str, found: os.stat_result) -> str | None:
-    directory = os.path.dirname(path)
-    try:
-        with os.scandir(directory) as entries:
-            for _, entry in zip(range(_NAMES_LOOKED_AT), entries, strict=False):
-                if entry.inode() == found.st_ino and paths.reachable(entry.path, found):
-                    return entry.path
-    except OSError:
-        return None
+def _other_name(path: str, view: FileView, context: CollectContext) -> str | None:
+    """Another name of the file: one that the tree has open, in the same directory, or in those around it."""
+    found = view.stat
+    for other in registry(context).views.values():
+        same = (other.stat.st_dev, other.stat.st_ino) == (found.st_dev, found.st_ino)
+        if same and other is not view and paths.reachable(other.link, found):
+            return other.link
+    directory, looked_at = os.path.dirname(path), 0
+    for top in dict.fromkeys((directory, os.path.dirname(directory))):
+        for parent, folders, files in os.walk(top):
+            for name in files:
+                full = os.path.join(parent, name)
+                if _is(full, found):
+                    return full
+            looked_at += len(files) + len(folders)
+            if looked_at > _NAMES_LOOKED_AT:
+                return None
     return None
+
+
+def _is(path: str, found: os.stat_result) -> bool:
+    try:
+        here = os.lstat(path)
+    except OSError:
+        return False
+    return (here.st_ino, here.st_dev) == (found.st_ino, found.st_dev)
+
+
+def _record(view: FileView, key: str, path: str) -> GhostRecord:
+    st = view.stat
+    xattrs = tuple(_xattrs(view.proc_path)) if stat.S_ISREG(st.st_mode) else ()
+    return GhostRecord(
+        key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns, st.st_atime_ns, xattrs
+    )  # fmt: skip
+
+
+def _xattrs(path: str) -> Iterator[tuple[str, bytes]]:
+    """Extended attributes but for labels, which the host's own policy gives."""
+    try:
+        for name in os.listxattr(path):
+            if not name.startswith("security.") or name == "security.capability":
+                yield name, os.getxattr(path, name)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
+            raise KernelError(f"extended attributes of {path}: {error.strerror}", errno=error.errno or 0) from None
 
 
 def _contents(view: FileView, key: str) -> list[GhostData]:
     """The data of the file without its holes, in chunks that an image holds comfortably."""
-    fd = open_magic(view.proc_path, os.O_RDONLY)
+    fd = _open_unnoticed(view.proc_path)
     records: list[GhostData] = []
     try:
         offset, size = 0, view.stat.st_size
@@ -146,6 +184,14 @@ def _contents(view: FileView, key: str) -> list[GhostData]:
     return records
 
 
+def _open_unnoticed(path: str) -> int:
+    """Open for reading without a change of the access time, which only the owner and root may ask for."""
+    try:
+        return open_magic(path, os.O_RDONLY | os.O_NOATIME)
+    except KernelError:
+        return open_magic(path, os.O_RDONLY)
+
+
 def _make(payload: GhostFile, context: RestoreContext) -> _Made:
     """Build the nameless file; ckpt's descriptor is closed when every description of it is open."""
     ghost: GhostRecord = next(g for g in context.view.records("ghost") if g.key == payload.key)
@@ -158,7 +204,6 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
             for part in context.view.records("ghost-data"):
                 if part.key == ghost.key:
                     _write(made.fd, part.offset, part.data)
-            os.utime(made.fd, ns=(ghost.mtime_ns, ghost.mtime_ns))
     except OSError as error:
         raise RestoreError(
             f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
@@ -166,6 +211,7 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
         ) from None
     context.stack.callback(made.close)
     context.when_opened(partial(_finish, made, ghost))
+    context.when_finished(partial(_set_times, context, ghost))  # to be mapped is an access
     return made
 
 
@@ -184,13 +230,22 @@ def _finish(made: _Made, ghost: GhostRecord) -> None:
         if (ghost.uid, ghost.gid) != (os.getuid(), os.getgid()):
             os.fchown(made.fd, ghost.uid, ghost.gid)
         os.fchmod(made.fd, stat.S_IMODE(ghost.mode))
+        for name, value in ghost.xattrs:
+            os.setxattr(made.fd, name, value)
     except OSError as error:
         raise RestoreError(
-            f"the deleted file {ghost.path} cannot have its owner and mode again: {error.strerror}",
+            f"the deleted file {ghost.path} cannot have its owner, mode and attributes again: {error.strerror}",
             hint="run ckpt as root",
         ) from None
     finally:
         made.close()
+
+
+def _set_times(context: RestoreContext, ghost: GhostRecord) -> None:
+    for file in context.files.values():
+        if file.kind == GhostFiles.kind and getattr(file.payload, "key", "") == ghost.key:
+            os.utime(f"/proc/self/fd/{context.opened[file.file_id]}", ns=(ghost.atime_ns, ghost.mtime_ns))
+            return
 
 
 def _write(fd: int, offset: int, data: bytes) -> None:

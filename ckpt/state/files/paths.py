@@ -16,7 +16,10 @@ DELETED = " (deleted)"
 
 
 def open_path(path: str, flags: int) -> int:
-    """Open by path, close-on-exec; FileChanged when it is gone, RestoreError otherwise."""
+    """Open by path, close-on-exec, without what belongs to the first open; FileChanged when it is gone."""
+    if flags & uapi_files.O_TMPFILE_BIT:  # it has a name by now; O_TMPFILE includes O_DIRECTORY
+        flags &= ~os.O_DIRECTORY
+    flags &= ~ONCE
     try:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:

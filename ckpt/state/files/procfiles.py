@@ -49,7 +49,7 @@ class ProcFiles:
         return path_payload(view, view.link)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
-        return paths.open_path(file.payload.path, file.flags & ~paths.ONCE)
+        return paths.open_path(file.payload.path, file.flags)
 
 
 class Namespaces:

@@ -49,7 +49,7 @@ class RegularFiles:
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: PathFile = file.payload
-        fd = paths.open_path(payload.path, file.flags & ~paths.ONCE)
+        fd = paths.open_path(payload.path, file.flags)
         try:
             if not context.options.get("allow_changed_files"):
                 check(payload, file, os.fstat(fd))

@@ -1,7 +1,7 @@
 """Restoring open files: every description is rebuilt in ckpt, then handed to the tasks by SCM_RIGHTS.
 
 The order: `make_channel` before the first skeleton is born (it is inherited), `open_files` when every pid
-exists (files in /proc, pidfds), `install_table` in one task of each table, `finish_owners`, and `close_files`
+exists (files in /proc, pidfds), `install_table` in one task of each table, `finish_files`, and `close_files`
 before anything runs, since the ends of pipes that ckpt holds keep readers from seeing their end.
 """
 
@@ -27,7 +27,7 @@ from ckpt.state.files.kinds import kind_named
 __all__ = [
     "close_files",
     "deliver",
-    "finish_owners",
+    "finish_files",
     "install_table",
     "make_channel",
     "move",
@@ -94,7 +94,7 @@ def install_table(context: RestoreContext, task: RemoteTask, table: FdTable, cha
     task.syscall(uapi.SYS_close_range, channel + 1, 0xFFFFFFFF, 0)
     if channel:
         task.syscall(uapi.SYS_close_range, 0, channel - 1, 0)
-    with _room_for(task.pid, channel):
+    with _room_for(task.pid, max([channel, *(d.fd for d in table.fds)])):
         _install(context, task, table, channel)
     task.syscall(uapi_files.SYS_close, channel)
 
@@ -137,8 +137,10 @@ def run_installed_hooks(context: RestoreContext, task: RemoteTask) -> None:
         hook(task)
 
 
-def finish_owners(context: RestoreContext) -> None:
-    """F_SETOWN_EX, when every pid and process group exists. An owner that is gone is left out."""
+def finish_files(context: RestoreContext) -> None:
+    """What waits for memory and threads; F_SETOWN_EX, whose owner may be a thread. One that is gone is left out."""
+    while context.finished_hooks:
+        context.finished_hooks.pop(0)()
     for file in context.files.values():
         if not file.owner_pid:
             continue

@@ -22,10 +22,12 @@ def test_guests_have_soft_dirty() -> None:
 
 @pytest.mark.parametrize("name", ["memory/dontneed", "processes/fork_pipe"])
 @pytest.mark.parametrize("tracker", ["soft-dirty"])
-def test_main_job(tracker: str, name: str) -> None:
+def test_main_job(tracker: str, name: str, request: pytest.FixtureRequest) -> None:
     if lacks := choice.missing(tracker):
         pytest.skip(lacks[0].evidence)
     target = next(target for target in harness.all_targets() if target.name == name)
+    harness.become_subreaper()
+    request.addfinalizer(lambda: harness.become_subreaper(False))
     with harness.running(target) as run:
         chain, merged = run.images / "chain", run.images / "merged"
         for number in range(3):

@@ -125,6 +125,7 @@ class EpollWatch:
     events: int
     data: int
     in_table: bool  # the number still refers to the file in the table of EpollFile.pid
+    taken: bool = False  # edge-triggered, and the edge that brought it to its present state was reported
 
 
 @record("file-epoll")

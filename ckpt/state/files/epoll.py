@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import stat
 import struct
+from dataclasses import replace
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
@@ -66,6 +68,12 @@ class Epolls:
                 )
                 continue
             watches.append(EpollWatch(tfd, found[0], events, data, found[1]))
+        edges = [w for w in watches if w.events & uapi_files.EPOLLET]
+        if edges and not _events(view, context, uapi_files.EPOLLIN):
+            # Nothing waits in the set: an edge-triggered file that is ready all the same has been reported.
+            views = registry(context).views
+            taken = {w.tfd for w in edges if _events(views[w.file_id], context, w.events & ~uapi_files.EP_PRIVATE_BITS)}
+            watches = [replace(w, taken=w.tfd in taken and bool(w.events & uapi_files.EPOLLET)) for w in watches]
         return EpollFile(pid, efd, tuple(watches))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -73,6 +81,14 @@ class Epolls:
         if payload.watches:
             context.when_installed(payload.pid, partial(_add_all, context, payload))
         return syscall("epoll_create1", uapi_files.SYS_epoll_create1, os.O_CLOEXEC)
+
+
+def _events(view: FileView, context: CollectContext, wanted: int) -> int:
+    """What poll(2) says of a file at this moment."""
+    with view.stolen(context) as fd:
+        poll = select.poll()
+        poll.register(fd, wanted & 0x7FFF)
+        return dict(poll.poll(0)).get(fd, 0)
 
 
 def _target(
@@ -125,13 +141,28 @@ def _add_all(context: RestoreContext, payload: EpollFile, task: RemoteTask) -> N
     # A one-shot watch that has fired is off until it is armed again. The kernel arms what is added, so such a
     # watch is added first, alone, and made to fire into nothing.
     spent = [w for w in payload.watches if not w.events & ~uapi_files.EP_PRIVATE_BITS]
-    for watch in [*spent, *(w for w in payload.watches if w not in spent)]:
-        try:
-            _add(context, payload, watch, task, fire=watch in spent)
-        except KernelError as error:
-            raise RestoreError(
-                f"task {task.pid}: epoll fd {payload.fd} cannot watch fd {watch.tfd} again: {error.message}"
-            ) from None
+    # Next those whose edge was reported: while they are alone with what cannot fire, it is taken again.
+    taken = [w for w in payload.watches if w.taken]
+    others = [w for w in payload.watches if w.events & ~uapi_files.EP_PRIVATE_BITS and not w.taken]
+    for watches in (spent, taken, others):
+        for watch in watches:
+            try:
+                _add(context, payload, watch, task, fire=watches is spent)
+            except KernelError as error:
+                raise RestoreError(
+                    f"task {task.pid}: epoll fd {payload.fd} cannot watch fd {watch.tfd} again: {error.message}"
+                ) from None
+        if watches is taken:
+            _take(task, payload.fd, len(taken))
+
+
+def _take(task: RemoteTask, efd: int, most: int) -> None:
+    """Let up to `most` events be reported, and forget them; a batch is what fits the scratch buffer."""
+    size = 12  # struct epoll_event, packed on x86_64
+    room = task.put(bytes(size))
+    batch = task.scratch_size // size
+    while most > 0 and (count := task.syscall(uapi_files.SYS_epoll_wait, efd, room, min(most, batch), 0)):
+        most -= count
 
 
 def _add(context: RestoreContext, payload: EpollFile, watch: EpollWatch, task: RemoteTask, *, fire: bool) -> None:

@@ -31,19 +31,16 @@ def members(mask: int) -> list[int]:
 # ------------------------------------------------------------------ actions
 
 
-def collect_sigactions(remote: RemoteTask, status: dict[str, str]) -> tuple[SigAction, ...]:
-    """Every disposition that is not the default. Only caught signals are asked for, and SIGCHLD, whose flags mean
-    something without a handler (SA_NOCLDWAIT); ignored ones stand in /proc/PID/status."""
-    ignored = taskinfo.signal_set(status, "SigIgn")
-    asked = taskinfo.signal_set(status, "SigCgt") | (bit(us.SIGCHLD) & ~ignored)
-    found = [SigAction(signal, us.SIG_IGN, 0, 0, 0) for signal in members(ignored & ~asked)]
-    for signal in members(asked):
-        buffer = remote.put(bytes(us.kernel_sigaction.size))
+def collect_sigactions(remote: RemoteTask) -> tuple[SigAction, ...]:
+    """Every action that is not all zero: an ignored or default one has flags and a mask, too, and SIGCHLD obeys them."""
+    found = []
+    for signal in range(1, us.NSIG + 1):
+        buffer = remote.put(bytes(us.kernel_sigaction.size)) if signal == 1 else remote.scratch
         remote.syscall(uapi.SYS_rt_sigaction, signal, 0, buffer, us.SIGSET_SIZE)
         handler, flags, restorer, mask = us.kernel_sigaction.unpack(remote.read(buffer, us.kernel_sigaction.size))
         if (handler, flags, restorer, mask) != (us.SIG_DFL, 0, 0, 0):
             found.append(SigAction(signal, handler, flags, restorer, mask))
-    return tuple(sorted(found, key=lambda action: action.signal))
+    return tuple(found)
 
 
 def restore_sigactions(remote: RemoteTask, record: Sequence[SigAction]) -> None:

@@ -40,7 +40,7 @@ class TaskState:
 
 
 def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskState:
-    """Six remote syscalls in the first thread, one more for each caught signal, two for each POSIX timer.
+    """Some seventy remote syscalls in the first thread, 64 of them for its signal actions.
 
     The threads' registers and masks must have been read before (`threads.glance`).
     """
@@ -49,7 +49,7 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
     remote = task.remote(tid)
     return TaskState(
         fs=fs.collect_fs(task.pid, tid, status, context),
-        sigactions=signals.collect_sigactions(remote, status),
+        sigactions=signals.collect_sigactions(remote),
         pending=signals.collect_pending(tid, status, shared=True),
         itimers=timers.collect_itimers(remote),
         posix_timers=timers.collect_posix_timers(remote),

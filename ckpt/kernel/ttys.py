@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi
@@ -32,6 +33,11 @@ def get_int(fd: int, request: int) -> int:
 def set_int(fd: int, request: int, value: int) -> None:
     """An ioctl that takes a pointer to an int."""
     set_bytes(fd, request, value.to_bytes(4, "little", signed=True))
+
+
+def control(fd: int, request: int, value: int) -> None:
+    """An ioctl whose argument is an int itself."""
+    syscall(f"ioctl({request:#x})", uapi.SYS_ioctl, fd, request, value)
 
 
 def owner(master: int, request: int) -> int:
@@ -71,7 +77,20 @@ def open_master(flags: int) -> tuple[int, int]:
 
 
 def open_master_at(index: int, flags: int) -> int | None:
-    """The master of pseudoterminal `index`; None when that index is taken. The kernel gives the lowest free one."""
+    """The master of pseudoterminal `index`; None when that index is taken.
+
+    A terminal that was just closed, by the end of the task that is to be restored perhaps, may need a moment to go.
+    """
+    for _ in range(50):
+        fd = _open_lowest(index, flags)
+        if fd is not None:
+            return fd
+        time.sleep(0.02)
+    return None
+
+
+def _open_lowest(index: int, flags: int) -> int | None:
+    """The kernel gives the lowest free index."""
     others = []
     try:
         while True:
@@ -88,5 +107,7 @@ def open_master_at(index: int, flags: int) -> int | None:
 
 def open_slave(master: int, flags: int) -> int:
     """The slave of an unlocked master (TIOCGPTPEER), without becoming anyone's controlling terminal."""
-    wanted = flags | os.O_NOCTTY | os.O_CLOEXEC
-    return syscall("ioctl(TIOCGPTPEER)", uapi.SYS_ioctl, master, t.TIOCGPTPEER, wanted)
+    # Without O_CLOEXEC, which the kernel would keep among the flags of the description and show for ever.
+    fd = syscall("ioctl(TIOCGPTPEER)", uapi.SYS_ioctl, master, t.TIOCGPTPEER, flags | os.O_NOCTTY)
+    os.set_inheritable(fd, False)
+    return fd

@@ -5,6 +5,8 @@ from __future__ import annotations
 # include/uapi/asm-generic/ioctls.h
 TCGETS2 = 0x802C542A
 TCSETS2 = 0x402C542B
+TCXONC = 0x540A
+TCFLSH = 0x540B
 TIOCEXCL = 0x540C
 TIOCSCTTY = 0x540E
 TIOCGPGRP = 0x540F
@@ -25,6 +27,26 @@ TIOCGEXCL = 0x80045440
 TIOCGPTPEER = 0x5441
 TERMIOS2_SIZE = 44  # asm-generic/termbits.h, struct termios2
 WINSIZE_SIZE = 8
+TIOCPKT_FLUSHREAD = 1
+TIOCPKT_FLUSHWRITE = 2
+TIOCPKT_NOSTOP = 16
+TIOCPKT_DOSTOP = 32
+
+# include/uapi/asm-generic/termbits.h, termbits-common.h
+NCCS = 19
+VTIME = 5
+VMIN = 6
+VEOF = 4
+VSTART = 8
+VSTOP = 9
+VEOL = 11
+VEOL2 = 16
+IXON = 0o2000
+ICANON = 0o2
+TCOOFF = 0
+TCOON = 1
+TCIFLUSH = 0
+TCOFLUSH = 1
 
 # include/uapi/linux/fcntl.h
 AT_FDCWD = -100

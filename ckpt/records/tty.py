@@ -9,7 +9,7 @@ from ckpt.records.base import record
 class TtyPayload:
     """One open terminal."""
 
-    role: str  # master | slave | hung-up | caller (the terminal ckpt itself is called from)
+    role: str  # master | slave | hung-up | device | caller (the terminal ckpt itself is called from)
     index: int  # of the pseudoterminal; -1 for the caller's terminal
     path: str  # as the task opened it, for messages
     termios: bytes = b""  # of the caller's terminal; struct termios2
@@ -30,3 +30,9 @@ class PtyRecord:
     mode: int  # of /dev/pts/INDEX
     uid: int
     gid: int
+    slave: str  # open | closed (it was open) | untouched
+    output: bytes  # not read from the master
+    status: int  # TIOCPKT_* that the master has not heard of
+    lines: tuple[bytes, ...]  # input, one read of the slave each; one without an end was ended by EOF
+    rest: bytes  # input behind them: an unfinished line; everything in non-canonical mode
+    stopped: int  # output: 0 no, 1 by ^S, 2 by tcflow(TCOOFF)

@@ -11,9 +11,10 @@ from ckpt.state.sysv import finish_sysv
 
 
 def check(context: CollectContext) -> None:
-    """Dump, when every file is collected and before refusals are raised: peers outside the tree are refused."""
+    """Dump, when every file is collected and before refusals are raised: what needs to know all of them."""
     unix.finish_unix(context)
     tcp.finish_tcp(context)
+    tty.collect_ptys(context)
 
 
 def release(context: CollectContext) -> None:

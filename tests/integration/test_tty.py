@@ -134,15 +134,25 @@ def _wait_stopped(pid: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [('os.write(master, b"typed\\n")', "input that nobody has read"), ('os.write(slave, b"out")', "of output from")],
-)
-def test_unread_data_is_refused(source: str, said: str) -> None:
+def test_what_waits_is_kept_and_stays_in_the_target() -> None:
+    source = """
+other, closed = os.openpty(); os.write(closed, b"left"); os.close(closed); os.dup2(other, 102); os.close(other)
+os.write(master, b"typed\\nno end"); os.write(slave, b"out")
+"""
     with target(PTY + source) as child:
-        context, _ = collect(child.pid)
-        context.stack.close()
-    assert any(said in str(refusal) for refusal in context.refusals)
+        for _ in range(2):  # a first look changes nothing
+            context, tables = collect(child.pid)
+            assert not context.refusals, [str(r) for r in context.refusals]
+            pty = next(record for record in context.records if isinstance(record, PtyRecord) and record.lines)
+            assert (pty.lines, pty.rest, pty.slave) == ((b"typed\n",), b"no end", "open")
+    with restored(context, tables) as files:
+        assert os.read(files[101], 100) == b"typed\n"
+        os.write(files[100], b"\n")
+        assert os.read(files[101], 100) == b"no end\n"
+        assert b"out" in os.read(files[100], 100)
+        assert os.read(files[102], 100) == b"left"
+        with pytest.raises(OSError):
+            os.read(files[102], 100)
 
 
 @contextlib.contextmanager

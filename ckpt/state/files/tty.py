@@ -6,10 +6,12 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import ttys, uapi, uapi_files
+from ckpt.kernel import tty_queue, ttys, uapi, uapi_files
 from ckpt.kernel import uapi_tty as t
 from ckpt.records.files import FileRecord
 from ckpt.records.seams import RemoteTask
@@ -27,10 +29,10 @@ SUPPORT = Support(
     "the caller's terminal with `--shell-job`",
 )
 
-_MASTERS = "tty:masters"  # collecting: the indices whose master is in the tree
+_ENDS = "tty:ends"
+_EXCLUSIVE = "tty:exclusive"  # collecting: indices
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
 _SHELL_JOB = "--shell-job"
-_WAITING = "let its reader take it first, then dump again"
 
 
 class TtyKind:
@@ -84,53 +86,82 @@ def _is_master(view: FileView) -> bool:
     return view.stat.st_rdev == os.makedev(t.TTYAUX_MAJOR, t.TTYAUX_PTMX)
 
 
-def _masters(context: CollectContext) -> set[int]:
-    """The indices of the pseudoterminals whose master some task of the tree has open."""
-    if _MASTERS not in context.shared:
-        found = set()
+def _ends(context: CollectContext) -> tuple[dict[int, FileView], set[int]]:
+    """The pseudoterminals that the tree has open: masters by index, and the indices of slaves."""
+    if _ENDS not in context.shared:
+        masters: dict[int, FileView] = {}
+        slaves: set[int] = set()
         for view in registry(context).views.values():
-            if view.fd >= 0 and KIND.recognises(view) and _is_master(view):
-                with view.stolen(context) as fd:
-                    found.add(ttys.get_int(fd, t.TIOCGPTN))
-        context.shared[_MASTERS] = found
-    masters: set[int] = context.shared[_MASTERS]
-    return masters
+            if view.fd < 0 or not KIND.recognises(view):
+                continue
+            with view.stolen(context) as fd:
+                if _is_master(view):
+                    masters[ttys.get_int(fd, t.TIOCGPTN)] = view
+                elif (index := ttys.index_of(ttys.device(fd) or 0)) is not None:
+                    slaves.add(index)
+        context.shared[_ENDS] = masters, slaves
+    ends: tuple[dict[int, FileView], set[int]] = context.shared[_ENDS]
+    return ends
 
 
 def _collect_master(view: FileView, fd: int, context: CollectContext) -> TtyPayload:
     index = ttys.get_int(fd, t.TIOCGPTN)
-    _masters(context).add(index)
-    path = f"/dev/pts/{index}"
-    key = f"tty:pty:{index}"
-    if key not in context.shared:
-        context.shared[key] = True
-        if waiting := ttys.get_int(fd, t.FIONREAD):
-            reason = f"has {waiting} byte(s) of output from {path} that nobody has read"
-            context.refuse(view.pid, view.subject, reason, _WAITING)
-        sid = ttys.owner(fd, t.TIOCGSID)
-        if sid and all(task.pid != sid for task in context.tasks):
-            reason = f"controls session {sid}, whose leader is outside the tree"
-            context.refuse(view.pid, view.subject, reason, "dump the tree that holds the session leader")
-        with contextlib.suppress(FileNotFoundError):
-            node = Path(path).stat()
+    _ends(context)[0].setdefault(index, view)  # one in flight is in no table
+    return TtyPayload("master", index, f"/dev/pts/{index}")
+
+
+def collect_ptys(context: CollectContext) -> None:
+    """The records of the pseudoterminals. Called when every file is collected."""
+    if _ENDS not in context.shared:
+        return
+    masters, slaves = _ends(context)
+    with ExitStack() as stack:
+        found: list[tuple[PtyRecord, int]] = []
+        for index, view in masters.items():
+            fd = stack.enter_context(view.stolen(context))
+            pty = _collect_pty(index, view, fd, slaves, context)
+            if pty is not None:
+                found.append((pty, fd))
+        # What is queued can only be looked at through a slave, and one never opened before would not be that again.
+        used = {record.index: fd for record, fd in found if record.slave != "untouched"}
+        queues = dict(zip(used, tty_queue.peek(list(used.values())), strict=True))
+        for record, _fd in found:
+            q = queues.get(record.index, tty_queue.Queues())
             context.records.append(
-                PtyRecord(
-                    index=index,
-                    termios=ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE),
-                    winsize=ttys.get_bytes(fd, t.TIOCGWINSZ, t.WINSIZE_SIZE),
-                    locked=bool(ttys.get_int(fd, t.TIOCGPTLCK)),
-                    packet=bool(ttys.get_int(fd, t.TIOCGPKT)),
-                    exclusive=bool(ttys.get_int(fd, t.TIOCGEXCL)),
-                    sid=sid,
-                    pgrp=ttys.owner(fd, t.TIOCGPGRP) if sid else 0,
-                    mode=stat.S_IMODE(node.st_mode),
-                    uid=node.st_uid,
-                    gid=node.st_gid,
-                )
+                replace(record, output=q.output, status=q.status, lines=q.lines, rest=q.rest, stopped=q.stopped)
             )
-            return TtyPayload("master", index, path)
+
+
+def _collect_pty(index: int, view: FileView, fd: int, slaves: set[int], context: CollectContext) -> PtyRecord | None:
+    path = f"/dev/pts/{index}"
+    sid = ttys.owner(fd, t.TIOCGSID)
+    if sid and all(task.pid != sid for task in context.tasks):
+        reason = f"controls session {sid}, whose leader is outside the tree"
+        context.refuse(view.pid, view.subject, reason, "dump the tree that holds the session leader")
+    try:
+        node = Path(path).stat()
+    except FileNotFoundError:
         context.refuse(view.pid, view.subject, f"belongs to another devpts than {path}")
-    return TtyPayload("master", index, path)
+        return None
+    return PtyRecord(
+        index=index,
+        termios=ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE),
+        winsize=ttys.get_bytes(fd, t.TIOCGWINSZ, t.WINSIZE_SIZE),
+        locked=bool(ttys.get_int(fd, t.TIOCGPTLCK)),
+        packet=bool(ttys.get_int(fd, t.TIOCGPKT)),
+        exclusive=index in context.shared.get(_EXCLUSIVE, ()),
+        sid=sid,
+        pgrp=ttys.owner(fd, t.TIOCGPGRP) if sid else 0,
+        mode=stat.S_IMODE(node.st_mode),
+        uid=node.st_uid,
+        gid=node.st_gid,
+        slave="closed" if tty_queue.hung_up(fd) else "open" if index in slaves else "untouched",
+        output=b"",
+        status=0,
+        lines=(),
+        rest=b"",
+        stopped=tty_queue.RUNNING,
+    )
 
 
 def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPayload:
@@ -138,7 +169,7 @@ def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPaylo
     if device is None:
         return TtyPayload("hung-up", -1, view.link)
     index = ttys.index_of(device)
-    if index is None or index not in _masters(context):
+    if index is None or index not in _ends(context)[0]:
         if not context.options.shell_job:
             reason = "is a terminal whose other end is outside the tree"
             context.refuse(view.pid, view.subject, reason, f"{_SHELL_JOB} gives it the terminal of the restore")
@@ -146,9 +177,8 @@ def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPaylo
         return TtyPayload("caller", -1, view.link, ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE))
     if ttys.get_int(fd, t.TIOCGETD) != t.N_TTY:
         context.refuse(view.pid, view.subject, "has a line discipline other than N_TTY")
-    elif waiting := ttys.get_int(fd, t.FIONREAD):
-        reason = f"has {waiting} byte(s) of input that nobody has read"
-        context.refuse(view.pid, view.subject, reason, _WAITING)
+    if ttys.get_int(fd, t.TIOCGEXCL):  # asked through the master it would be the master's own
+        context.shared.setdefault(_EXCLUSIVE, set()).add(index)
     return TtyPayload("slave", index, view.link)
 
 
@@ -216,14 +246,18 @@ def _settle(made: dict[int, int], context: RestoreContext) -> None:
         ttys.set_bytes(fd, t.TCSETS2, pty.termios)
         ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)
         ttys.set_int(fd, t.TIOCPKT, int(pty.packet))
+        if pty.slave != "untouched":
+            with tty_queue.slave_of(fd) as slave:
+                queues = tty_queue.Queues(pty.output, pty.status, pty.lines, pty.rest, pty.stopped)
+                tty_queue.put(fd, slave, queues)
+                if pty.exclusive:
+                    ttys.set_bytes(slave, t.TIOCEXCL, b"")
         path = f"/dev/pts/{pty.index}"
         try:
             os.chown(path, pty.uid, pty.gid)
             os.chmod(path, pty.mode)
         except OSError as error:
             raise RestoreError(f"{path}: {error.strerror}") from error
-        if pty.exclusive:
-            ttys.set_bytes(fd, t.TIOCEXCL, b"")
         ttys.set_int(fd, t.TIOCSPTLCK, int(pty.locked))
         os.close(fd)
     made.clear()

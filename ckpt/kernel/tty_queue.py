@@ -1,0 +1,264 @@
+"""What waits to be read in pseudoterminals: taken out, and put back as it was.
+
+A terminal has no peek: what is looked at is taken. `peek` therefore lets a process of its own do both, so that the
+end of ckpt in between costs the target nothing. A line that is not complete can only be read in non-canonical mode.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from ckpt.errors import KernelError
+from ckpt.kernel import ttys
+from ckpt.kernel import uapi_tty as t
+
+_ROOM = 1 << 17
+_CHUNKS = (1000, 1022, 512)  # how much a queue holds depends on the size of the writes that fill it
+_LINE_DISCIPLINE = 4096  # N_TTY_BUF_SIZE
+_DEADLINE = 10  # seconds
+
+RUNNING, BY_CHARACTER, BY_CALL = range(3)  # how output was stopped: ^S, tcflow(TCOOFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues of one pseudoterminal."""
+
+    output: bytes = b""  # written to the slave, not read from the master
+    status: int = 0  # TIOCPKT_* that the master has not heard of
+    lines: tuple[bytes, ...] = ()  # typed at the master, one read of the slave each; without an end: ended by EOF
+    rest: bytes = b""  # the line that is not complete; in non-canonical mode everything
+    stopped: int = RUNNING
+
+
+def peek(masters: Sequence[int]) -> list[Queues]:
+    """The queues of pseudoterminals whose slave is or was open, in the order of their master descriptors."""
+    if not masters:
+        return []
+    root = str(Path(__file__).parents[2])
+    code = f"import sys; sys.path[:0] = {[root]!r}; from ckpt.kernel.tty_queue import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-E", "-S", "-c", code, *map(str, masters)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=masters,
+        cwd="/",
+        start_new_session=True,  # no signal of our terminal reaches it
+    )
+    try:
+        answer, errors = process.communicate(timeout=_DEADLINE)
+    except subprocess.TimeoutExpired:
+        # Something did not go back into its queue: the process writes it when the reader has made room.
+        raise KernelError("the queues of a terminal cannot be read: they are overfull", errno=errno.EAGAIN) from None
+    if process.returncode:
+        reason = errors.decode(errors="replace").strip().splitlines()[-1:]
+        raise KernelError(f"the queues of a terminal cannot be read: {' '.join(reason)}")
+    return [Queues(*fields) for fields in marshal.loads(answer)]
+
+
+def main() -> None:
+    """The process of `peek`; its arguments are the masters' descriptors."""
+    found = []
+    for master in map(int, sys.argv[1:]):
+        with slave_of(master) as slave:
+            queues = take(master, slave)
+            put(master, slave, queues, patient=True)
+            found.append(astuple(queues))
+    sys.stdout.buffer.write(marshal.dumps(found))
+
+
+@contextmanager
+def slave_of(master: int) -> Iterator[int]:
+    """A descriptor of the slave for the moment, also of a locked one."""
+    locked = ttys.get_int(master, t.TIOCGPTLCK)
+    if locked:
+        ttys.set_int(master, t.TIOCSPTLCK, 0)
+    try:
+        slave = ttys.open_slave(master, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            yield slave
+        finally:
+            os.close(slave)
+    finally:
+        if locked:
+            ttys.set_int(master, t.TIOCSPTLCK, locked)
+
+
+def hung_up(master: int) -> bool:
+    """Whether every slave was closed after it had been open."""
+    return bool(_events(master) & select.POLLHUP)
+
+
+def take(master: int, slave: int) -> Queues:
+    """Everything that is queued. Modes and the packet mode stay as they are; `put` undoes it."""
+    termios = _Termios(slave)
+    # Under its own modes first: an empty read brings what is still on its way through the line discipline.
+    reads = list(_reads(slave, canonical=bool(termios.lflag & t.ICANON)))
+    lines, rest = (tuple(reads), b"") if termios.lflag & t.ICANON else ((), b"".join(reads))
+    with termios.changed(iflag=termios.iflag & t.IXON, lflag=0, characters={t.VMIN: 1, t.VTIME: 0}):
+        rest += b"".join(_reads(slave, canonical=False))
+    output, status = _take_output(master)  # after the input, which may have been echoed just now
+    return Queues(output, status, lines, rest, _start(slave))
+
+
+def put(master: int, slave: int, queues: Queues, *, patient: bool = False) -> None:
+    """Fill empty queues. The slave has its final modes, and the master its packet mode.
+
+    `patient`: rather wait for a reader than raise KernelError when something does not fit.
+    """
+    termios = _Termios(slave)
+    _put_status(termios, slave, queues.status)
+    if queues.output:
+        # Without IXON, a stop by ^S ends.
+        with termios.changed(iflag=0 if queues.stopped == BY_CHARACTER else termios.iflag & t.IXON, oflag=0):
+            _fill(slave, master, queues.output, patient)
+    if queues.lines or queues.rest:
+        _put_input(termios, master, slave, queues, patient)
+    _stop(termios, master, slave, queues.stopped)
+
+
+def _events(fd: int) -> int:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN | select.POLLOUT)
+    return next((event for _fd, event in poller.poll(0)), 0)
+
+
+def _reads(slave: int, *, canonical: bool) -> Iterator[bytes]:
+    """What reads of the slave give one by one, until nothing is there. An empty line is an end of file."""
+    while True:
+        try:
+            data = os.read(slave, _ROOM)
+        except BlockingIOError:
+            return
+        if not data and not canonical:  # VMIN is 0
+            return
+        yield data
+
+
+def _take_output(master: int) -> tuple[bytes, int]:
+    packet = ttys.get_int(master, t.TIOCGPKT)
+    output, status = b"", 0
+    while _events(master) & select.POLLIN:
+        data = os.read(master, _ROOM)
+        if packet and data[:1] != b"\0":
+            status |= data[0] if data else 0
+        else:
+            output += data[1:] if packet else data
+    return output, status
+
+
+def _put_status(termios: _Termios, slave: int, status: int) -> None:
+    """Make the master hear again what it has not heard; the queues are empty, so that nothing is lost."""
+    if status & t.TIOCPKT_FLUSHREAD:
+        ttys.control(slave, t.TCFLSH, t.TCIFLUSH)
+    if status & t.TIOCPKT_FLUSHWRITE:
+        ttys.control(slave, t.TCFLSH, t.TCOFLUSH)
+    if status & (t.TIOCPKT_DOSTOP | t.TIOCPKT_NOSTOP):
+        with termios.changed(iflag=termios.iflag ^ t.IXON):
+            pass
+
+
+def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patient: bool) -> None:
+    """Write at the master with a line discipline that changes nothing and knows one character, the end of file."""
+    every = b"".join(queues.lines) + queues.rest
+    end_of_file = next((byte for byte in range(1, 256) if byte not in every and byte != 10), 4)
+    characters = dict.fromkeys(range(t.NCCS), 0)  # _POSIX_VDISABLE
+    characters[t.VEOF] = end_of_file
+    ends = {b"\n", *(bytes([termios.characters[n]]) for n in (t.VEOL, t.VEOL2) if termios.characters[n])}
+    for number in (t.VEOL, t.VEOL2, t.VSTART, t.VSTOP):
+        characters[number] = termios.characters[number]
+    canonical = termios.lflag & t.ICANON
+    # IXON stays if it can: without it stopped output goes on, and in packet mode the master hears of the change.
+    special = {termios.characters[t.VSTART], termios.characters[t.VSTOP]} & set(every)
+    flow = 0 if special else termios.iflag & t.IXON
+    with termios.changed(iflag=flow, oflag=0, lflag=canonical, characters=characters):
+        lines = [line if line[-1:] in ends else line + bytes([end_of_file]) for line in queues.lines]
+        _fill(master, slave, b"".join(lines) + queues.rest, patient)
+        _events(slave)  # a poll waits until all has come through the line discipline
+
+
+def _start(slave: int) -> int:
+    """How the output is stopped; a tcflow(TCOOFF) is undone."""
+    if _events(slave) & select.POLLOUT:
+        return RUNNING
+    ttys.control(slave, t.TCXONC, t.TCOON)
+    return BY_CALL if _events(slave) & select.POLLOUT else BY_CHARACTER
+
+
+def _stop(termios: _Termios, master: int, slave: int, how: int) -> None:
+    if how == BY_CALL:
+        ttys.control(slave, t.TCXONC, t.TCOOFF)
+    elif how == BY_CHARACTER:
+        characters = {n: 19 if n == t.VSTOP else termios.characters[n] for n in (t.VSTART, t.VSTOP)}
+        with termios.changed(iflag=t.IXON, lflag=termios.lflag & t.ICANON, oflag=0, characters=characters):
+            os.write(master, b"\x13")
+            _events(slave)  # a poll waits until it has come through the line discipline
+
+
+def _fill(writer: int, reader: int, data: bytes, patient: bool) -> None:
+    """Write all of it, though nobody reads; `reader`'s queue is empty."""
+    for chunk in _CHUNKS:
+        if _write(writer, data, chunk, 200):
+            return
+        ttys.control(reader, t.TCFLSH, t.TCIFLUSH)
+    if not patient or not _write(writer, data, _CHUNKS[0], -1):
+        raise KernelError(f"{len(data)} bytes do not fit into a terminal's queue", errno=errno.EAGAIN)
+
+
+def _write(fd: int, data: bytes, chunk: int, timeout: int) -> bool:
+    """Write without blocking, waiting at most `timeout` milliseconds for room; whether all was taken."""
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    left = data
+    while left:
+        if not any(event & select.POLLOUT for _fd, event in poller.poll(timeout)):
+            return False
+        left = left[os.write(fd, left[:chunk]) :]
+        if len(data) > _LINE_DISCIPLINE:
+            time.sleep(0.0002)  # the line discipline takes its part first, or less fits behind it
+    return True
+
+
+class _Termios:
+    """The modes of a slave, and changing them for a moment without losing what is queued (TCSETS2)."""
+
+    def __init__(self, slave: int) -> None:
+        self._slave = slave
+        self._raw = ttys.get_bytes(slave, t.TCGETS2, t.TERMIOS2_SIZE)
+        self.iflag, self.oflag, self._cflag, self.lflag = (
+            int.from_bytes(self._raw[n : n + 4], "little") for n in (0, 4, 8, 12)
+        )
+        self.characters = self._raw[17 : 17 + t.NCCS]
+
+    @contextmanager
+    def changed(
+        self,
+        iflag: int | None = None,
+        oflag: int | None = None,
+        lflag: int | None = None,
+        characters: dict[int, int] | None = None,
+    ) -> Iterator[None]:
+        flags = [
+            old if new is None else new
+            for old, new in ((self.iflag, iflag), (self.oflag, oflag), (self._cflag, None), (self.lflag, lflag))
+        ]
+        control = bytearray(self.characters)
+        for number, value in (characters or {}).items():
+            control[number] = value
+        head = b"".join(flag.to_bytes(4, "little") for flag in flags)
+        ttys.set_bytes(self._slave, t.TCSETS2, head + self._raw[16:17] + control + self._raw[17 + t.NCCS :])
+        try:
+            yield
+        finally:
+            ttys.set_bytes(self._slave, t.TCSETS2, self._raw)

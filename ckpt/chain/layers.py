@@ -220,25 +220,27 @@ class View:
 
     # ------------------------------------------------------------ as the parent of a new round
 
-    def bases(self, key: str, pages: U64) -> tuple[Mask, U8, int]:
+    def bases(self, key: str, pages: U64) -> tuple[Mask, U8, U8]:
         """A PageBase: what these pages held in this image; a base that cannot be read is not known."""
         out = np.zeros((len(pages), PAGE_SIZE), np.uint8)
+        depths = np.zeros(len(pages), np.uint8)
         nothing = np.zeros(len(pages), np.bool_)
         try:
             if key not in self.layers[0].maps:
-                return nothing, out, 0
+                return nothing, out, depths
             kind, layer, frame, _ = self._resolve(key, pages)
             known: Mask = (kind == DATA) | (kind == XOR)
             part = np.empty((int(known.sum()), PAGE_SIZE), np.uint8)
             self._fill_sorted(key, pages[known], part, 0, MAX_XOR_DEPTH + 1)
             out[known] = part
-            frames = np.unique((layer[known] << 32) | frame[known]).tolist()
-            depths = [self.layers[i >> 32].index.header(i & 0xFFFFFFFF).depth for i in frames]
-            return known, out, max(depths, default=0)
+            for depth in np.unique(layer[known]).tolist():
+                mine = known & (layer == depth)
+                depths[mine] = self.layers[depth].index.depths[frame[mine]]
+            return known, out, depths
         except ImageError:
             # A damaged ancestor must not spread: the round stores these pages whole.
             out[:] = 0
-            return nothing, out, 0
+            return nothing, out, depths
 
     def verify_top(self) -> None:
         """Check what the newest layer says about its parent: PARENT pages exist, XOR frames fit."""

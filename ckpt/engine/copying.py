@@ -1,131 +1,141 @@
-"""Copying pages out of tasks: process_vm_readv in large pieces into one reused buffer, /proc/PID/mem for the rest."""
+"""Copying pages out of tasks: process_vm_readv in large pieces, /proc/PID/mem for the rest; on the sink's threads."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ckpt.errors import KernelError
 from ckpt.kernel import memory
-from ckpt.kernel.memory import IOV_MAX, Memory
-from ckpt.records.runs import PAGE_SIZE, U64, PageRuns, expand
+from ckpt.kernel.memory import Memory
+from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, expand
+from ckpt.records.seams import SpaceWriter
 
-BUFFER_PAGES = 1024
+UNIT_PAGES = 256  # 1 MiB: what a core's cache holds while the pages are looked at and compressed
 _PAGE = np.uint64(PAGE_SIZE)
 _GONE = (errno.ENOENT, errno.ESRCH)
+
+Mask = npt.NDArray[np.bool_]
 
 
 class Sink(Protocol):
     """Where copied pages go."""
 
-    def put(self, pages: U64, data: memoryview) -> None: ...
+    def pull(self, pages: U64, load: Callable[[U8], Mask | None]) -> None: ...
+
+    def settle(self) -> None: ...
 
     def drop(self, pages: U64) -> None: ...
 
 
-class Copier:
-    """One buffer, touched before the freeze, through which every page goes."""
-
-    def __init__(self) -> None:
-        self._buffer = np.ones(BUFFER_PAGES * PAGE_SIZE, np.uint8)
-        self._view = self._buffer.data
-
-    def copy_task(self, pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
-        """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task."""
+def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
+    """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task."""
+    try:
+        slow = Memory(pid)
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+        sink.drop(runs.pages())
+        return
+    with slow:
         try:
-            slow = Memory(pid)
-        except KernelError as error:
-            if error.errno not in _GONE:
-                raise
-            sink.drop(runs.pages())
-            return
-        with slow:
             for pages, start, length in _pieces(runs):
-                size = len(pages) * PAGE_SIZE
-                try:
-                    done = memory.readv(pid, start, length, self._buffer.ctypes.data)
-                except KernelError as error:
-                    if error.errno not in _GONE:
-                        raise
-                    done = 0
-                if done == size:
-                    sink.put(pages, self._view[:size])
-                else:
-                    self._one_by_one(slow, pages, sink)
+                sink.pull(pages, partial(_load, slow, start, length))
                 advance(len(pages))
+        finally:
+            sink.settle()  # the threads are done with `slow`
 
-    def _one_by_one(self, slow: Memory, pages: U64, sink: Sink) -> None:
-        there = np.zeros(len(pages), np.bool_)
-        at = 0
-        for i, page in enumerate(pages.tolist()):
-            target = self._view[at : at + PAGE_SIZE]
-            if slow.read_into(page * PAGE_SIZE, target) == PAGE_SIZE:
-                there[i] = True
-                at += PAGE_SIZE
-        if at:
-            sink.put(pages[there], self._view[:at])
-        if not there.all():
-            sink.drop(pages[~there])
 
-    def copy_file(self, fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
-        """The pages of `runs` of a shared memory object, from a descriptor of it."""
+def copy_file(fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
+    """The pages of `runs` of a shared memory object, from a descriptor of it."""
+    try:
         for pages, start, length in _pieces(runs):
-            at = 0
-            for offset, size in zip(start.tolist(), length.tolist(), strict=True):
-                piece = self._view[at : at + size]
-                got = os.preadv(fd, [piece], offset)
-                if got < size:  # beyond the end of the object: the rest of the last page
-                    self._buffer[at + got : at + size] = 0
-                at += size
-            sink.put(pages, self._view[:at])
+            sink.pull(pages, partial(_load_file, fd, start, length))
             advance(len(pages))
+    finally:
+        sink.settle()
+
+
+def _load(slow: Memory, start: U64, length: U64, out: U8) -> Mask | None:
+    try:
+        done = memory.readv(slow.pid, start, length, out.ctypes.data)
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+        done = 0
+    if done == out.nbytes:
+        return None
+    there = np.ones(len(out), np.bool_)
+    view = out.reshape(-1).data
+    at = 0
+    for address, size in zip(start.tolist(), length.tolist(), strict=True):
+        if at >= done and slow.read_into(address, view[at : at + size]) != size:
+            for page in range(0, size, PAGE_SIZE):
+                piece = view[at + page : at + page + PAGE_SIZE]
+                there[(at + page) // PAGE_SIZE] = slow.read_into(address + page, piece) == PAGE_SIZE
+        at += size
+    return there
+
+
+def _load_file(fd: int, start: U64, length: U64, out: U8) -> None:
+    view = out.reshape(-1).data
+    at = 0
+    for offset, size in zip(start.tolist(), length.tolist(), strict=True):
+        got = os.preadv(fd, [view[at : at + size]], offset)
+        if got < size:  # beyond the end of the object: the rest of the last page
+            out.reshape(-1)[at + got : at + size] = 0
+        at += size
 
 
 def _pieces(runs: PageRuns) -> Iterator[tuple[U64, U64, U64]]:
-    """(pages, starts, lengths) in bytes, each at most BUFFER_PAGES pages and IOV_MAX pieces."""
-    start, count = [], []
-    total = 0
-    for first, nr in zip(runs.start.tolist(), runs.nr_pages.tolist(), strict=True):
-        while nr:
-            take = min(nr, BUFFER_PAGES - total)
-            start.append(first)
-            count.append(take)
-            total += take
-            first += take
-            nr -= take
-            if total == BUFFER_PAGES or len(start) == IOV_MAX:
-                yield _columns(start, count)
-                start, count, total = [], [], 0
-    if total:
-        yield _columns(start, count)
-
-
-def _columns(start: list[int], count: list[int]) -> tuple[U64, U64, U64]:
-    starts, counts = np.array(start, np.uint64), np.array(count, np.uint64)
-    return expand(starts, counts), starts * _PAGE, counts * _PAGE
+    """(pages, starts, lengths) in bytes, each of UNIT_PAGES pages but for the last."""
+    if not runs.total:
+        return
+    ends = np.cumsum(runs.nr_pages)
+    units = np.arange(UNIT_PAGES, int(ends[-1]), UNIT_PAGES, dtype=np.uint64)
+    edges = np.union1d(ends, units)  # ranks at which a piece ends
+    begins = np.concatenate([np.zeros(1, np.uint64), edges[:-1]])
+    row = np.searchsorted(ends, begins, "right")
+    start = runs.start[row] + begins - (ends[row] - runs.nr_pages[row])
+    count = edges - begins
+    cut = np.searchsorted(begins, units).tolist()
+    for first, last in zip([0, *cut], [*cut, len(start)], strict=True):
+        starts, counts = start[first:last], count[first:last]
+        yield expand(starts, counts), starts * _PAGE, counts * _PAGE
 
 
 class Kept:
     """A Sink that keeps small dumps in memory, so that the tasks need not wait for the image."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[U64, bytes]] = []
+        self._parts: list[tuple[U64, U8]] = []
         self._dropped: list[U64] = []
 
-    def put(self, pages: U64, data: memoryview) -> None:
-        self._parts.append((pages, bytes(data)))
+    def pull(self, pages: U64, load: Callable[[U8], Mask | None]) -> None:
+        data = np.empty((len(pages), PAGE_SIZE), np.uint8)
+        there = load(data)
+        if there is None:
+            self._parts.append((pages, data))
+        else:
+            self._parts.append((pages[there], data[there]))
+            self._dropped.append(pages[~there])
+
+    def settle(self) -> None:
+        """Everything has been loaded."""
 
     def drop(self, pages: U64) -> None:
         self._dropped.append(pages)
 
-    def replay(self, sink: Sink) -> None:
+    def replay(self, sink: SpaceWriter) -> None:
         """Hand everything on."""
         for pages, data in self._parts:
-            sink.put(pages, memoryview(data))
+            sink.put(pages, data.reshape(-1).data)
         for pages in self._dropped:
             sink.drop(pages)
         self._parts.clear()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ckpt.chain.directory import Chain, ImageInfo
 from ckpt.chain.round import Round
-from ckpt.engine.copying import Copier, Kept, Sink
+from ckpt.engine.copying import Kept, Sink, copy_file, copy_task
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
@@ -96,7 +96,6 @@ class _Round:
             "tracker": tracker,
         }
         self.tracking = Tracking(tracker, {}, request.held)
-        self.copier = Copier()
         self.memdump_ns = 0
 
     def run(self) -> ImageInfo:
@@ -210,9 +209,9 @@ class _Round:
     def _copy_space(self, space: Space, sink: Sink, advance: Callable[[int], None]) -> None:
         runs = space.runs.of(DATA)
         if space.fd >= 0:
-            self.copier.copy_file(space.fd, runs, sink, advance)
+            copy_file(space.fd, runs, sink, advance)
         else:
-            self.copier.copy_task(space.pid, runs, sink, advance)
+            copy_task(space.pid, runs, sink, advance)
             if not procfs.exists(self.request.pid):
                 raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
 

@@ -51,6 +51,7 @@ class Index:
     offsets: I64
     kinds: U8
     codecs: U8
+    depths: npt.NDArray[np.uint16]
     plain_sizes: I64
 
     @classmethod
@@ -58,7 +59,9 @@ class Index:
         table = np.frombuffer(headers, HEADER_DTYPE)
         sizes = table["stored_size"].astype(np.int64) + HEADER.size
         offsets = np.cumsum(sizes) - sizes + PROLOGUE.size
-        return cls(headers, offsets, table["kind"], table["codec"], table["plain_size"].astype(np.int64))
+        return cls(
+            headers, offsets, table["kind"], table["codec"], table["depth"], table["plain_size"].astype(np.int64)
+        )
 
     @property
     def end(self) -> int:

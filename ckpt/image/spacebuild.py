@@ -8,11 +8,13 @@ from ckpt.errors import ImageWriteError
 from ckpt.image.encode import Encoded
 from ckpt.image.spacemap import SpaceMap
 from ckpt.pages.hashes import HASH_SIZE
-from ckpt.records.runs import DATA, GUARD, PARENT, U8, U64, XOR, ZERO, PageRuns
+from ckpt.records.runs import DATA, GUARD, PARENT, U8, U64, ZERO, PageRuns
+
+_SETTLE = 1024  # frames, or pieces without bytes, whose pages are kept before they are made rows
 
 
 class SpaceBuild:
-    """Collects rows frame by frame; runs, not pages, so that it stays small."""
+    """Collects what was written; runs, not pages, so that it stays small."""
 
     def __init__(self, key: str, runs: PageRuns, hashing: bool) -> None:
         self.key = key
@@ -24,30 +26,50 @@ class SpaceBuild:
         self._wanted = runs.count(DATA)
         self._rows = [SpaceMap.plain(runs.of(kind)) for kind in (PARENT, ZERO, GUARD)]
         self._taken: list[SpaceMap] = []
+        self._frames: list[tuple[U64, U8, int]] = []
+        self._bare: list[tuple[U64, U8]] = []
         self._hashes: list[tuple[U64, U8]] | None = [] if hashing else None
 
     def took(self, encoded: Encoded, frame: int) -> None:
-        """A frame was written (or needed no bytes)."""
-        stored = (encoded.kinds == DATA) | (encoded.kinds == XOR)
-        if not stored.all():
-            rest = PageRuns.from_pages(encoded.pages[~stored], encoded.kinds[~stored])
-            self._taken.append(SpaceMap.plain(rest))
-        if stored.any():
-            self.took_frame(encoded.pages[stored], encoded.kinds[stored], frame, encoded.hashes)
+        """The frames were written, the first as number `frame`; the other pages need no bytes."""
+        for part in encoded.frames:
+            self.took_frame(part.pages, part.kinds, frame, part.hashes)
+            frame += 1
+        if len(encoded.pages):
+            self._without_bytes(encoded.pages, encoded.kinds)
 
     def took_frame(self, pages: U64, kinds: U8, frame: int, hashes: U8 | None) -> None:
         """A frame holds exactly these pages."""
-        self._taken.append(SpaceMap.frame_rows(pages, kinds, frame))
+        self._frames.append((pages, kinds, frame))
+        if len(self._frames) >= _SETTLE:
+            self._settle()
         if self._hashes is not None and hashes is not None:
             self._hashes.append((pages, hashes))
 
     def dropped(self, pages: U64) -> None:
         """These pages will not come: they are absent from the image."""
-        runs = PageRuns.from_pages(np.unique(pages), 0)
-        self._taken.append(SpaceMap.plain(runs))
+        pages = np.unique(pages)
+        self._without_bytes(pages, np.zeros(len(pages), np.uint8))
+
+    def _without_bytes(self, pages: U64, kinds: U8) -> None:
+        self._bare.append((pages, kinds))
+        if len(self._bare) >= _SETTLE:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make rows of what is kept page by page."""
+        if self._frames:
+            self._taken.append(SpaceMap.of_frames(self._frames))
+            self._frames.clear()
+        if self._bare:
+            pages = np.concatenate([part for part, _ in self._bare])
+            kinds = np.concatenate([part for _, part in self._bare])
+            self._taken.append(SpaceMap.plain(PageRuns.from_pages(pages, kinds)))
+            self._bare.clear()
 
     def result(self) -> tuple[SpaceMap, U8 | None]:
         """The map, and the hashes of its stored pages, ascending; every DATA page is accounted for."""
+        self._settle()
         taken = SpaceMap.join(self._taken)
         if (taken.start[1:] < taken.start[:-1] + taken.nr_pages[:-1]).any():
             raise ImageWriteError(f"space {self.key}: a page was put twice")

@@ -85,11 +85,17 @@ class SpaceMap:
         return cls(runs.start, runs.nr_pages, runs.kind, np.zeros(n, np.uint32), np.zeros(n, np.uint16))
 
     @classmethod
-    def frame_rows(cls, pages: U64, kinds: U8, frame: int) -> SpaceMap:
-        """The rows of one frame that holds these pages in this order."""
-        runs = PageRuns.from_pages(pages, kinds)
-        offset = (np.cumsum(runs.nr_pages) - runs.nr_pages).astype(np.uint16)
-        return cls(runs.start, runs.nr_pages, runs.kind, np.full(len(offset), frame, np.uint32), offset)
+    def of_frames(cls, frames: Sequence[tuple[U64, U8, int]]) -> SpaceMap:
+        """The rows of some frames: (pages in the order in which the frame holds them, their kinds, its number)."""
+        pages = np.concatenate([part for part, _, _ in frames])
+        kinds = np.concatenate([part for _, part, _ in frames])
+        sizes = np.array([len(part) for part, _, _ in frames], np.int64)
+        number = np.repeat(np.array([frame for _, _, frame in frames], np.uint32), sizes)
+        slot = np.arange(len(pages)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        apart = (np.diff(pages) != 1) | (np.diff(kinds) != 0) | (np.diff(number) != 0)
+        first = np.flatnonzero(np.concatenate([[True], apart]))
+        length = np.diff(first, append=len(pages)).astype(np.uint64)
+        return cls(pages[first], length, kinds[first], number[first], slot[first].astype(np.uint16))
 
     def runs(self) -> PageRuns:
         """The rows as page runs, kinds as they are in the image."""

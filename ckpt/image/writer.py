@@ -6,15 +6,18 @@ import dataclasses
 import os
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeAlias
 
 import blake3
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from ckpt.errors import ImageWriteError
 from ckpt.image.codec import encode_record
-from ckpt.image.encode import Encoded, PageBase, as_frame, encode_frame
+from ckpt.image.encode import Encoded, PageBase, encode_pages
 from ckpt.image.ending import pack_end
 from ckpt.image.layout import (
     FRAME_PAGES,
@@ -37,12 +40,17 @@ from ckpt.pages.compare import as_pages
 from ckpt.pages.compress import DEFAULT_LEVEL, compress
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import DATA, PAGE_SIZE, PARENT, U64, XOR, ZERO, PageRuns
+from ckpt.records.runs import DATA, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns
 
 # Payloads below this are not worth a try with zstd.
 SMALL = 256
-# Each queued frame holds about 1 MiB at its peak: the plain pages, the base, their difference, the payload.
-MAX_THREADS = 16
+# What is handed to a thread at a time: four frames, as much as stays in a core's own cache.
+UNIT_PAGES = 4 * FRAME_PAGES
+# Each thread holds about 4 MiB at its peak: the plain pages, the base, their difference, the payloads.
+MAX_THREADS = 8
+
+Load: TypeAlias = Callable[[U8], npt.NDArray[np.bool_] | None]
+"""Fills an array of shape (n, 4096) with pages, on some thread; says which ones it filled, None: all."""
 
 
 class ImageWriter:
@@ -69,11 +77,13 @@ class ImageWriter:
         workers = min(os.cpu_count() or 1, MAX_THREADS)
         self._queue = 3 * workers
         self._pool = ThreadPoolExecutor(workers, "ckpt-encode")
-        self._pending: deque[tuple[SpaceBuild, bytearray, Future[Encoded]]] = deque()
-        self._buffers: list[bytearray] = []
+        self._pending: deque[tuple[SpaceBuild, U8 | None, Future[tuple[Encoded, U64]]]] = deque()
+        self._buffers: list[U8] = []
+        self._scratch = _Scratch()
         self._plain = 0
         self._stored = 0
         self._done = False
+        self._broken: BaseException | None = None
         self._write(pack_prologue())
         self.add(header)
 
@@ -84,27 +94,17 @@ class ImageWriter:
             raise ImageWriteError(f"{self._sink.name} is closed already")
         try:
             self._sink.write(data)
-        except BaseException:
+        except BaseException as error:
             # Taking the lock, emptying the queue and ending the threads is the caller's abort().
+            self._broken = error
             self._sink.abort()
             raise
         self._position += len(data)
 
     def _frame(self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
         sequence = len(self._headers)
-        header = FrameHeader(
-            kind,
-            codec,
-            depth,
-            len(payload),
-            plain_size,
-            sequence,
-            xxhash.xxh3_64_intdigest(payload),
-            plain_hash,
-        ).pack()
-        self._write(header)
-        self._write(payload)
-        self._headers.append(header)
+        self._headers.append(_packed(sequence, kind, codec, depth, payload, plain_size, plain_hash))
+        self._write(self._headers[-1] + payload)
         return sequence
 
     def _small(self, kind: int, plain: bytes) -> None:
@@ -140,41 +140,58 @@ class ImageWriter:
             self._spaces[key] = build
         return SpaceBuilder(self, build)
 
-    def take_buffer(self) -> bytearray:
-        """A frame buffer; touching fresh memory costs more than the copy, so they are reused."""
+    def take_buffer(self) -> U8:
+        """A buffer for a unit, shape (UNIT_PAGES, 4096); touching fresh memory costs more than the copy."""
         with self._lock:
-            return self._buffers.pop() if self._buffers else bytearray(FRAME_PAGES * PAGE_SIZE)
+            return self._buffers.pop() if self._buffers else np.empty((UNIT_PAGES, PAGE_SIZE), np.uint8)
 
-    def submit(self, build: SpaceBuild, pages: U64, buffer: bytearray) -> None:
-        """Encode a filled buffer on the threads, and write what is ready."""
+    def submit(self, build: SpaceBuild, pages: U64, source: Load | U8) -> None:
+        """Encode at most UNIT_PAGES pages on the threads, and write what is ready.
+
+        `source` is asked for the bytes there, or it is a buffer that holds them, to be reused afterwards.
+        """
         with self._lock:
             if self._done:
                 raise ImageWriteError(f"{self._sink.name} is closed already")
-            future = self._pool.submit(
-                encode_frame,
-                build.key,
-                pages,
-                as_frame(buffer, len(pages)),
-                base=self._base,
-                level=self._level,
-                hash_seed=self._hash_seed,
-            )
-            self._pending.append((build, buffer, future))
+            future = self._pool.submit(self._encode, build.key, pages, source)
+            self._pending.append((build, None if callable(source) else source, future))
             while self._pending and (self._pending[0][2].done() or len(self._pending) > self._queue):
                 self._write_oldest()
 
+    def _encode(self, key: str, pages: U64, source: Load | U8) -> tuple[Encoded, U64]:
+        """On a thread: the frames, and the pages that could not be had."""
+        missing = pages[:0]
+        if callable(source):
+            data = self._scratch.buffer[: len(pages)]
+            there = source(data)
+            if there is not None:
+                missing, pages, data = pages[~there], pages[there], data[there]
+        else:
+            data = source[: len(pages)]
+        made = encode_pages(key, pages, data, base=self._base, level=self._level, hash_seed=self._hash_seed)
+        return made, missing
+
     def _write_oldest(self) -> None:
         build, buffer, future = self._pending.popleft()
-        encoded = future.result()
-        self._buffers.append(buffer)
-        frame = 0
-        if encoded.payload:
-            frame = self._frame(
-                PAGES, encoded.codec, encoded.payload, encoded.plain_size, encoded.plain_hash, encoded.depth
+        encoded, missing = future.result()
+        if buffer is not None:
+            self._buffers.append(buffer)
+        first = len(self._headers)
+        parts = []
+        for frame in encoded.frames:
+            header = _packed(
+                len(self._headers), PAGES, frame.codec, frame.depth, frame.payload, frame.plain_size, frame.plain_hash
             )
-            self._plain += encoded.plain_size
-            self._stored += len(encoded.payload) + HEADER.size
-        build.took(encoded, frame)
+            self._headers.append(header)
+            parts += [header, frame.payload]
+            self._plain += frame.plain_size
+        if parts:
+            stored = b"".join(parts)
+            self._stored += len(stored)
+            self._write(stored)
+        build.took(encoded, first)
+        if len(missing):
+            build.dropped(missing)
 
     def copy_frame(self, key: str, pages: U64, header: FrameHeader, payload: bytes) -> None:
         """Take over a whole page frame of another image as it is stored (not one with XOR)."""
@@ -187,10 +204,17 @@ class ImageWriter:
     # ------------------------------------------------------------ the end
 
     def drain(self) -> None:
-        """Write every frame that is still being encoded."""
+        """Write every frame that is still being encoded; after a failed write, that failure again."""
         with self._lock:
+            if self._broken is not None:
+                raise self._broken
             while self._pending:
                 self._write_oldest()
+
+    def wait(self) -> None:
+        """Until no thread asks a Load for bytes any more; what went wrong shows in `drain`."""
+        with self._lock:
+            wait([future for _, _, future in self._pending])
 
     def finish(self, statistics: Statistics) -> Statistics:
         """Write maps, statistics, index and trailer, and publish; gives the statistics with the counts in."""
@@ -239,14 +263,28 @@ class ImageWriter:
             self._sink.abort()
 
 
+class _Scratch(threading.local):
+    """The buffer of one thread."""
+
+    def __init__(self) -> None:
+        self.buffer = np.empty((UNIT_PAGES, PAGE_SIZE), np.uint8)
+
+
+def _packed(
+    sequence: int, kind: int, codec: int, depth: int, payload: bytes, plain_size: int, plain_hash: bytes
+) -> bytes:
+    checksum = xxhash.xxh3_64_intdigest(payload)
+    return FrameHeader(kind, codec, depth, len(payload), plain_size, sequence, checksum, plain_hash).pack()
+
+
 class SpaceBuilder:
-    """Fills frames of 64 pages with the bytes of one space; a SpaceWriter."""
+    """Cuts the bytes of one space into units for the threads; a SpaceWriter."""
 
     def __init__(self, writer: ImageWriter, build: SpaceBuild) -> None:
         self._writer = writer
         self._build = build
-        self._pages = np.empty(FRAME_PAGES, np.uint64)
-        self._buffer: bytearray | None = None
+        self._pages = np.empty(UNIT_PAGES, np.uint64)
+        self._buffer: U8 | None = None
         self._filled = 0
 
     def put(self, pages: U64, data: memoryview) -> None:
@@ -257,14 +295,23 @@ class SpaceBuilder:
         while done < len(pages):
             if self._buffer is None:
                 self._buffer = self._writer.take_buffer()
-            count = min(FRAME_PAGES - self._filled, len(pages) - done)
-            # The last page of the frame may lie far away: a frame holds what comes next, however scattered.
-            as_pages(self._buffer)[self._filled : self._filled + count] = source[done : done + count]
+            count = min(UNIT_PAGES - self._filled, len(pages) - done)
+            # The last page of a unit may lie far away: a frame holds what comes next, however scattered.
+            self._buffer[self._filled : self._filled + count] = source[done : done + count]
             self._pages[self._filled : self._filled + count] = pages[done : done + count]
             self._filled += count
             done += count
-            if self._filled == FRAME_PAGES:
+            if self._filled == UNIT_PAGES:
                 self._flush()
+
+    def pull(self, pages: U64, load: Load) -> None:
+        if len(pages) > UNIT_PAGES:
+            raise ValueError(f"{len(pages)} pages at a time; at most {UNIT_PAGES}")
+        self._writer.submit(self._build, pages, load)
+
+    def settle(self) -> None:
+        self._writer.wait()
+        self._writer.drain()
 
     def drop(self, pages: U64) -> None:
         self._build.dropped(pages)

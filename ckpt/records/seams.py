@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import U64, PageRuns
+from ckpt.records.runs import U8, U64, PageRuns
 
 # ---------------------------------------------------------------- process side
 
@@ -96,6 +99,13 @@ class SpaceWriter(Protocol):
 
     def put(self, pages: U64, data: memoryview) -> None:
         """Bytes of DATA pages: `pages` shape (n,), ascending; `data` n * 4096 bytes, not kept after the return."""
+
+    def pull(self, pages: U64, load: Callable[[U8], npt.NDArray[np.bool_] | None]) -> None:
+        """As `put`, but `load` is called for the bytes, on another thread and perhaps later: it fills an array of
+        shape (n, 4096) and says which pages could be read (None: all); the others are dropped. At most 256 pages."""
+
+    def settle(self) -> None:
+        """Until every `load` has been called and its pages are on their way."""
 
     def drop(self, pages: U64) -> None:
         """These DATA pages could not be read (the running task unmapped them): absent in this image."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from ckpt.chain.ancestry import lineage
 from ckpt.chain.cache import FrameCache
+from ckpt.chain.resolved import I64, Places, Resolved
 from ckpt.errors import ImageError
 from ckpt.image.layout import MAX_XOR_DEPTH, XOR_ZSTD
 from ckpt.image.reader import ImageReader
@@ -21,16 +24,18 @@ from ckpt.pages.compare import as_pages, xor_pages
 from ckpt.pages.hashes import HASH_SIZE, hash_pages, seed_of, zero_hash
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns
+from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns, expand
 
 CACHE_SIZE = 24 << 20
 BATCH_PAGES = 1024  # 4 MiB
 READ_AHEAD = 3  # batches; one more is in the caller's hands
 READ_THREADS = 2
+MAX_THREADS = 8
+SCATTER_FRAMES = 8  # 2 MiB: two threads seldom fill the same huge page
 RESOLVE_PAGES = 1 << 18
 
-I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Take = Callable[[U64, memoryview], None]
 
 
 def view(path: Path | str, at: int | None = None) -> View:
@@ -49,6 +54,8 @@ class View:
         self.cache = FrameCache(cache_size)
         self._hashes: dict[int, dict[str, U8]] = {}
         self._hash_lock = threading.Lock()
+        self._tables: dict[str, Resolved] = {}
+        self._tables_lock = threading.Lock()
 
     @property
     def header(self) -> ImageHeader:
@@ -61,6 +68,7 @@ class View:
     def close(self) -> None:
         self.cache.clear()
         self._hashes.clear()
+        self._tables.clear()
         for layer in self.layers:
             layer.close()
 
@@ -79,50 +87,34 @@ class View:
     # ------------------------------------------------------------ which pages there are
 
     def runs(self, key: str) -> PageRuns:
-        table = self.layers[0].maps.get(key)
-        if table is None:
-            return PageRuns.empty()
-        own = PageRuns(table.start, table.nr_pages, np.where(table.kind == XOR, DATA, table.kind).astype(np.uint8))
-        parts = [own.of(kind) for kind in (DATA, ZERO, GUARD)]
-        for pages in self._batches(own.of(PARENT), 0, key):
-            kinds = self._resolve(key, pages)[0]
-            kinds[kinds == XOR] = DATA
-            parts.append(PageRuns.from_pages(pages, kinds))
-        start = np.concatenate([part.start for part in parts])
-        order = np.argsort(start, kind="stable")
-        nr = np.concatenate([part.nr_pages for part in parts])[order]
-        kind = np.concatenate([part.kind for part in parts])[order]
-        return coalesced(start[order], nr, kind)
+        return self._resolved(key).runs()
 
-    def _batches(self, runs: PageRuns, layer: int, key: str) -> Iterator[U64]:
-        """The pages of runs, some at a time; PARENT runs are first held against what the parent can have."""
-        if runs.total and (runs.kind == PARENT).any():
-            parent = self.layers[layer + 1].maps.get(key) if layer + 1 < len(self.layers) else None
-            if parent is None or int(parent.nr_pages.sum()) < runs.total:
-                raise ImageError(f"{self.layers[layer].name} refers to pages of {key} that its parent does not have")
-        yield from batches(runs, RESOLVE_PAGES)
+    def _resolved(self, key: str) -> Resolved:
+        with self._tables_lock:
+            table = self._tables.get(key)
+            if table is None:
+                maps = [layer.maps.get(key) for layer in self.layers]
+                table = self._tables[key] = Resolved.of(maps, [layer.name for layer in self.layers], key)
+            return table
 
-    def _not_in_parent(self, layer: int, key: str) -> ImageError:
-        name = self.layers[layer].name
-        return ImageError(f"{name} refers to pages of {key} that its parent does not have")
-
-    def _resolve(self, key: str, pages: U64, top: int = 0) -> tuple[U8, I64, I64, I64]:
-        """(kind, layer, frame, slot) of pages as layer `top` sees them; kind XOR stays, PARENT does not."""
-        kind = np.zeros(len(pages), np.uint8)
-        layer = np.zeros(len(pages), np.int64)
-        frame = np.zeros(len(pages), np.int64)
-        slot = np.zeros(len(pages), np.int64)
+    def _places(self, key: str, pages: U64, top: int = 0) -> Places:
+        """Where the bytes of pages are as layer `top` sees them; kind XOR stays, PARENT does not."""
+        if not top:
+            return self._resolved(key).locate(pages)
+        found = Places(np.zeros(len(pages), np.uint8), *[np.zeros(len(pages), np.int64) for _ in range(3)])
         left: I64 = np.arange(len(pages))
         for depth in range(top, len(self.layers)):
             table = self.layers[depth].maps.get(key)
-            found = (table if table is not None else SpaceMap.join([])).locate(pages[left])
-            kind[left], frame[left], slot[left], layer[left] = found.kind, found.frame, found.slot, depth
-            if depth > top and not found.kind.all():
-                raise self._not_in_parent(depth - 1, key)
-            left = left[found.kind == PARENT]
+            here = (table if table is not None else SpaceMap.join([])).locate(pages[left])
+            found.kind[left], found.frame[left], found.slot[left] = here.kind, here.frame, here.slot
+            found.layer[left] = depth
+            if depth > top and not here.kind.all():
+                name = self.layers[depth - 1].name
+                raise ImageError(f"{name} refers to pages of {key} that its parent does not have")
+            left = left[here.kind == PARENT]
             if not len(left):
                 break
-        return kind, layer, frame, slot
+        return found
 
     # ------------------------------------------------------------ bytes
 
@@ -130,7 +122,8 @@ class View:
         """The bytes of populated pages into `out`, shape (n, 4096), as layer `top` sees them."""
         if not len(pages):
             return
-        kind, layer, frame, slot = self._resolve(key, pages, top)
+        places = self._places(key, pages, top)
+        kind, layer, frame, slot = places.kind, places.layer, places.frame, places.slot
         stored = (kind == DATA) | (kind == XOR)
         if not stored.all():
             zero = kind == ZERO
@@ -208,6 +201,44 @@ class View:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def scatter(self, key: str, take: Take) -> Iterator[int]:
+        table = self._resolved(key).stored()
+        identity = (table.layer << 32) | table.frame
+        rows = np.concatenate([[0], np.flatnonzero(np.diff(identity)) + 1, [len(identity)]]).tolist()
+        if not len(identity):
+            return
+        frames = list(pairwise(rows))
+        units = (frames[at : at + SCATTER_FRAMES] for at in range(0, len(frames), SCATTER_FRAMES))
+        ahead: deque[Future[int]] = deque()
+        workers = min(os.cpu_count() or 1, MAX_THREADS)
+        pool = ThreadPoolExecutor(workers, "ckpt-read")
+        try:
+            for unit in units:
+                ahead.append(pool.submit(self._scatter_frames, key, table, unit, take))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _scatter_frames(self, key: str, table: Resolved, frames: Sequence[tuple[int, int]], take: Take) -> int:
+        """On a thread: the wanted pages of some frames, each decoded and handed over while it is in the cache."""
+        done = 0
+        for first, last in frames:
+            count = table.nr_pages[first:last]
+            pages = expand(table.start[first:last], count)
+            slots = expand(table.offset[first:last].astype(np.uint64), count).astype(np.int64)
+            layer, frame = int(table.layer[first]), int(table.frame[first])
+            content = self._decode(key, layer, frame)
+            if slots[-1] - slots[0] == len(slots) - 1:
+                content = content[slots[0] : slots[0] + len(slots)]
+            else:
+                content = content[slots]
+            take(pages, content.reshape(-1).data)
+            done += len(pages)
+        return done
+
     def read_pages(self, key: str, pages: U64) -> bytes:
         out = np.empty((len(pages), PAGE_SIZE), np.uint8)
         self._fill_sorted(key, pages, out, 0, MAX_XOR_DEPTH + 1)
@@ -215,8 +246,8 @@ class View:
 
     def whereabouts(self, key: str, pages: U64) -> I64:
         """Where the bytes of DATA pages are, as `layer << 32 | frame`; shape (n,)."""
-        _, layer, frame, _ = self._resolve(key, pages)
-        return (layer << 32) | frame
+        places = self._places(key, pages)
+        return (places.layer << 32) | places.frame
 
     # ------------------------------------------------------------ as the parent of a new round
 
@@ -228,7 +259,8 @@ class View:
         try:
             if key not in self.layers[0].maps:
                 return nothing, out, depths
-            kind, layer, frame, _ = self._resolve(key, pages)
+            places = self._places(key, pages)
+            kind, layer, frame = places.kind, places.layer, places.frame
             known: Mask = (kind == DATA) | (kind == XOR)
             part = np.empty((int(known.sum()), PAGE_SIZE), np.uint8)
             self._fill_sorted(key, pages[known], part, 0, MAX_XOR_DEPTH + 1)
@@ -257,7 +289,8 @@ class View:
         try:
             if key not in self.layers[0].maps:
                 return known, out
-            kind, layer, _, _ = self._resolve(key, pages)
+            places = self._places(key, pages)
+            kind, layer = places.kind, places.layer
             stored = (kind == DATA) | (kind == XOR)
             for depth in np.unique(layer[stored]).tolist():
                 column = self._hash_column(depth, key)
@@ -293,7 +326,8 @@ class View:
         return pages, result
 
     def _hash_part(self, key: str, pages: U64, out: U8, columns: Sequence[U8 | None]) -> None:
-        kind, layer, _, _ = self._resolve(key, pages)
+        places = self._places(key, pages)
+        kind, layer = places.kind, places.layer
         zero = kind == ZERO
         out[zero] = zero_hash(self.hash_seed)
         for depth in np.unique(layer[~zero]).tolist():
@@ -321,12 +355,3 @@ def batches(runs: PageRuns, size: int) -> Iterator[U64]:
         rank = np.arange(at, min(at + size, total), dtype=np.uint64)
         row = np.searchsorted(ends, rank, "right")
         yield runs.start[row] + (rank - (ends[row] - runs.nr_pages[row]))
-
-
-def coalesced(start: U64, nr: U64, kind: U8) -> PageRuns:
-    """Sorted runs, those of one kind that touch joined."""
-    if len(start) < 2:
-        return PageRuns(start, nr, kind)
-    apart = (start[1:] != start[:-1] + nr[:-1]) | (kind[1:] != kind[:-1])
-    first = np.flatnonzero(np.concatenate([[True], apart]))
-    return PageRuns(start[first], np.add.reduceat(nr, first).astype(np.uint64), kind[first])

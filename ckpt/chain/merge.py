@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ckpt.chain.ancestry import SUFFIX, image_paths
-from ckpt.chain.layers import BATCH_PAGES, I64, RESOLVE_PAGES, View, batches, coalesced, view
+from ckpt.chain.layers import BATCH_PAGES, RESOLVE_PAGES, View, batches, view
+from ckpt.chain.resolved import I64, coalesced
 from ckpt.errors import ChainError, ImageError, ImageWriteError
 from ckpt.image.layout import XOR_ZSTD
 from ckpt.image.reader import ImageReader

@@ -75,7 +75,7 @@ def _load(slow: Memory, start: U64, length: U64, out: U8) -> Mask | None:
     view = out.reshape(-1).data
     at = 0
     for address, size in zip(start.tolist(), length.tolist(), strict=True):
-        if at >= done and slow.read_into(address, view[at : at + size]) != size:
+        if at + size > done and slow.read_into(address, view[at : at + size]) != size:
             for page in range(0, size, PAGE_SIZE):
                 piece = view[at + page : at + page + PAGE_SIZE]
                 there[(at + page) // PAGE_SIZE] = slow.read_into(address + page, piece) == PAGE_SIZE

@@ -146,5 +146,9 @@ class ImageView(Protocol):
     def read(self, key: str) -> Iterator[tuple[U64, memoryview]]:
         """Every DATA page once: (page numbers, shape (n,), and n * 4096 bytes), verified; buffers are reused."""
 
+    def scatter(self, key: str, take: Callable[[U64, memoryview], None]) -> Iterator[int]:
+        """As `read`, but in any order, and `take` is called with the pages and their bytes on several threads at a
+        time. Gives the number of pages done, again and again; when it ends, or is closed, no `take` runs any more."""
+
     def read_pages(self, key: str, pages: U64) -> bytes:
         """The bytes of some DATA or ZERO pages, in that order."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from ckpt.errors import HostMismatch, KernelError, RestoreError
 from ckpt.kernel import memory, procfs, uapi, uapi_restore
-from ckpt.kernel.memory import IOV_MAX
+from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
 from ckpt.state.context import RestoreContext
@@ -162,23 +163,26 @@ class MmBuilder:
     # ------------------------------------------------------------------ content
 
     def _fill(self) -> Iterator[int]:
-        for pages, data in self.context.view.read(self.mm.space):
-            address = np.frombuffer(data, np.uint8).ctypes.data
-            done = 0
-            for start, length in _pieces(pages):
-                size = int(length.sum())
-                written = memory.writev(self.task.pid, start, length, address + done)
-                if written != size:
-                    self._fill_slowly(start, length, data[done : done + size])
-                done += size
-            yield len(pages)
+        slow = self.task.memory  # opened here, for the threads share it
+        yield from self.context.view.scatter(self.mm.space, partial(self._write, slow))
 
-    def _fill_slowly(self, start: U64, length: U64, data: memoryview) -> None:
+    def _write(self, slow: Memory, pages: U64, data: memoryview) -> None:
+        """On a thread: a frame's pages to their places."""
+        address = np.frombuffer(data, np.uint8).ctypes.data
+        done = 0
+        for start, length in _pieces(pages):
+            size = int(length.sum())
+            written = memory.writev(self.task.pid, start, length, address + done)
+            if written != size:
+                self._fill_slowly(slow, start, length, data[done : done + size])
+            done += size
+
+    def _fill_slowly(self, slow: Memory, start: U64, length: U64, data: memoryview) -> None:
         """Through /proc/PID/mem, which also writes where the protection forbids it."""
         offset = 0
         for address, size in zip(start.tolist(), length.tolist(), strict=True):
             try:
-                self.task.memory.write(address, data[offset : offset + size])
+                slow.write(address, data[offset : offset + size])
             except KernelError as error:
                 raise RestoreError(
                     f"task {self.task.pid}: page {address:#x} cannot be filled: {error.message}",

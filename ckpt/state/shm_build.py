@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ckpt.errors import KernelError, NotPermitted, RestoreError
 from ckpt.kernel import uapi, uapi_restore
 from ckpt.kernel.libc import kernel_error, syscall
 from ckpt.records.mm import ShmRecord
-from ckpt.records.runs import PAGE_SIZE
+from ckpt.records.runs import PAGE_SIZE, U8, U64
 from ckpt.state.context import RestoreContext
 
 _KEEP_FLAGS = uapi_restore.MFD_HUGETLB | uapi_restore.MFD_NOEXEC_SEAL | 0x3F << 26  # MFD_HUGE_MASK
@@ -81,21 +82,25 @@ def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
 
 def _fill(context: RestoreContext, record: ShmRecord, memory: mmap.mmap) -> int:
     """Copy the object's pages into `memory`; gives its address."""
-    target = np.frombuffer(memory, np.uint8)
-    address = int(target.ctypes.data)
+    held = [np.frombuffer(memory, np.uint8)]
+    address = int(held[0].ctypes.data)
     try:
-        whole = target[: len(target) // PAGE_SIZE * PAGE_SIZE].reshape(-1, PAGE_SIZE)
-        for pages, data in context.view.read(record.key):
-            source = np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)
-            inside = pages < len(whole)
-            whole[pages[inside]] = source[inside]
-            for page in pages[~inside]:  # the last, partial page of the object
-                tail = target[int(page) * PAGE_SIZE :]
-                tail[:] = source[int(np.flatnonzero(pages == page)[0])][: len(tail)]
+        for _ in context.view.scatter(record.key, partial(_place, held)):
+            pass
     finally:
-        del target
-        whole = None  # type: ignore[assignment]  # mmap cannot be closed while numpy looks at it
+        held.clear()  # mmap cannot be closed while numpy looks at it
     return address
+
+
+def _place(held: list[U8], pages: U64, data: memoryview) -> None:
+    """On a thread: some pages to their places in the object, the first of `held`."""
+    target, source = held[0], np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)
+    whole = target[: len(target) // PAGE_SIZE * PAGE_SIZE].reshape(-1, PAGE_SIZE)
+    inside = pages < len(whole)
+    whole[pages[inside]] = source[inside]
+    for page in pages[~inside]:  # the last, partial page of the object
+        tail = target[int(page) * PAGE_SIZE :]
+        tail[:] = source[int(np.flatnonzero(pages == page)[0])][: len(tail)]
 
 
 def seal_objects(context: RestoreContext) -> None:

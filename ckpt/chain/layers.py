@@ -17,7 +17,7 @@ from ckpt.chain.ancestry import lineage
 from ckpt.chain.cache import FrameCache
 from ckpt.chain.resolved import I64, Places, Resolved
 from ckpt.errors import ImageError
-from ckpt.image.layout import MAX_XOR_DEPTH, XOR_ZSTD
+from ckpt.image.layout import FRAME_PAGES, MAX_XOR_DEPTH, XOR_ZSTD
 from ckpt.image.reader import ImageReader
 from ckpt.image.spacemap import SpaceMap
 from ckpt.pages.compare import as_pages, xor_pages
@@ -56,6 +56,7 @@ class View:
         self._hash_lock = threading.Lock()
         self._tables: dict[str, Resolved] = {}
         self._tables_lock = threading.Lock()
+        self._rooms = _Room()
 
     @property
     def header(self) -> ImageHeader:
@@ -153,10 +154,15 @@ class View:
             raise ImageError(f"{self.layers[layer].where(frame)} lies deeper under XOR frames than their depth allows")
         return self.cache.get((layer, frame), lambda: self._decode(key, layer, frame))
 
-    def _decode(self, key: str, layer: int, frame: int) -> U8:
+    def _decode(self, key: str, layer: int, frame: int, room: U8 | None = None) -> U8:
+        """The verified pages of a frame; in `room`, shape (FRAME_PAGES, 4096), where that is given."""
         reader = self.layers[layer]
         header, payload = reader.stored(frame)
-        content = as_pages(reader.unpack(frame, header, payload))
+        if room is None:
+            content = as_pages(reader.unpack(frame, header, payload))
+        else:
+            content = room[: header.plain_size // PAGE_SIZE]
+            reader.unpack_into(frame, header, payload, content)
         if header.codec == XOR_ZSTD:
             pages, kinds = reader.frame_pages(key, frame)
             changed = kinds == XOR
@@ -225,12 +231,13 @@ class View:
     def _scatter_frames(self, key: str, table: Resolved, frames: Sequence[tuple[int, int]], take: Take) -> int:
         """On a thread: the wanted pages of some frames, each decoded and handed over while it is in the cache."""
         done = 0
+        room = self._rooms.pages
         for first, last in frames:
             count = table.nr_pages[first:last]
             pages = expand(table.start[first:last], count)
             slots = expand(table.offset[first:last].astype(np.uint64), count).astype(np.int64)
             layer, frame = int(table.layer[first]), int(table.frame[first])
-            content = self._decode(key, layer, frame)
+            content = self._decode(key, layer, frame, room)
             if slots[-1] - slots[0] == len(slots) - 1:
                 content = content[slots[0] : slots[0] + len(slots)]
             else:
@@ -343,6 +350,13 @@ class View:
     @property
     def hash_seed(self) -> int:
         return seed_of(self.header.chain_id)
+
+
+class _Room(threading.local):
+    """One frame's memory for each thread: touching fresh memory costs as much as decompressing into it."""
+
+    def __init__(self) -> None:
+        self.pages = np.empty((FRAME_PAGES, PAGE_SIZE), np.uint8)
 
 
 def batches(runs: PageRuns, size: int) -> Iterator[U64]:

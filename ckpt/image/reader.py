@@ -33,7 +33,7 @@ from ckpt.image.layout import (
 )
 from ckpt.image.sources import FileSource, Source
 from ckpt.image.spacemap import ROW_SIZE, SpaceMap, parse_chunk, parse_map
-from ckpt.pages.compress import decompress
+from ckpt.pages.compress import decompress, decompress_into
 from ckpt.pages.hashes import HASH_SIZE
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
@@ -127,6 +127,17 @@ class ImageReader:
             return payload
         try:
             return decompress(payload, header.plain_size)
+        except ValueError as error:
+            raise ImageError(f"{self.where(frame)} cannot be decompressed: {error}") from error
+
+    def unpack_into(self, frame: int, header: FrameHeader, payload: bytes, out: U8) -> None:
+        """`unpack` into the array `out`, shape (n, 4096), of the plain size."""
+        flat = out.reshape(-1)
+        if header.codec == RAW:
+            flat[:] = np.frombuffer(payload, np.uint8)
+            return
+        try:
+            decompress_into(payload, flat.data)
         except ValueError as error:
             raise ImageError(f"{self.where(frame)} cannot be decompressed: {error}") from error
 

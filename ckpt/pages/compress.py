@@ -42,3 +42,17 @@ def decompress(data: Buffer, plain_size: int) -> bytes:
     if len(plain) != plain_size:
         raise ValueError(f"{len(plain)} plain bytes came out instead of {plain_size}")
     return plain
+
+
+def decompress_into(data: Buffer, out: memoryview) -> None:
+    """The plain bytes into `out`, which they fill exactly; ValueError for anything else. Touches no fresh memory."""
+    try:
+        named = zstandard.frame_content_size(data)
+        if named != len(out):
+            raise ValueError(f"the compressed data names {named} plain bytes, not {len(out)}")
+        with _contexts.decompressor.stream_reader(data, read_size=len(data)) as reader:
+            got = reader.readinto(out)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"zstd: {error}") from error
+    if got != len(out):
+        raise ValueError(f"{got} plain bytes came out instead of {len(out)}")

@@ -292,10 +292,14 @@ def _not_writable_with_data(vmas: list[Vma], runs: PageRuns) -> set[int]:
 
 
 def _pieces(pages: U64) -> Iterator[tuple[U64, U64]]:
-    """Ascending page numbers as (start, length) in bytes of contiguous pieces, at most IOV_MAX at a time."""
+    """Page numbers, each once, as (start, length) in bytes of contiguous pieces, at most IOV_MAX at a time."""
     if not len(pages):
         return
-    first = np.concatenate([[0], np.flatnonzero(np.diff(pages) != 1) + 1])
+    cut = np.flatnonzero(np.diff(pages) != 1)
+    if not len(cut):
+        yield pages[:1] * np.uint64(PAGE_SIZE), np.array([len(pages) * PAGE_SIZE], np.uint64)
+        return
+    first = np.concatenate([[0], cut + 1])
     length = np.diff(first, append=len(pages))
     for at in range(0, len(first), IOV_MAX):
         part = slice(at, at + IOV_MAX)

@@ -107,13 +107,16 @@ def mq_attributes(fd: int) -> Queue | None:
     return Queue(*_MQ_ATTR.unpack(buffer.raw))
 
 
-def mq_status(name: str) -> dict[str, int]:
-    """QSIZE, NOTIFY, SIGNO and NOTIFY_PID of a queue, on a description of our own."""
-    fd = mq_open(name, os.O_RDONLY | os.O_NONBLOCK)
+def mq_unlink(name: str) -> None:
+    """Take the queue's name away."""
+    text = ctypes.create_string_buffer(os.fsencode(name.removeprefix("/")))
+    syscall(f"mq_unlink({name})", i.SYS_mq_unlink, text)
+
+
+def mq_status(fd: int) -> dict[str, int]:
+    """QSIZE, NOTIFY, SIGNO and NOTIFY_PID of the queue behind a descriptor that can be read."""
     try:
         text = os.pread(fd, 200, 0).decode()
     except OSError as error:
-        raise kernel_error(f"reading message queue {name}", error.errno or 0) from error
-    finally:
-        os.close(fd)
+        raise kernel_error("reading a message queue", error.errno or 0) from error
     return {key: int(value) for key, value in (field.split(":") for field in text.split())}

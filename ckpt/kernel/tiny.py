@@ -59,13 +59,18 @@ def spawn(fd: int, name: str, actions: list[Any]) -> int:
         raise kernel_error(f"starting {name}", error.errno or 0) from None
 
 
-def run(name: str, code: bytes) -> int | None:
-    """Run a program to its end; its exit status, None when that is unknown (SIGCHLD is ignored)."""
+def start(name: str, code: bytes) -> int:
+    """Start a program; its pid, which is the caller's to wait for."""
     fd = memfd(name, elf(code))
     try:
-        pid = spawn(fd, name, [])
+        return spawn(fd, name, [])
     finally:
         os.close(fd)
+
+
+def run(name: str, code: bytes) -> int | None:
+    """Run a program to its end; its exit status, None when that is unknown (SIGCHLD is ignored)."""
+    pid = start(name, code)
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:

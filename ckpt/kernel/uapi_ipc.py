@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_mq_open = 240
+SYS_mq_unlink = 241
+SYS_mq_notify = 244
 SYS_mq_getsetattr = 245
 
 # include/uapi/linux/ipc.h, shm.h
@@ -16,6 +18,10 @@ SHM_DEST = 0o1000
 SHM_RDONLY = 0o10000
 SHM_REMAP = 0o40000
 SHM_EXEC = 0o100000
+
+# include/uapi/asm-generic/siginfo.h
+SIGEV_NONE = 1
+SIGEVENT_SIZE = 64
 
 # ipc/mqueue.c
 FILENT_SIZE = 80  # st_size of every queue

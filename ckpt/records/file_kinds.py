@@ -157,8 +157,9 @@ class InotifyFile:
 class PidFd:
     """pidfd_open(2) of a task, in the tree or outside."""
 
-    pid: int
+    pid: int  # 0: the process is gone
     start_time: int  # field 22 of its /proc/PID/stat for a process outside the tree; 0 for a task inside
+    ino: int = 0  # of a process that is gone: the same for pidfds of one process
 
 
 @record("file-namespace")

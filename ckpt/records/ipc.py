@@ -18,6 +18,8 @@ class MqueuePayload:
     msgsize: int
     curmsgs: int
     qsize: int  # bytes in all messages
+    unlinked: bool = False  # it has no name any more
+    notify: tuple[int, int] | None = None  # the task and its descriptor that mq_notify reserved with SIGEV_NONE
 
 
 @record("sysv-shm")

@@ -67,3 +67,5 @@ class ShmRecord:
     mode: int = 0o777
     file_id: int | None = None  # the FileRecord that is this object, when some descriptor has it open
     sysv_id: int = -1
+    uid: int = -1  # -1: whoever restores
+    gid: int = -1

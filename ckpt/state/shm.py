@@ -26,7 +26,9 @@ def note_memfd(context: CollectContext, view: FileView) -> str:
     if key not in objects:
         name = view.link.removeprefix("/memfd:").removesuffix(" (deleted)")
         mode = stat.S_IMODE(st.st_mode)
-        objects[key] = ShmRecord(key, st.st_size, "memfd", name, _seals(view), mode=mode, file_id=view.file_id)
+        objects[key] = ShmRecord(
+            key, st.st_size, "memfd", name, _seals(view), mode=mode, file_id=view.file_id, uid=st.st_uid, gid=st.st_gid
+        )
     return key
 
 

@@ -51,6 +51,8 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
         if record.size:
             with mmap.mmap(fd, record.size) as memory:
                 _fill(context, record, memory)
+        if record.uid >= 0 and (record.uid, record.gid) != (os.getuid(), os.getgid()):
+            os.fchown(fd, record.uid, record.gid)
         os.fchmod(fd, record.mode)
     except OSError as error:
         os.close(fd)

@@ -1,19 +1,26 @@
-"""POSIX message queues. The queue outlives its tasks: it is opened again, and must be the one it was."""
+"""POSIX message queues. A queue outlives its tasks: it is opened again, and must be the one it was.
+
+Without a name it ends with its last descriptor, and is made anew; messages in it could only be read by taking
+them out, so it must be empty then.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from functools import partial
 
 from ckpt.errors import FileChanged, KernelError, RestoreError
 from ckpt.kernel import ipc, uapi_ipc
-from ckpt.kernel.descriptors import steal_descriptor
+from ckpt.kernel.descriptors import open_magic, steal_descriptor
 from ckpt.records.files import FileRecord
 from ckpt.records.ipc import MqueuePayload
+from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+from ckpt.state.files.registry import registry
 
 SUPPORT = Support("ipc", "POSIX message queues", "opened again: name, mode, position")
 
@@ -40,13 +47,11 @@ class MqueueKind:
             queue = ipc.mq_attributes(fd)
         assert queue is not None
         name = view.link.removesuffix(" (deleted)")
-        if name != view.link or not _same(name, view.stat.st_ino):
-            context.refuse(view.pid, view.subject, "is a message queue without a name (mq_unlink)")
-            return None
-        status = ipc.mq_status(name)
-        if owner := status.get("NOTIFY_PID", 0):
-            reason = f"is a message queue that task {owner} waits for with mq_notify"
-            context.refuse(view.pid, view.subject, reason, "end the notification before the dump")
+        unlinked = name != view.link or not _same(name, view.stat.st_ino)
+        if unlinked and queue.curmsgs:
+            reason = f"is a message queue without a name (mq_unlink) that holds {queue.curmsgs} message(s)"
+            context.refuse(view.pid, view.subject, reason, "let the task receive them before the dump")
+        status = _status(view)
         return MqueuePayload(
             name=name,
             ino=view.stat.st_ino,
@@ -57,10 +62,16 @@ class MqueueKind:
             msgsize=queue.msgsize,
             curmsgs=queue.curmsgs,
             qsize=status.get("QSIZE", 0),
+            unlinked=unlinked,
+            notify=_notified(view, status, context),
         )
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: MqueuePayload = file.payload
+        if payload.notify is not None:
+            context.when_installed(payload.notify[0], partial(_notify, payload))
+        if payload.unlinked:
+            return _nameless(payload, file.flags, context)
         what = f"message queue {payload.name}"
         access = file.flags & os.O_ACCMODE
         try:
@@ -70,9 +81,11 @@ class MqueueKind:
                 raise RestoreError(f"{what} cannot be opened: {error.message}") from error
             if payload.curmsgs:
                 raise FileChanged(f"{what}, with {payload.curmsgs} message(s), is gone") from error
-            return _create(payload, access)
+            return _create(payload, payload.name, access)
         queue = ipc.mq_attributes(fd)
-        size = ipc.mq_status(payload.name).get("QSIZE", 0)
+        reader = open_magic(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+        size = ipc.mq_status(reader).get("QSIZE", 0)
+        os.close(reader)
         if queue is None or (queue.maxmsg, queue.msgsize, queue.curmsgs, size) != (
             payload.maxmsg,
             payload.msgsize,
@@ -87,6 +100,64 @@ class MqueueKind:
 KIND = MqueueKind()
 
 
+def _status(view: FileView) -> dict[str, int]:
+    fd = open_magic(view.proc_path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return ipc.mq_status(fd)
+    finally:
+        os.close(fd)
+
+
+def _notified(view: FileView, status: dict[str, int], context: CollectContext) -> tuple[int, int] | None:
+    """The task and descriptor with which the queue is reserved by SIGEV_NONE; other notifications are refused."""
+    owner = status.get("NOTIFY_PID", 0)
+    known = registry(context)
+    if owner not in known.tables:
+        return None  # nobody, or somebody outside
+    if status.get("NOTIFY") != uapi_ipc.SIGEV_NONE:
+        reason = f"is a message queue that task {owner} waits for with mq_notify; the kernel hides the value it gave"
+        context.refuse(view.pid, view.subject, reason, "end the notification before the dump")
+        return None
+    fd = next((fd for pid, fd in view.users if pid == known.tables[owner]), -1)
+    done: set[int] = context.shared.setdefault("mqueue:notified", set())
+    if fd < 0 or view.stat.st_ino in done:
+        return None
+    done.add(view.stat.st_ino)
+    return owner, fd
+
+
+def _notify(payload: MqueuePayload, task: RemoteTask) -> None:
+    assert payload.notify is not None
+    event = bytes(12) + uapi_ipc.SIGEV_NONE.to_bytes(4, "little") + bytes(uapi_ipc.SIGEVENT_SIZE - 16)
+    try:
+        task.syscall(uapi_ipc.SYS_mq_notify, payload.notify[1], task.put(event))
+    except KernelError as error:
+        raise RestoreError(
+            f"task {task.pid}: message queue {payload.name} cannot be reserved (mq_notify): {error.message}"
+        ) from error
+
+
+def _nameless(payload: MqueuePayload, flags: int, context: RestoreContext) -> int:
+    """One more description of a queue made under a name of ckpt's own, which goes when all are open."""
+    key = f"mqueue:{payload.ino}"
+    if key not in context.shared:
+        name = f"/.ckpt-{os.urandom(6).hex()}"
+        context.shared[key] = _create(payload, name, os.O_RDWR)
+        unlink = partial(_unlink, name)
+        context.stack.callback(unlink)
+        context.stack.callback(os.close, context.shared[key])
+        context.when_opened(unlink)
+    return open_magic(f"/proc/self/fd/{context.shared[key]}", flags & os.O_ACCMODE | os.O_NONBLOCK)
+
+
+def _unlink(name: str) -> None:
+    try:
+        ipc.mq_unlink(name)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
 def _same(name: str, ino: int) -> bool:
     """Whether the name leads to this queue still."""
     try:
@@ -99,11 +170,11 @@ def _same(name: str, ino: int) -> bool:
         os.close(fd)
 
 
-def _create(payload: MqueuePayload, access: int) -> int:
+def _create(payload: MqueuePayload, name: str, access: int) -> int:
     """An empty queue as it was: on another host, or after a reboot."""
     attributes = ipc.Queue(0, payload.maxmsg, payload.msgsize, 0)
     try:
-        fd = ipc.mq_open(payload.name, access | os.O_CREAT | os.O_EXCL, payload.mode, attributes)
+        fd = ipc.mq_open(name, access | os.O_CREAT | os.O_EXCL, payload.mode, attributes)
         os.fchmod(fd, payload.mode)
         os.fchown(fd, payload.uid, payload.gid)
     except (KernelError, OSError) as error:

@@ -48,12 +48,12 @@ def _leave(running: bool, stopped: bool) -> str:
     return "running" if running else "stopped" if stopped else "killed"
 
 
-def _options(tcp_established: bool, ext_unix: bool, shell_job: bool, ghost_limit: int) -> DumpOptions:
+def _options(tcp_established: bool, ext_unix: bool, ext_pipe: bool, shell_job: bool, ghost_limit: int) -> DumpOptions:
     from ckpt.state.context import DumpOptions
 
     if ghost_limit < 0:
         raise UsageError("--ghost-limit must be 0 or more")
-    return DumpOptions(tcp_established, ext_unix, shell_job, ghost_limit)
+    return DumpOptions(tcp_established, ext_unix, shell_job, ext_pipe, ghost_limit)
 
 
 def _report(info: ImageInfo, as_json: bool) -> None:
@@ -89,6 +89,7 @@ def dump(
     leave_stopped: opt.LeaveStopped = False,
     tcp_established: opt.TcpEstablished = False,
     ext_unix: opt.ExtUnix = False,
+    ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
     ghost_limit: opt.GhostLimit = 1 << 20,
     timeout: opt.Timeout = 5.0,
@@ -99,7 +100,7 @@ def dump(
     import ckpt
 
     leave = _leave(leave_running, leave_stopped)
-    allowed = _options(tcp_established, ext_unix, shell_job, ghost_limit)
+    allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
     with output.progress_bar(progress, "dump") as shown:
         info = ckpt.dump(pid, directory, tracker=tracker, leave=leave, options=allowed, timeout=timeout, progress=shown)
     _report(info, as_json)
@@ -117,6 +118,7 @@ def precopy(
     leave_stopped: opt.LeaveStopped = False,
     tcp_established: opt.TcpEstablished = False,
     ext_unix: opt.ExtUnix = False,
+    ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
     ghost_limit: opt.GhostLimit = 1 << 20,
     timeout: opt.Timeout = 5.0,
@@ -126,7 +128,7 @@ def precopy(
     import ckpt
 
     leave = _leave(leave_running, leave_stopped)
-    allowed = _options(tcp_established, ext_unix, shell_job, ghost_limit)
+    allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
 
     def said(info: ImageInfo) -> None:
         if not as_json:
@@ -233,6 +235,7 @@ def restore(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave the tree running and return.")] = False,
     pidfile: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the root task's pid here.")] = None,
     shell_job: opt.ShellJob = False,
+    inherit_fd: opt.InheritFd = None,
     as_json: opt.Json = False,
     progress: opt.Shown = "auto",
 ) -> int:
@@ -240,7 +243,15 @@ def restore(
     import ckpt
 
     with output.progress_bar(progress, "restore") as shown:
-        restored = ckpt.restore(source, at=at, detach=detach, pidfile=pidfile, shell_job=shell_job, progress=shown)
+        restored = ckpt.restore(
+            source,
+            at=at,
+            detach=detach,
+            pidfile=pidfile,
+            shell_job=shell_job,
+            inherit_fds=inherit_fd or (),
+            progress=shown,
+        )
     if as_json:
         output.print_json(
             {
@@ -264,6 +275,7 @@ def doctor(
     pid: Annotated[int | None, typer.Option("-t", "--tree", metavar="PID", help="Can this tree be dumped?")] = None,
     tcp_established: opt.TcpEstablished = False,
     ext_unix: opt.ExtUnix = False,
+    ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
     ghost_limit: opt.GhostLimit = 1 << 20,
     as_json: opt.Json = False,
@@ -273,7 +285,7 @@ def doctor(
     from ckpt.errors import NotDumpable
 
     if pid is not None:
-        allowed = _options(tcp_established, ext_unix, shell_job, ghost_limit)
+        allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
         refusals = ckpt.dumpable(pid, allowed)
         if as_json:
             fields = ("pid", "subject", "reason", "hint")

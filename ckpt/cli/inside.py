@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+_FLAGS = ("O_APPEND", "O_NONBLOCK", "O_SYNC", "O_DSYNC", "O_ASYNC", "O_DIRECT", "O_DIRECTORY", "O_NOATIME")
 _COLUMNS = {
     "tasks": ("pid", "ppid", "pgid", "sid", "state", "threads", "comm"),
     "vmas": ("mm", "start", "end", "prot", "backing", "name"),
-    "files": ("file_id", "kind", "flags", "pos", "descriptors"),
+    "files": ("file_id", "kind", "access", "flags", "pos", "descriptors", "name"),
 }
 
 
@@ -65,6 +67,11 @@ def _files(image: Any) -> Iterator[dict[str, Any]]:
             users.setdefault(entry.file_id, []).append(f"{table.table_id}:{entry.fd}")
     for file in image.records("file"):
         yield {
-            "file_id": file.file_id, "kind": file.kind, "flags": oct(file.flags), "pos": file.pos,
-            "descriptors": " ".join(users.get(file.file_id, [])),
+            "file_id": file.file_id, "kind": file.kind, "access": _access(file.flags),
+            "flags": " ".join(name for name in _FLAGS if file.flags & getattr(os, name) == getattr(os, name)),
+            "pos": file.pos, "descriptors": " ".join(users.get(file.file_id, [])), "name": file.name,
         }  # fmt: skip
+
+
+def _access(flags: int) -> str:
+    return "path" if flags & os.O_PATH else ("r", "w", "rw", "-")[flags & os.O_ACCMODE]

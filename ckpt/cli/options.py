@@ -20,5 +20,14 @@ LeaveRunning = Annotated[bool, typer.Option("--leave-running", help="The tree go
 LeaveStopped = Annotated[bool, typer.Option("--leave-stopped", help="The tree is left stopped (SIGSTOP).")]
 TcpEstablished = Annotated[bool, typer.Option("--tcp-established", help="Dump connections to peers outside the tree.")]
 ExtUnix = Annotated[bool, typer.Option("--ext-unix", help="Restore Unix sockets with outside peers as disconnected.")]
+ExtPipe = Annotated[bool, typer.Option("--ext-pipe", help="Dump pipes whose other end is outside the tree.")]
+InheritFd = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="std|fd[N]:NAME",
+        help="Give the tree a file of ckpt's own: std for pipes that were its stdin, stdout and stderr (implied "
+        "without --detach), or descriptor N for the file called NAME, as pipe:[4711].",
+    ),
+]
 ShellJob = Annotated[bool, typer.Option("--shell-job", help="The tree is a job on the caller's terminal.")]
 GhostLimit = Annotated[int, typer.Option(metavar="BYTES", help="The largest deleted file to keep in the image.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import sockets
 from ckpt.state.context import RestoreContext
+from ckpt.state.files import inherit
 from ckpt.state.mm_build import free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
 
@@ -50,16 +51,20 @@ def restore(
     detach: bool = False,
     pidfile: str | Path | None = None,
     shell_job: bool = False,
+    inherit_fds: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Restored:
     """Rebuild the tree of round `at` (None: the newest) of the chain in directory `source`, or of an image file.
 
     `shell_job`: the root joins ckpt's process group, as the job of the shell that runs ckpt. `detach`: the tree is
-    to outlive ckpt; nobody waits for it. `progress` counts the pages that stand. Raises ImageError or ChainError for
+    to outlive ckpt; nobody waits for it. `inherit_fds`: see `ckpt.state.files.inherit`; without `detach` "std" is
+    implied. `progress` counts the pages that stand. Raises ImageError or ChainError for
     the image, PidTaken, FileChanged, HostMismatch or another RestoreError otherwise; then nothing is left behind.
     """
     with chain.view(source, at) as view:
-        return restore_view(view, detach=detach, pidfile=pidfile, shell_job=shell_job, progress=progress)
+        return restore_view(
+            view, detach=detach, pidfile=pidfile, shell_job=shell_job, inherit_fds=inherit_fds, progress=progress
+        )
 
 
 def restore_view(
@@ -68,10 +73,12 @@ def restore_view(
     detach: bool = False,
     pidfile: str | Path | None = None,
     shell_job: bool = False,
+    inherit_fds: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Restored:
     """`restore` of an image that is open already."""
     started = time.perf_counter_ns()
+    given = inherit.parse(inherit_fds, std=not detach)
     preflight.check_image(view)
     tree: TreeRecord = view.records("tree")[0]
     tasks: list[TaskRecord] = _in_order(tree, list(view.records("task")))
@@ -84,6 +91,7 @@ def restore_view(
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
     context = RestoreContext(view, frozenset(task.pid for task in tasks))
     context.options["shell_job"] = shell_job
+    context.options["inherit"] = given
     by_tid = {thread.tid: thread for thread in threads}
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
     building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, progress)

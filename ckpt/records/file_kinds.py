@@ -80,6 +80,7 @@ class PipeRecord:
     capacity: int  # F_GETPIPE_SZ
     packets: bool  # each chunk was written as one packet (O_DIRECT)
     chunks: tuple[bytes, ...]
+    outside: bool = False  # a process outside the tree held an end
 
 
 @record("file-memfd")

@@ -20,6 +20,7 @@ class DumpOptions:
     tcp_established: bool = False
     ext_unix: bool = False
     shell_job: bool = False
+    ext_pipe: bool = False
     ghost_limit: int = 1 << 20  # bytes of a deleted file that may be kept in the image
 
 

@@ -122,12 +122,12 @@ def test_show_for_people_names_every_round(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_options_of_dump_reach_the_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls = fake(monkeypatch, "dump", info(1, "dump"))
-    flags = ["--leave-stopped", "--tcp-established", "--ext-unix", "--shell-job", "--ghost-limit", "77"]
+    flags = ["--leave-stopped", "--tcp-established", "--ext-unix", "--ext-pipe", "--shell-job", "--ghost-limit", "77"]
     assert main(["dump", "-t", "4121", "-D", "/chain", *flags, "--tracker", "content-hash", "--timeout", "9"]) == 0
     (args, kwargs), options = calls[0], calls[0][1]["options"]
     assert args == (4121, Path("/chain"))
     assert (kwargs["leave"], kwargs["tracker"], kwargs["timeout"]) == ("stopped", "content-hash", 9.0)
-    assert (options.tcp_established, options.ext_unix, options.shell_job, options.ghost_limit) == (True, True, True, 77)
+    assert options == ckpt.DumpOptions(True, True, True, True, 77)
 
 
 def test_options_of_precopy_are_in_the_engines_units(

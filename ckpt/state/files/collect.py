@@ -209,7 +209,7 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
             for r in context.refusals[before:]
         ]
     owner = _owner(context, view)
-    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *owner))
+    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *owner, name=view.link))
 
 
 def _owner(context: CollectContext, view: FileView) -> tuple[int, int, int]:

@@ -29,7 +29,7 @@ from ckpt.state.files import channel
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("pipes", "epoll", "watches with all flags, nested")
+SUPPORT = Support("pipes", "epoll", "watches with all flags, nested, edges that were reported")
 
 
 class Epolls:

@@ -27,7 +27,7 @@ from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("files", "deleted files", "contents up to `--ghost-limit`, hard links")
+SUPPORT = Support("files", "deleted files", "contents up to `--ghost-limit`, holes, hard links, attributes")
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096

@@ -22,7 +22,11 @@ from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("ipc", "POSIX message queues", "opened again: name, mode, position")
+SUPPORT = Support(
+    "ipc",
+    "POSIX message queues",
+    "opened again with their messages; nameless ones when empty; mq_notify with SIGEV_NONE",
+)
 
 
 class MqueueKind:

@@ -15,7 +15,7 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("pipes", "pidfd", "of tasks in the tree and of others")
+SUPPORT = Support("pipes", "pidfd", "of tasks in the tree, of others, of processes that are gone")
 
 _KEPT = os.O_NONBLOCK | os.O_EXCL  # PIDFD_NONBLOCK, PIDFD_THREAD
 _EXIT = bytes.fromhex("31ff b8e7000000 0f05")  # xor edi, edi; mov eax, SYS_exit_group; syscall

@@ -1,8 +1,8 @@
 """Pipes and FIFOs with what waits in them.
 
 The contents are duplicated with tee(2), never taken out. A pipe whose other end is held outside the tree is
-refused: poll tells when nobody in the tree holds the other side, and the scan made before the freeze tells
-the rest.
+refused, unless `--ext-pipe` asks for the tree's own side of it: poll tells when nobody in the tree holds the other
+side, and the scan made before the freeze tells the rest.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("pipes", "pipes, FIFOs", "contents, size, packets")
+SUPPORT = Support(
+    "pipes", "pipes, FIFOs", "contents, size, packets; with `--ext-pipe` the tree's side of a pipe to the outside"
+)
 
-_OUTSIDE_HINT = "redirect its output to a file, or start it with setsid PROGRAM </dev/null >FILE 2>&1"
+_OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"
 
 
 def outside_pipe_users(pids: set[int]) -> set[int]:
@@ -88,13 +90,14 @@ class Pipes:
         key = f"{st.st_dev}:{st.st_ino}"
         fifo = not view.link.startswith("pipe:[")
         with view.stolen(context) as stolen:
-            if not fifo and _held_outside(view, stolen, context):
+            outside = not fifo and _held_outside(view, stolen, context)
+            if outside and not context.options.ext_pipe:
                 context.refuse(view.pid, view.subject, "is a pipe to a process outside the tree", _OUTSIDE_HINT)
                 return PipeEnd(key)
             noted: set[str] = context.shared.setdefault("pipe:keys", set())
             if key not in noted:
                 noted.add(key)
-                context.records.append(_record(view, key, fifo, stolen, context))
+                context.records.append(_record(view, key, fifo, outside, stolen, context))
         return PipeEnd(key)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -142,19 +145,21 @@ def _flags(view: FileView, context: CollectContext) -> set[int]:
     return pipes.get((view.stat.st_dev, view.stat.st_ino), {view.flags})
 
 
-def _record(view: FileView, key: str, fifo: bool, stolen: int, context: CollectContext) -> PipeRecord:
+def _record(view: FileView, key: str, fifo: bool, outside: bool, stolen: int, context: CollectContext) -> PipeRecord:
     st = view.stat
     try:
         capacity = fcntl.fcntl(stolen, uapi_files.F_GETPIPE_SZ)
         total = _waiting(stolen)
-        chunks = _peek(view, stolen, capacity, total) if total else []
+        # What a process outside is to read stays where it is.
+        ours = not outside or any(f & os.O_ACCMODE != os.O_WRONLY for f in _flags(view, context))
+        chunks = _peek(view, stolen, capacity, total) if total and ours else []
     except OSError as error:
         raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
     packets = len(chunks) > 1 or any(f & os.O_DIRECT for f in _flags(view, context))
     path = paths.without_deleted(view.link) if fifo else ""
     deleted = fifo and not paths.reachable(view.link, st)
     mode = st.st_mode
-    return PipeRecord(key, path, deleted, mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks))
+    return PipeRecord(key, path, deleted, mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks), outside)
 
 
 def _waiting(fd: int) -> int:

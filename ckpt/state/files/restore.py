@@ -20,7 +20,7 @@ from ckpt.kernel import uapi, uapi_files
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import locks
+from ckpt.state.files import inherit, locks
 from ckpt.state.files.channel import deliver, make_channel, move, receive, send
 from ckpt.state.files.kinds import kind_named
 
@@ -44,13 +44,17 @@ def open_files(context: RestoreContext) -> None:
     context.files = {file.file_id: file for file in context.view.records("file")}
     context.tables = {table.table_id: table for table in context.view.records("fd-table")}
     context.stack.callback(close_files, context)
+    given = inherit.choose(context.options.get("inherit", inherit.Inherit()), context)
     for file in context.files.values():
-        context.opened[file.file_id] = _open(file, context)
+        fd = given.get(file.file_id)
+        context.opened[file.file_id] = _open(file, context) if fd is None else os.dup(fd)
     locks.prepare(context)
     while context.opened_hooks:
         context.opened_hooks.pop(0)()
     # Last, since O_NONBLOCK and O_DIRECT matter to what the hooks write.
     for file in context.files.values():
+        if file.file_id in given:  # its flags are the caller's
+            continue
         _set_flags(file, context.opened[file.file_id])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ckpt.chain.ancestry import SUFFIX, check_rounds, image_paths, open_each
 from ckpt.chain.journal import Journal, TrackerState, read_journal, write_journal
 from ckpt.chain.layers import View, view
+from ckpt.chain.parent import SHADOWS, ParentPages
 from ckpt.chain.round import Round
 from ckpt.errors import ChainBusy, ChainError, MissingParent, UsageError
 from ckpt.image.sinks import FileSink
@@ -178,20 +179,21 @@ class Chain:
         kernel_release: str,
         full_reason: str | None = None,
         arch: str = "x86_64",
-        shadow: str = "image",
+        shadow: str = "auto",
         hash_pages: bool | None = None,
         level: int = DEFAULT_LEVEL,
     ) -> Round:
         """Begin the next image: a delta on the newest one, or a full one when `full_reason` says why.
 
-        `shadow` "image" XORs pages with the parent's bytes, "off" never reads the parent. `hash_pages` stores
+        `shadow` "image" XORs pages with the parent's bytes, "auto" where looking them up pays, "off" never reads the
+        parent. `hash_pages` stores
         a hash beside every stored page, and lets equal hashes tell what has not changed; None: if the tracker is
         content-hash, which hands in every page.
         """
         self._need_lock()
         if kind not in ("pre-dump", "dump"):
             raise UsageError(f"an image cannot be a {kind!r}")
-        if shadow not in ("image", "off"):
+        if shadow not in SHADOWS:
             raise UsageError(f"there is no shadow {shadow!r}")
         rounds = self.rounds()
         tip = rounds[-1].header if rounds else None
@@ -220,12 +222,12 @@ class Chain:
             ckpt_version=VERSION,
         )
         # Opening the parent also shows, before anything is frozen, that every ancestor is there.
-        parent = None if full else self.view()
+        parent = None if full else view(self.directory, trusting=True)
         try:
             writer = ImageWriter(
                 FileSink(self.directory / f"{number:04d}{SUFFIX}"),
                 header,
-                base=parent if shadow == "image" else None,
+                base=None if parent is None or shadow == "off" else ParentPages(parent, thrifty=shadow == "auto"),
                 level=level,
                 hash_seed=seed_of(header.chain_id) if hashing else None,
             )

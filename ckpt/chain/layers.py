@@ -38,20 +38,25 @@ Mask = npt.NDArray[np.bool_]
 Take = Callable[[U64, memoryview], None]
 
 
-def view(path: Path | str, at: int | None = None) -> View:
-    """The image of round `at` (None: the newest) of a chain's directory, or the image in a file.
+def view(path: Path | str, at: int | None = None, *, trusting: bool = False) -> View:
+    """The image of round `at` (None: the newest) of a chain's directory, or the image in a file; see View.
 
     Raises ImageError, MissingParent, WrongChain or another ChainError.
     """
-    return View(lineage(Path(path), at))
+    return View(lineage(Path(path), at), trusting=trusting)
 
 
 class View:
-    """An ImageView: `layers` are the image itself and then its ancestors, newest first."""
+    """An ImageView: `layers` are the image itself and then its ancestors, newest first.
 
-    def __init__(self, layers: Sequence[ImageReader], cache_size: int = CACHE_SIZE) -> None:
+    `trusting`: for bases of differences. Stored bytes are checked against their checksum all the same, but not the
+    plain ones: a wrong base is noticed in whatever stands on it.
+    """
+
+    def __init__(self, layers: Sequence[ImageReader], *, trusting: bool = False) -> None:
         self.layers = tuple(layers)
-        self.cache = FrameCache(cache_size)
+        self.cache = FrameCache(CACHE_SIZE)
+        self._trusting = trusting
         self._hashes: dict[int, dict[str, U8]] = {}
         self._hash_lock = threading.Lock()
         self._tables: dict[str, Resolved] = {}
@@ -98,7 +103,7 @@ class View:
                 table = self._tables[key] = Resolved.of(maps, [layer.name for layer in self.layers], key)
             return table
 
-    def _places(self, key: str, pages: U64, top: int = 0) -> Places:
+    def places(self, key: str, pages: U64, top: int = 0) -> Places:
         """Where the bytes of pages are as layer `top` sees them; kind XOR stays, PARENT does not."""
         if not top:
             return self._resolved(key).locate(pages)
@@ -123,7 +128,7 @@ class View:
         """The bytes of populated pages into `out`, shape (n, 4096), as layer `top` sees them."""
         if not len(pages):
             return
-        places = self._places(key, pages, top)
+        places = self.places(key, pages, top)
         kind, layer, frame, slot = places.kind, places.layer, places.frame, places.slot
         stored = (kind == DATA) | (kind == XOR)
         if not stored.all():
@@ -168,9 +173,11 @@ class View:
             changed = kinds == XOR
             old = np.zeros(content.shape, np.uint8)
             part = np.empty((int(changed.sum()), PAGE_SIZE), np.uint8)
-            self._fill_sorted(key, pages[changed], part, layer + 1, header.depth)
+            self.fill(key, pages[changed], part, layer + 1, header.depth)
             old[changed] = part
             content = xor_pages(content, old)
+        elif self._trusting:
+            return content
         try:
             reader.check_plain(frame, header, content.data)
         except ImageError as error:
@@ -179,14 +186,20 @@ class View:
             raise ImageError(f"{reader.where(frame)} does not fit the content of its parent") from error
         return content
 
-    def _fill_sorted(self, key: str, pages: U64, out: U8, top: int, below: int) -> None:
-        order = np.argsort(pages, kind="stable")
-        if (order == np.arange(len(order))).all():
+    def fill(self, key: str, pages: U64, out: U8, top: int = 0, below: int = MAX_XOR_DEPTH + 1) -> U8:
+        """The bytes of DATA or ZERO pages, in any order, into `out`, shape (n, 4096), which it gives back."""
+        if (pages[1:] > pages[:-1]).all():
             self._fill(key, pages, out, top, below)
-            return
+            return out
+        order = np.argsort(pages, kind="stable")
         part = np.empty_like(out)
         self._fill(key, pages[order], part, top, below)
         out[order] = part
+        return out
+
+    def frame_size(self, layer: int, frame: int) -> int:
+        """The plain bytes of a page frame."""
+        return int(self.layers[layer].index.plain_sizes[frame])
 
     def read(self, key: str) -> Iterator[tuple[U64, memoryview]]:
         buffers = [np.empty((BATCH_PAGES, PAGE_SIZE), np.uint8) for _ in range(READ_AHEAD + 1)]
@@ -248,38 +261,12 @@ class View:
 
     def read_pages(self, key: str, pages: U64) -> bytes:
         out = np.empty((len(pages), PAGE_SIZE), np.uint8)
-        self._fill_sorted(key, pages, out, 0, MAX_XOR_DEPTH + 1)
-        return out.tobytes()
+        return self.fill(key, pages, out).tobytes()
 
     def whereabouts(self, key: str, pages: U64) -> I64:
         """Where the bytes of DATA pages are, as `layer << 32 | frame`; shape (n,)."""
-        places = self._places(key, pages)
+        places = self.places(key, pages)
         return (places.layer << 32) | places.frame
-
-    # ------------------------------------------------------------ as the parent of a new round
-
-    def bases(self, key: str, pages: U64) -> tuple[Mask, U8, U8]:
-        """A PageBase: what these pages held in this image; a base that cannot be read is not known."""
-        out = np.zeros((len(pages), PAGE_SIZE), np.uint8)
-        depths = np.zeros(len(pages), np.uint8)
-        nothing = np.zeros(len(pages), np.bool_)
-        try:
-            if key not in self.layers[0].maps:
-                return nothing, out, depths
-            places = self._places(key, pages)
-            kind, layer, frame = places.kind, places.layer, places.frame
-            known: Mask = (kind == DATA) | (kind == XOR)
-            part = np.empty((int(known.sum()), PAGE_SIZE), np.uint8)
-            self._fill_sorted(key, pages[known], part, 0, MAX_XOR_DEPTH + 1)
-            out[known] = part
-            for depth in np.unique(layer[known]).tolist():
-                mine = known & (layer == depth)
-                depths[mine] = self.layers[depth].index.depths[frame[mine]]
-            return known, out, depths
-        except ImageError:
-            # A damaged ancestor must not spread: the round stores these pages whole.
-            out[:] = 0
-            return nothing, out, depths
 
     def verify_top(self) -> None:
         """Check what the newest layer says about its parent: PARENT pages exist, XOR frames fit."""
@@ -289,27 +276,7 @@ class View:
             for frame in np.unique(table.frame[table.kind == XOR]).tolist():
                 self._frame(key, 0, frame, MAX_XOR_DEPTH + 1)
 
-    def page_hashes(self, key: str, pages: U64) -> tuple[Mask, U8]:
-        """A PageBase: the hashes that the images hold for these pages; nothing is read for the others."""
-        out = np.zeros((len(pages), HASH_SIZE), np.uint8)
-        known = np.zeros(len(pages), np.bool_)
-        try:
-            if key not in self.layers[0].maps:
-                return known, out
-            places = self._places(key, pages)
-            kind, layer = places.kind, places.layer
-            stored = (kind == DATA) | (kind == XOR)
-            for depth in np.unique(layer[stored]).tolist():
-                column = self._hash_column(depth, key)
-                if column is not None:
-                    mine = stored & (layer == depth)
-                    out[mine] = column[self.layers[depth].maps[key].rank(pages[mine])]
-                    known |= mine
-        except ImageError:
-            known[:] = False
-        return known, out
-
-    def _hash_column(self, layer: int, key: str) -> U8 | None:
+    def hash_column(self, layer: int, key: str) -> U8 | None:
         with self._hash_lock:
             if layer not in self._hashes:
                 self._hashes[layer] = self.layers[layer].hashes()
@@ -326,14 +293,14 @@ class View:
         keep = runs.kind != GUARD
         pages = PageRuns(runs.start[keep], runs.nr_pages[keep], runs.kind[keep]).pages()
         result = np.empty((len(pages), HASH_SIZE), np.uint8)
-        columns = [self._hash_column(depth, key) for depth in range(len(self.layers))]
+        columns = [self.hash_column(depth, key) for depth in range(len(self.layers))]
         for at in range(0, len(pages), RESOLVE_PAGES):
             part = pages[at : at + RESOLVE_PAGES]
             self._hash_part(key, part, result[at : at + len(part)], columns)
         return pages, result
 
     def _hash_part(self, key: str, pages: U64, out: U8, columns: Sequence[U8 | None]) -> None:
-        places = self._places(key, pages)
+        places = self.places(key, pages)
         kind, layer = places.kind, places.layer
         zero = kind == ZERO
         out[zero] = zero_hash(self.hash_seed)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ckpt.image.layout import FRAME_PAGES, MAX_XOR_DEPTH, RAW, XOR_ZSTD, ZSTD
-from ckpt.pages.compare import xor_pages, zero_pages
+from ckpt.pages.compare import xor_into, zero_pages
 from ckpt.pages.compress import compress
 from ckpt.pages.hashes import hash_pages
 from ckpt.records.runs import DATA, PARENT, U8, U64, XOR, ZERO
@@ -26,8 +26,8 @@ class PageBase(Protocol):
 
     def bases(self, key: str, pages: U64) -> tuple[npt.NDArray[np.bool_], U8, U8]:
         """(known, bytes, depths): which pages have bytes in the parent that are worth a look, shape (n,); all n
-        pages, shape (n, 4096), zero where not known; how deep the XOR of each goes already, shape (n,). Safe from
-        several threads."""
+        pages, shape (n, 4096), zero where not known, the caller's to change; how deep the XOR of each goes already,
+        shape (n,). Safe from several threads."""
 
     def page_hashes(self, key: str, pages: U64) -> tuple[npt.NDArray[np.bool_], U8]:
         """(known, hashes): which pages have a stored hash, shape (n,); the hashes, shape (n, 16)."""
@@ -116,7 +116,8 @@ def _against(base: PageBase, key: str, pages: U64, data: U8, kinds: U8) -> tuple
         return None, None
     mine = data if whole else data[asked]
     # `old` is zero where the parent has no bytes, so those pages stand unchanged in the difference.
-    part = xor_pages(mine, old)
+    xor_into(old, mine)
+    part = old
     same = known & zero_pages(part)
     changed = known & ~same & (depths < MAX_XOR_DEPTH)
     kinds[asked[same]] = PARENT

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ckpt.chain.layers import View
+from ckpt.chain.parent import ParentPages
 from ckpt.errors import ImageError, ImageWriteError
 from ckpt.image.layout import PAGES, RAW, XOR_ZSTD, ZSTD
 from ckpt.image.reader import ImageReader
@@ -30,7 +31,9 @@ def write(
     """An image of one space, on top of `parent`."""
     sink = MemorySink()
     header = image_header(number, parent.header.image_id if parent else None)
-    writer = ImageWriter(sink, header, base=parent, hash_seed=seed_of(CHAIN_ID) if hashed else None)
+    writer = ImageWriter(
+        sink, header, base=ParentPages(parent) if parent else None, hash_seed=seed_of(CHAIN_ID) if hashed else None
+    )
     every = sorted({*content, *kept})
     kinds = np.array([DATA if n in content else PARENT for n in every], np.uint8)
     space = writer.space("mm:41", PageRuns.from_pages(numbers(*every), kinds))

@@ -32,7 +32,7 @@ def members(mask: int) -> list[int]:
 
 
 def collect_sigactions(remote: RemoteTask) -> tuple[SigAction, ...]:
-    """Every action that is not all zero: an ignored or default one has flags and a mask, too, and SIGCHLD obeys them."""
+    """Every action that is not all zero: ignored and default ones have flags and masks too, and SIGCHLD obeys them."""
     found = []
     for signal in range(1, us.NSIG + 1):
         buffer = remote.put(bytes(us.kernel_sigaction.size)) if signal == 1 else remote.scratch

@@ -54,6 +54,7 @@ class Tree:
         address = free_block(list(self.mms.values()), BLOCK_SIZE)
         for step in self.plan.steps:
             self._take(step, address, channel)
+        self.context.acting = self._acting
         files.open_files(self.context)
         living = [task for task in self.tasks if task.state != "zombie"]
         self._build_memory(living)
@@ -152,6 +153,27 @@ class Tree:
             _wait_in(self.leaders[reaper], helper.pid)
             if adopter != OUTSIDE:
                 self._subreaper(adopter, 0)
+
+    @contextmanager
+    def _acting(self, pid: int) -> Iterator[Skeleton | None]:
+        """The task with this pid, or a helper that has it for the moment; None when the number is not to be had."""
+        known = self.leaders.get(pid)
+        if known is not None:
+            yield None if known.ended else known
+            return
+        parent = self.leaders[self.tasks[0].pid]
+        try:
+            made = parent.clone(pid, 0, signal.SIGCHLD)
+        except KernelError:
+            yield None
+            return
+        self.skeletons[made.tid] = made
+        try:
+            yield made
+        finally:
+            made.exit(0)
+            _wait_in(parent, pid)
+            del self.skeletons[made.tid]
 
     def _subreaper(self, pid: int, value: int) -> None:
         self.leaders[pid].syscall(uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
+import select
 import struct
 from dataclasses import dataclass
 
@@ -119,12 +120,49 @@ def setsockopt(fd: int, level: int, name: int, value: bytes | int) -> None:
     syscall(what, u.SYS_setsockopt, fd, level, name, buffer if buffer is not None else 0, len(data))
 
 
+def peer_credentials(fd: int) -> tuple[int, int, int]:
+    """SO_PEERCRED: pid, uid, gid; pid 0 when there is none, or it has no number here."""
+    pid, uid, gid = struct.unpack("<iII", getsockopt(fd, u.SOL_SOCKET, u.SO_PEERCRED, 12))
+    return pid, uid, gid
+
+
+def peer_groups(fd: int) -> tuple[int, ...]:
+    """SO_PEERGROUPS; empty on a kernel without it."""
+    size = 256
+    while True:
+        try:
+            groups = getsockopt(fd, u.SOL_SOCKET, u.SO_PEERGROUPS, size)
+        except KernelError as error:
+            if error.errno == errno.ERANGE:
+                size *= 16
+                continue
+            if error.errno in (errno.ENODATA, errno.ENOPROTOOPT):
+                return ()
+            raise
+        return struct.unpack(f"<{len(groups) // 4}I", groups)
+
+
 def ioctl_int(fd: int, request: int) -> int:
     """An ioctl that gives an int."""
     try:
         return int(struct.unpack("<i", fcntl.ioctl(fd, request, b"\0" * 4))[0])
     except OSError as error:
         raise kernel_error(f"ioctl({request:#x})", error.errno or 0) from error
+
+
+def socket_file(fd: int) -> int | None:
+    """An O_PATH descriptor of the file that a Unix socket is bound to; None when the kernel does not give it."""
+    try:
+        return syscall("ioctl(SIOCUNIXFILE)", 16, fd, u.SIOCUNIXFILE, 0)
+    except KernelError:
+        return None
+
+
+def failed(fd: int) -> bool:
+    """Whether an error waits to be fetched (POLLERR); SO_ERROR would fetch it."""
+    poller = select.poll()
+    poller.register(fd, 0)
+    return any(event & select.POLLERR for _fd, event in poller.poll(0))
 
 
 def network_namespace(fd: int) -> int:
@@ -228,6 +266,24 @@ def send(
         0,
     )
     return syscall("sendmsg", u.SYS_sendmsg, fd, ctypes.byref(header), u.MSG_DONTWAIT | u.MSG_NOSIGNAL)
+
+
+def send_urgent(fd: int, data: bytes) -> int:
+    """Send with MSG_OOB: the last byte is the urgent one."""
+    return syscall("sendto", u.SYS_sendto, fd, data, len(data), u.MSG_OOB | u.MSG_DONTWAIT | u.MSG_NOSIGNAL, 0, 0)
+
+
+def peek_urgent(fd: int) -> bytes:
+    """The byte that recv(MSG_OOB) would give; b"" when there is none, or it is to be read inline."""
+    buffer = ctypes.create_string_buffer(1)
+    try:
+        flags = u.MSG_OOB | u.MSG_PEEK | u.MSG_DONTWAIT
+        got = syscall("recvfrom(MSG_OOB)", u.SYS_recvfrom, fd, buffer, 1, flags, 0, 0)
+        return buffer.raw[:got]
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.EAGAIN, errno.EOPNOTSUPP):
+            return b""
+        raise
 
 
 def _control(kind: int, body: bytes) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_socket = 41
 SYS_connect = 42
+SYS_sendto = 44
+SYS_recvfrom = 45
 SYS_sendmsg = 46
 SYS_recvmsg = 47
 SYS_shutdown = 48
@@ -34,6 +36,7 @@ SHUT_WR = 1
 SHUT_RDWR = 2
 RCV_SHUTDOWN = 1  # include/net/sock.h; what *_DIAG_SHUTDOWN reports
 SEND_SHUTDOWN = 2
+MSG_OOB = 0x01
 MSG_PEEK = 0x02
 MSG_CTRUNC = 0x08
 MSG_TRUNC = 0x20
@@ -50,6 +53,7 @@ SCM_MAX_FD = 253
 SIOCINQ = 0x541B
 SIOCOUTQ = 0x5411
 SIOCGSKNS = 0x894C
+SIOCUNIXFILE = 0x89E0  # include/uapi/linux/un.h
 SIOCATMARK = 0x8905
 SIOCOUTQNSD = 0x894B
 
@@ -100,6 +104,7 @@ SO_BUF_LOCK = 72
 SO_TXREHASH = 74
 SO_PASSPIDFD = 76
 SO_PASSRIGHTS = 83
+SO_PEERGROUPS = 59
 
 # include/uapi/linux/in.h
 SOL_IP = 0

@@ -39,8 +39,9 @@ class Membership:
 class SocketPlace:
     """The socket file of a bound Unix socket."""
 
-    directory: str  # absolute; what a relative name is relative to
-    present: bool  # the name still leads to this socket
+    directory: str  # absolute; what a relative name is relative to, the root of an absolute one
+    path: str  # where the file is, or was when it was deleted
+    present: bool  # it is there
     mode: int
     uid: int
     gid: int
@@ -54,6 +55,17 @@ class QueuedMessage:
     name: bytes = b""  # the sender's sockaddr
     files: tuple[int, ...] = ()  # file_ids of the descriptors in flight
     credentials: tuple[int, ...] = ()  # pid, uid, gid; empty when the receiver does not ask for them
+    urgent: bool = False  # sent with MSG_OOB
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A task as SO_PEERCRED and SO_PEERGROUPS show it."""
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
 
 
 @record("unix-socket")
@@ -73,6 +85,9 @@ class UnixPayload:
     shutdown: int  # RCV_SHUTDOWN | SEND_SHUTDOWN
     queue: tuple[QueuedMessage, ...]
     options: SocketOptions
+    made_by: Identity | None = None  # SO_PEERCRED: who made the pair, connected, or listens
+    connector: Identity | None = None  # who made a connection that waits to be accepted
+    reset: bool = False  # the peer ended with unread data, and the task has not heard of it
 
 
 @dataclass(frozen=True, slots=True)

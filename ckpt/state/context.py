@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -73,6 +73,8 @@ class RestoreContext:
     finished_hooks: list[Callable[[], None]] = field(default_factory=list)
     installed_hooks: list[tuple[int, Callable[[RemoteTask], None]]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    acting: Callable[[int], AbstractContextManager[RemoteTask | None]] | None = None
+    """The task with a pid, or a helper that has the number for the moment, or None: it is somebody else's."""
 
     def when_opened(self, hook: Callable[[], None]) -> None:
         """Run `hook` in ckpt when every file is open there (queued data, peers, descriptors in flight)."""

@@ -68,7 +68,12 @@ def _is_open(fd: int) -> bool:
 
 def deliver(context: RestoreContext, task: RemoteTask, file_id: int) -> int:
     """Give the task one more descriptor, at the lowest free number; only while its channel is open."""
-    send(context, [context.opened[file_id]])
+    return hand_over(context, task, context.opened[file_id])
+
+
+def hand_over(context: RestoreContext, task: RemoteTask, fd: int) -> int:
+    """`deliver` for any descriptor of ckpt's."""
+    send(context, [fd])
     return receive(task, context.shared[_NUMBER], 1, True)[0]
 
 

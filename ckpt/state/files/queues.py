@@ -78,6 +78,24 @@ def peek_stream(fd: int, queued: int) -> list[Message]:
     return messages
 
 
+def peek_urgent(fd: int, messages: list[Message]) -> tuple[bytes, int]:
+    """The byte sent last with MSG_OOB, and which of the peeked messages of a stream begins with it; else b"", -1."""
+    if not messages:
+        return b"", -1
+    inline = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_OOBINLINE)
+    if inline:  # it cannot be asked for then
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, 0)
+    try:
+        byte = sockets.peek_urgent(fd)
+        if not byte:
+            return b"", -1
+        first = 0 if sockets.ioctl_int(fd, u.SIOCATMARK) else 1  # a peek ends before it
+        return byte, next((n for n in range(first, len(messages)) if messages[n].data[:1] == byte), -1)
+    finally:
+        if inline:
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, inline)
+
+
 def _start_of_files(fd: int, offset: int, length: int) -> int:
     """Where in a peek of `length` bytes the write that carries descriptors begins.
 

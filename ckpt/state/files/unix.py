@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt.errors import RestoreError
@@ -15,9 +16,10 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import unixbuild
 from ckpt.state.files.base import FileView
-from ckpt.state.files.queues import peek_messages, peek_stream
+from ckpt.state.files.queues import peek_messages, peek_stream, peek_urgent
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import collect_options
+from ckpt.state.files.unixactors import identity_of, peer_identity
 
 SUPPORT = Support(
     "sockets", "Unix", "stream, dgram, seqpacket: listening, pairs, names, queues, descriptors in flight, half closed"
@@ -57,7 +59,7 @@ class UnixKind:
             listening=listening,
             backlog=entry.wqueue if listening else 0,
             name=entry.name if entry.name[:1] == b"\0" else entry.name.rstrip(b"\0"),
-            place=_place(view, entry),
+            place=_place(view, fd, entry),
             connected=entry.peer is not None,
             peer_ino=entry.peer or 0,
             peer_name=_path(peer or b""),
@@ -65,6 +67,9 @@ class UnixKind:
             shutdown=entry.shutdown,
             queue=queue,
             options=options,
+            made_by=peer_identity(fd),
+            reset=kind != u.SOCK_DGRAM and sockets.failed(fd),
+            connector=identity_of(view.in_flight_of or view.pid) if entry.peer == 0 and not listening else None,
         )
         if payload.pending_on and sockets.ioctl_int(fd, u.SIOCOUTQ):
             context.refuse(view.pid, view.subject, "has sent data on a connection that is not accepted yet")
@@ -139,25 +144,49 @@ def _path(name: bytes) -> bytes:
     return path if path[:1] == b"\0" else path.rstrip(b"\0")
 
 
-def _place(view: FileView, entry: sock_diag.UnixSocket) -> SocketPlace | None:
-    """Where the socket file of a bound socket is, and whether the name still leads to it."""
-    name = entry.name.rstrip(b"\0")
+def _place(view: FileView, fd: int, entry: sock_diag.UnixSocket) -> SocketPlace | None:
+    """Where the socket file of a bound socket is, and where its name counts from."""
+    name = os.fsdecode(entry.name.rstrip(b"\0"))
     if not entry.name or entry.name[:1] == b"\0":
         return None
-    directories = ["/"]
-    if not name.startswith(b"/"):
-        # The name counts from the directory the binder was in; the users' present ones are tried.
-        pids = dict.fromkeys(pid for pid, _fd in view.users or [(view.pid, view.fd)])
-        directories = [os.readlink(f"/proc/{pid}/cwd") for pid in pids]
-    for directory in directories:
-        path = Path(directory) / os.fsdecode(name)
+    file = sockets.socket_file(fd)
+    if file is None:
+        return _guess(view, name, entry)
+    try:
+        path = os.readlink(f"/proc/self/fd/{file}").removesuffix(" (deleted)")
+        found = os.fstat(file)
+    finally:
+        os.close(file)
+    # A file that was renamed tells nothing of the place of its name.
+    end = "/" + name.lstrip("/")
+    directory = (path[: -len(end)] or "/") if path.endswith(end) else _origins(view, name)[0]
+    try:
+        there = Path(path).stat()
+        present = (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
+    except OSError:
+        present = False
+    return SocketPlace(directory, path, present, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+
+
+def _origins(view: FileView, name: str) -> list[str]:
+    """What a name may count from: the root or the working directory of those who have the socket."""
+    what = "root" if name.startswith("/") else "cwd"
+    pids = dict.fromkeys(pid for pid, _fd in view.users or [(view.pid, view.fd)])
+    return list(dict.fromkeys(os.readlink(f"/proc/{pid}/{what}") for pid in pids))
+
+
+def _guess(view: FileView, name: str, entry: sock_diag.UnixSocket) -> SocketPlace:
+    """Without CAP_NET_ADMIN: try the users' directories."""
+    origins = _origins(view, name)
+    for directory in origins:
+        path = Path(directory) / name.lstrip("/")
         try:
             found = path.stat()
         except OSError:
             continue
         if entry.vfs is None or found.st_ino & 0xFFFFFFFF == entry.vfs[0]:
-            return SocketPlace(directory, True, found.st_mode & 0o7777, found.st_uid, found.st_gid)
-    return SocketPlace(directories[0], False, 0o755, 0, 0)
+            return SocketPlace(directory, str(path), True, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+    return SocketPlace(origins[0], str(Path(origins[0]) / name.lstrip("/")), False, 0o755, 0, 0)
 
 
 def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
@@ -169,7 +198,15 @@ def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple
     for message in messages:
         for copy in message.fds:
             context.stack.callback(os.close, copy)
-    return tuple(_record(view, message, context) for message in messages)
+    records = [_record(view, message, context) for message in messages]
+    if kind == u.SOCK_STREAM:
+        byte, where = peek_urgent(fd, messages)
+        if where >= 0:
+            record = records[where]
+            records[where : where + 1] = [replace(record, data=byte, urgent=True)]
+            if len(record.data) > 1:
+                records.insert(where + 1, replace(record, data=record.data[1:], files=()))
+    return tuple(records)
 
 
 def _record(view: FileView, message: Message, context: CollectContext) -> QueuedMessage:

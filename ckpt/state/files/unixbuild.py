@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
-from ckpt.records.sockets import SocketPlace, UnixPayload
+from ckpt.records.sockets import Identity, UnixPayload
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import unixqueue
 from ckpt.state.files.sockopts import apply_options
-from ckpt.state.files.unixnames import Names, address, show
+from ckpt.state.files.unixactors import Actors
+from ckpt.state.files.unixdgram import connect_datagrams
+from ckpt.state.files.unixnames import Names, address, passing_place, show
 
 __all__ = ["Sockets", "build_all", "show"]
 
 _KEY = "unix:sockets"
+_SPARE_BACKLOG = 8
 
 
 @dataclass
@@ -37,6 +40,11 @@ class Sockets:
     lost: dict[int, int] = field(default_factory=dict)  # file_id -> the stand-in for a peer that is closed
     names: Names = field(default_factory=Names)
     spare: dict[bytes, int] = field(default_factory=dict)  # name -> a listener made for the moment
+    marks: dict[int, Identity | None] = field(default_factory=dict)  # listener -> whose listen it shows
+
+    @property
+    def actors(self) -> Actors:
+        return Actors(self.context)
 
     def peer_of(self, file_id: int) -> int | None:
         """The file_id of the other end, if it is in the image."""
@@ -74,7 +82,7 @@ def _build(all_: Sockets) -> None:
         payload = all_.payloads[file_id]
         if payload.listening:
             fd = _single(all_, file_id)
-            sockets.listen(fd, payload.backlog)
+            _listen(all_, fd, payload.backlog, payload.made_by)
     for file_id in order:
         payload = all_.payloads[file_id]
         if file_id in all_.made or payload.pending_on:
@@ -82,7 +90,7 @@ def _build(all_: Sockets) -> None:
         peer = all_.mutual(file_id)
         if peer is not None and peer != file_id:
             _connected(all_, file_id, peer, crowd)
-        elif payload.connected and payload.type != u.SOCK_DGRAM:
+        elif payload.connected and (payload.type != u.SOCK_DGRAM or _lost_pair(all_, file_id)):
             _widowed(all_, file_id, crowd)
         else:
             _single(all_, file_id)
@@ -116,14 +124,15 @@ def _bind(all_: Sockets, fd: int, payload: UnixPayload) -> None:
 def _connected(all_: Sockets, file_id: int, peer: int, crowd: Counter[bytes]) -> None:
     """Both ends of a connection. An end that shares its name was born by accept, from a listener so named."""
     first, second = all_.payloads[file_id], all_.payloads[peer]
-    if crowd[first.name] > 1 and first.type != u.SOCK_DGRAM:
+    by_two = first.made_by != second.made_by  # so it was no socketpair
+    if first.type != u.SOCK_DGRAM and (crowd[first.name] > 1 or (by_two and first.name and not second.name)):
         client, server = _through_listener(all_, second, first)
         made = {peer: client, file_id: server}
-    elif crowd[second.name] > 1 and second.type != u.SOCK_DGRAM:
+    elif second.type != u.SOCK_DGRAM and (crowd[second.name] > 1 or (by_two and second.name)):
         client, server = _through_listener(all_, first, second)
         made = {file_id: client, peer: server}
     else:
-        left, right = sockets.make_pair(first.type)
+        left, right = all_.actors.pair(first.type, first.made_by)
         made = {file_id: left, peer: right}
         _bind(all_, left, first)
         _bind(all_, right, second)
@@ -131,19 +140,24 @@ def _connected(all_: Sockets, file_id: int, peer: int, crowd: Counter[bytes]) ->
         _keep(all_, number, fd)
 
 
+def _lost_pair(all_: Sockets, file_id: int) -> bool:
+    """A datagram socket of a socketpair whose other end is gone: nothing else is connected to a nameless one."""
+    return not all_.payloads[file_id].peer_name and all_.peer_of(file_id) is None
+
+
 def _widowed(all_: Sockets, file_id: int, crowd: Counter[bytes]) -> None:
     """An end whose peer is closed, or outside the tree: the stand-in is closed when its data is sent."""
     payload = all_.payloads[file_id]
     stand_in = UnixPayload(
-        0, payload.type, False, 0, payload.peer_name, _gone(payload.peer_name), True, 0, b"", 0, 0, (),
-        payload.options,
+        0, payload.type, False, 0, payload.peer_name, passing_place(payload.peer_name), True, 0, b"", 0, 0, (),
+        payload.options, payload.made_by,
     )  # fmt: skip
-    if crowd[payload.name] > 1:
+    if crowd[payload.name] > 1 and payload.type != u.SOCK_DGRAM:
         other, fd = _through_listener(all_, stand_in, payload)
     elif payload.peer_name and _may_bind(all_, payload.peer_name):
         fd, other = _through_listener(all_, payload, stand_in)
     else:
-        fd, other = sockets.make_pair(payload.type)
+        fd, other = all_.actors.pair(payload.type, payload.made_by)
         _bind(all_, fd, payload)
     _keep(all_, file_id, fd)
     all_.lost[file_id] = other
@@ -165,47 +179,54 @@ def _may_bind(all_: Sockets, name: bytes) -> bool:
     return True
 
 
-def _gone(name: bytes) -> SocketPlace | None:
-    """Where to bind a stand-in: its socket file is removed again."""
-    if not name or name[:1] == b"\0":
-        return None
-    return SocketPlace("/", False, 0o755, 0, 0)
-
-
 def _through_listener(all_: Sockets, client: UnixPayload, server: UnixPayload) -> tuple[int, int]:
     """A connection made by connect and accept, so that the server's end has the listener's name."""
-    listener = _listener(all_, server)
+    listener, backlog = _listener(all_, server)
+    if all_.marks.get(listener) != client.made_by:
+        _listen(all_, listener, backlog, client.made_by)
     fd = sockets.make_socket(u.AF_UNIX, client.type)
     try:
         _bind(all_, fd, client)
-        all_.names.connect(fd, server.name)
+        _connect(all_, fd, server.name, server.made_by)
         return fd, sockets.accept(listener)
     except BaseException:
         os.close(fd)
         raise
 
 
-def _listener(all_: Sockets, server: UnixPayload) -> int:
-    """The listener of the image with the server's name, else a spare one."""
+def _listen(all_: Sockets, fd: int, backlog: int, who: Identity | None) -> None:
+    all_.actors.listen(fd, backlog, who)
+    all_.marks[fd] = who
+
+
+def _connect(all_: Sockets, fd: int, name: bytes, who: Identity | None) -> None:
+    with all_.names.reach(name) as where:
+        all_.actors.connect(fd, where, who)
+
+
+def _listener(all_: Sockets, server: UnixPayload) -> tuple[int, int]:
+    """The listener of the image with the server's name, else a spare one; and its backlog."""
     for file_id, payload in all_.payloads.items():
         if payload.listening and payload.name == server.name and payload.type == server.type:
-            return all_.made[file_id]
+            return all_.made[file_id], payload.backlog
     fd = all_.spare.get(server.name)
     if fd is None:
         fd = sockets.make_socket(u.AF_UNIX, server.type)
         all_.spare[server.name] = fd
         all_.names.bind(fd, server.name, server.place)
-        sockets.listen(fd, 8)
-    return fd
+        sockets.listen(fd, _SPARE_BACKLOG)
+    return fd, _SPARE_BACKLOG
 
 
 def _finish(all_: Sockets) -> None:
     """When every file is open: what is queued, who is connected, what is shut, who waits to be accepted."""
     try:
         unixqueue.fill_datagrams(all_)
-        _connect_datagrams(all_)
+        connect_datagrams(all_)
         unixqueue.fill_streams(all_)
-        for fd in all_.lost.values():
+        for file_id, fd in all_.lost.items():
+            if all_.payloads[file_id].reset:
+                sockets.send(all_.made[file_id], b"\0")  # unread when the stand-in ends: the kernel notes a reset
             os.close(fd)
         all_.lost.clear()
         for file_id, payload in all_.payloads.items():
@@ -226,28 +247,16 @@ def _shut(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
     sockets.shutdown(all_.made[file_id], payload.shutdown - 1)
 
 
-def _connect_datagrams(all_: Sockets) -> None:
-    for file_id, payload in all_.payloads.items():
-        if payload.type != u.SOCK_DGRAM or not payload.connected or all_.mutual(file_id) is not None:
-            continue
-        if not payload.peer_name:
-            if all_.peer_of(file_id) is not None:
-                raise RestoreError(f"datagram socket {payload.ino} is connected to a nameless one, not connected back")
-            continue  # its peer is gone: sending fails either way
-        try:
-            all_.names.connect(all_.made[file_id], payload.peer_name)
-        except KernelError as error:
-            if payload.peer_ino:
-                where = show(payload.peer_name)
-                raise RestoreError(f"cannot connect a datagram socket to {where}: {error.message}") from error
-
-
 def _fill_backlogs(all_: Sockets) -> None:
     """Connections that wait to be accepted: connected last, as accepted ends went through the listener."""
+    for file_id, payload in all_.payloads.items():
+        fd = all_.made[file_id]
+        if payload.listening and all_.marks.get(fd) != payload.made_by:
+            _listen(all_, fd, payload.backlog, payload.made_by)
     for file_id, payload in all_.payloads.items():
         if not payload.pending_on:
             continue
         listener = all_.file_ids.get(payload.pending_on)
         if listener is None:
             continue  # allowed by --ext-unix: it stays unconnected
-        all_.names.connect(all_.made[file_id], all_.payloads[listener].name)
+        _connect(all_, all_.made[file_id], all_.payloads[listener].name, payload.connector)

@@ -28,6 +28,13 @@ def show(name: bytes) -> str:
     return "@" + text[1:] if text[0] == "\0" else text
 
 
+def passing_place(name: bytes) -> SocketPlace | None:
+    """Of a stand-in, which is gone when the restore is done; None for an abstract or empty name."""
+    if not name or name[:1] == b"\0":
+        return None
+    return SocketPlace("/", os.fsdecode(name), False, 0o755, 0, 0)
+
+
 @dataclass
 class Names:
     """The socket files made by one restore, under temporary names until `settle`.
@@ -37,7 +44,8 @@ class Names:
     one comes back; at the end the new one is renamed over it, or removed if the name led elsewhere.
     """
 
-    moved: list[tuple[str, str, SocketPlace]] = field(default_factory=list)  # temporary path, path, place
+    moved: list[tuple[str, SocketPlace]] = field(default_factory=list)  # temporary path, place
+    directories: list[str] = field(default_factory=list)  # made because a name needed them
     latest: dict[bytes, str] = field(default_factory=dict)  # name -> temporary path of the last bound socket
 
     def bind(self, fd: int, name: bytes, place: SocketPlace | None) -> None:
@@ -57,52 +65,77 @@ class Names:
 
     @contextmanager
     def reach(self, name: bytes) -> Iterator[bytes]:
-        """The address at which the socket bound to `name` last can be reached."""
+        """The address at which the socket bound to `name` last can be reached, from any task being built."""
         path = self.latest.get(name)
         if path is None:
             yield address(name) if name else b""
+            return
+        if len(os.fsencode(path)) < u.SUN_PATH_MAX:
+            yield address(os.fsencode(path))
             return
         with self._short(path) as short:
             yield address(os.fsencode(short))
 
     def settle(self) -> None:
         """Give the socket files their names, owners and modes."""
-        for temporary, path, place in self.moved:
+        for temporary, place in self.moved:
             try:
                 if not place.present:
                     os.unlink(temporary)
                     continue
                 os.chmod(temporary, place.mode)
                 os.chown(temporary, place.uid, place.gid)
-                os.rename(temporary, path)
+                os.rename(temporary, place.path)
             except OSError as error:
-                raise RestoreError(f"socket file {path} cannot be put in place: {error}") from error
+                raise RestoreError(f"socket file {place.path} cannot be put in place: {error}") from error
         self.moved.clear()
+        self._remove_directories()
 
     def discard(self) -> None:
         """Remove what `settle` has not put in place."""
-        for temporary, _path, _place in self.moved:
+        for temporary, _place in self.moved:
             try:
                 os.unlink(temporary)
             except OSError:
                 pass  # already gone with its directory
         self.moved.clear()
+        self._remove_directories()
+
+    def _remove_directories(self) -> None:
+        for directory in reversed(self.directories):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass  # somebody has put something there
+        self.directories.clear()
+
+    def _make_directories(self, directory: str) -> None:
+        """The directory of a name may be gone like the file: it is made for as long as the socket needs it."""
+        missing = []
+        while not os.path.isdir(directory):
+            missing.append(directory)
+            directory = os.path.dirname(directory)
+        for path in reversed(missing):
+            os.mkdir(path, 0o700)
+            self.directories.append(path)
 
     def _bind_path(self, fd: int, name: bytes, place: SocketPlace) -> None:
-        path = os.path.join(place.directory, os.fsdecode(name))
+        path = os.path.join(place.directory, os.fsdecode(name.lstrip(b"/")))
+        if not place.present:
+            self._make_directories(os.path.dirname(path))
         stem = os.path.join(os.path.dirname(path), f".ckpt-{os.getpid()}-{len(self.moved)}")
         aside = stem + "-old"
         there = os.path.lexists(path)
         if there:
             os.rename(path, aside)
         try:
-            with _inside(place.directory if not name.startswith(b"/") else None):
+            with _inside(place.directory, root=name.startswith(b"/")):
                 sockets.bind(fd, address(name))
             os.rename(path, stem)
         finally:
             if there:
                 os.rename(aside, path)
-        self.moved.append((stem, path, place))
+        self.moved.append((stem, place))
         self.latest[name] = stem
 
     @contextmanager
@@ -110,21 +143,29 @@ class Names:
         """The path through a descriptor of its directory: a socket address has room for 107 bytes only."""
         directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+            yield f"/proc/{os.getpid()}/fd/{directory}/{os.path.basename(path)}"
         finally:
             os.close(directory)
 
 
 @contextmanager
-def _inside(directory: str | None) -> Iterator[None]:
-    """Work in `directory` for a moment, for names that count from there."""
-    if directory is None:
+def _inside(directory: str, *, root: bool) -> Iterator[None]:
+    """Work in `directory` for a moment, or with it as the root, for names that count from there."""
+    if root and directory == "/":
         yield
         return
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.chdir(directory)
+        if root:
+            os.chroot(directory)
+        else:
+            os.chdir(directory)
         yield
     finally:
+        if root:
+            os.fchdir(top)
+            os.chroot(".")
         os.fchdir(before)
+        os.close(top)
         os.close(before)

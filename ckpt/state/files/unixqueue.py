@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
-from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload
-from ckpt.state.files.unixnames import show
+from ckpt.records.sockets import QueuedMessage, UnixPayload
+from ckpt.state.files.unixnames import passing_place, show
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
@@ -37,12 +37,13 @@ def fill_datagrams(all_: Sockets) -> None:
         if payload.type != u.SOCK_DGRAM:
             continue
         peer = all_.mutual(file_id)
+        other = all_.lost.get(file_id) if peer is None else all_.made[peer]
         for message in payload.queue:
             sender_name = _sun_path(message.name)
-            if peer is not None:
+            if other is not None and peer != file_id:
                 # A socket that is connected takes datagrams from its peer alone.
-                _roomy(all_.made[peer], payload)
-                _send(all_, all_.made[peer], message, b"")
+                _roomy(other, payload)
+                _send(all_, other, message, b"")
                 continue
             if not payload.name:
                 raise RestoreError(f"datagram socket {payload.ino} holds data, but nothing leads to it")
@@ -50,8 +51,7 @@ def fill_datagrams(all_: Sockets) -> None:
             passing = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM) if sender is None else -1
             try:
                 if sender_name and passing >= 0:
-                    place = None if sender_name[:1] == b"\0" else SocketPlace("/", False, 0o755, 0, 0)
-                    all_.names.bind(passing, sender_name, place)
+                    all_.names.bind(passing, sender_name, passing_place(sender_name))
                 source = passing if sender is None else sender
                 _roomy(source, payload)
                 _send(all_, source, message, payload.name)
@@ -77,7 +77,7 @@ def _send(all_: Sockets, sender: int, message: QueuedMessage, to: bytes) -> None
     left = message.data
     while True:
         try:
-            taken = _try(all_, sender, left, to, fds, message.credentials)
+            taken = _try(all_, sender, left, to, fds, message)
         except KernelError as error:
             what = f"{len(message.data)} queued bytes for {show(to)}"
             raise RestoreError(f"{what} cannot be sent again: {error.message}") from error
@@ -87,14 +87,17 @@ def _send(all_: Sockets, sender: int, message: QueuedMessage, to: bytes) -> None
             return
 
 
-def _try(all_: Sockets, sender: int, data: bytes, to: bytes, fds: tuple[int, ...], credentials: tuple[int, ...]) -> int:
+def _try(all_: Sockets, sender: int, data: bytes, to: bytes, fds: tuple[int, ...], message: QueuedMessage) -> int:
     """One send, with the old sender's credentials if that pid still stands, else with our pid."""
     with all_.names.reach(to) as address:
-        if len(credentials) != 3:
+        if message.urgent:
+            return sockets.send_urgent(sender, data)
+        if len(message.credentials) != 3:
             return sockets.send(sender, data, to=address, fds=fds)
-        pid, uid, gid = credentials
+        pid, uid, gid = message.credentials
         try:
-            return sockets.send(sender, data, to=address, fds=fds, credentials=(pid, uid, gid))
+            with all_.actors.standing(pid):
+                return sockets.send(sender, data, to=address, fds=fds, credentials=(pid, uid, gid))
         except KernelError as error:
             if error.errno not in (errno.ESRCH, errno.EPERM):
                 raise

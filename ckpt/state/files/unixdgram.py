@@ -1,0 +1,57 @@
+"""Whom the datagram sockets of an image are connected to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import UnixPayload
+from ckpt.state.files.unixnames import passing_place, show
+
+if TYPE_CHECKING:
+    from ckpt.state.files.unixbuild import Sockets
+
+
+def connect_datagrams(all_: Sockets) -> None:
+    """Connect those that are no pair, when every queue is full: a connected socket takes nothing from others."""
+    for file_id, payload in all_.payloads.items():
+        if payload.type != u.SOCK_DGRAM or not payload.connected or file_id in all_.lost:
+            continue
+        peer = all_.mutual(file_id)
+        if peer is not None and peer != file_id:
+            continue
+        if not payload.peer_name:
+            raise RestoreError(f"datagram socket {payload.ino} is connected to a nameless one, not connected back")
+        if payload.peer_ino:
+            _connect(all_, file_id, payload)
+        else:
+            _connect_to_closed(all_, file_id, payload)
+
+
+def _connect(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
+    try:
+        all_.names.connect(all_.made[file_id], payload.peer_name)
+    except KernelError as error:
+        where = show(payload.peer_name)
+        raise RestoreError(f"cannot connect a datagram socket to {where}: {error.message}") from error
+
+
+def _connect_to_closed(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
+    """Its peer is closed: sending fails until it connects again. A stand-in has the name for the moment."""
+    name = payload.peer_name
+    stand_in = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM)
+    latest = all_.names.latest.get(name)
+    try:
+        all_.names.bind(stand_in, name, passing_place(name))
+        all_.names.connect(all_.made[file_id], name)
+    except (KernelError, RestoreError):
+        pass  # somebody has the name now: it stays unconnected, and sending fails either way
+    finally:
+        os.close(stand_in)
+        if latest is not None:
+            all_.names.latest[name] = latest
+        else:
+            all_.names.latest.pop(name, None)

@@ -85,7 +85,7 @@ class Tracking:
         anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
         there = pagemap.populated(mm.pid, mm.ranges, anonymous)
         data = as_spans(there.of(DATA))
-        parts = [there.of(ZERO), there.of(GUARD)]
+        parts = [there.of(ZERO), there.of(GUARD), pagemap.guards(mm.pid, mm.shared_ranges)]
         before = parents.data.get(mm.space)
         if clean is not None and before is not None and len(clean):
             same = spans.both(spans.both(data, clean), before)

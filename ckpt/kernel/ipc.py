@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def shm_stat(shmid: int) -> Segment | None:
     return Segment(key, uid, gid, mode, size, ctime, cpid, nattch)
 
 
-def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int) -> None:
+def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int, huge: int = 0) -> None:
     """A new segment with this very id (the shm_next_id sysctl). KernelError with EEXIST when it is taken."""
     sysctl = Path("/proc/sys/kernel/shm_next_id")
     try:
@@ -68,7 +70,7 @@ def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int) -
             errno=error.errno or 0,
             hint="use a kernel with CONFIG_CHECKPOINT_RESTORE, as root",
         ) from error
-    flags = mode & 0o777 | i.IPC_CREAT | i.IPC_EXCL
+    flags = mode & 0o777 | i.IPC_CREAT | i.IPC_EXCL | huge
     try:
         got = syscall(f"shmget({key:#x}, {size})", uapi.SYS_shmget, key & 0xFFFFFFFF, size, flags)
     except KernelError:
@@ -79,6 +81,16 @@ def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int) -
         raise kernel_error(f"SysV segment id {shmid} is taken", errno.EEXIST)
     perm = _SHMID64_DS.pack(key, uid, gid, 0, 0, mode & 0o777, *[0] * 13)
     syscall(f"shmctl({shmid}, IPC_SET)", uapi.SYS_shmctl, shmid, i.IPC_SET, ctypes.create_string_buffer(perm))
+
+
+@contextmanager
+def attached(shmid: int) -> Iterator[int]:
+    """The segment attached to ckpt itself; its address."""
+    address = syscall(f"shmat({shmid})", uapi.SYS_shmat, shmid, 0, 0)
+    try:
+        yield address
+    finally:
+        syscall(f"shmdt({address:#x})", i.SYS_shmdt, address)
 
 
 def shm_remove(shmid: int) -> None:

@@ -217,6 +217,15 @@ def populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = N
     return _joined(start[order], end[order], np.concatenate([first.kind, second.kind])[order])
 
 
+def guards(pid: int, ranges: U64) -> PageRuns:
+    """The guard pages of mappings whose pages are not the task's own, `ranges` shape (n, 2) in bytes."""
+    if not len(ranges) or not up.PAGE_IS_GUARD & categories():
+        return PageRuns.empty()
+    with Pagemap(pid) as pagemap:
+        found = pagemap.scan(contiguous(ranges), mask=up.PAGE_IS_GUARD)
+    return _runs(found["start"], found["end"], np.full(len(found), GUARD, np.uint8))
+
+
 def _by_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
     guard = up.PAGE_IS_GUARD & categories()
     found = pagemap.scan(spans, anyof=_THERE | guard, returned=up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | guard)

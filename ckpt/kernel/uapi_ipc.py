@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # arch/x86/entry/syscalls/syscall_64.tbl
+SYS_shmdt = 67
 SYS_mq_open = 240
 SYS_mq_unlink = 241
 SYS_mq_notify = 244
@@ -15,6 +16,7 @@ IPC_RMID = 0
 IPC_SET = 1
 IPC_STAT = 2
 SHM_DEST = 0o1000
+SHM_HUGETLB = 0o4000
 SHM_RDONLY = 0o10000
 SHM_REMAP = 0o40000
 SHM_EXEC = 0o100000

@@ -25,6 +25,7 @@ class Vma:
     file_id: int | None = None  # the FileRecord to map when backing is file
     file_size: int = 0  # of the file at the dump
     file_mtime_ns: int = 0
+    huge_page: int = 0  # bytes of a page of hugetlbfs, 0 of an ordinary mapping
 
 
 @record("mm")
@@ -52,13 +53,15 @@ class MmRecord:
     dumpable: int = 1
     vdso_hash: bytes = b""  # of the vdso's bytes: another kernel's vdso is refused
     membarrier: int = 0  # MEMBARRIER_CMD_GET_REGISTRATIONS
+    lock_future: int = 0  # MCL_FUTURE, MCL_ONFAULT: how new mappings are locked
+    merge_any: bool = False  # PR_SET_MEMORY_MERGE
 
 
 @record("shm")
 class ShmRecord:
-    """One shared memory object: anonymous shared memory, a memfd, SysV memory or a file in a tmpfs."""
+    """One shared memory object: anonymous shared memory, a memfd or a SysV segment."""
 
-    key: str  # space key: "shm:<dev>:<ino>"
+    key: str  # space key: "shm:<dev>:<ino>", "sysv:<id>"
     size: int  # bytes
     kind: str  # anon | memfd | sysv
     name: str = ""

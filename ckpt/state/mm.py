@@ -14,11 +14,11 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.procfs import MapsLine
-from ckpt.records.mm import MmRecord, ShmRecord, Vma
+from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
-from ckpt.state import prctl
+from ckpt.state import mm_modes, prctl, shm
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_mapped_file
 
@@ -28,9 +28,7 @@ SUPPORT = Support(
     "private and shared, files, guard pages, PROT_NONE, madvise, mlock, mseal, huge pages, names, brk, auxv, exe",
 )
 
-MEMBARRIER_CMD_GET_REGISTRATIONS = 512  # include/uapi/linux/membarrier.h, 6.3
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes")
-_ANON_SHARED = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
 
 
 def backing(line: MapsLine) -> str:
@@ -39,7 +37,7 @@ def backing(line: MapsLine) -> str:
     if path.startswith(_SPECIAL):
         return "special"
     if line.shared:
-        return "shm" if path.startswith(_ANON_SHARED) else "file"
+        return "shm" if path.startswith(shm.SHARED_NAMES) else "file"
     if not line.ino or path.startswith("/anon_hugepage") or path == "/dev/zero":
         return "anon"
     return "file"
@@ -63,6 +61,11 @@ class Mm:
     @property
     def space(self) -> str:
         return f"mm:{self.task.pid}"
+
+    @property
+    def shared_ranges(self) -> U64:
+        """The shared mappings, shape (n, 2) in bytes: their contents belong to others, their guard pages do not."""
+        return _ranges([line for line in self.lines if line.shared and backing(line) != "special"])
 
     def remote(self) -> RemoteTask:
         return self.task.remote()
@@ -93,12 +96,16 @@ def address_spaces(tasks: Sequence[FrozenTaskLike]) -> list[Mm]:
 def _mm(task: FrozenTaskLike, key: str) -> Mm:
     lines = procfs.maps(task.pid)
     private = [(line, kind) for line in lines if not line.shared and (kind := backing(line)) != "special"]
-    ranges = np.array([(line.start, line.end) for line, _ in private], np.uint64).reshape(-1, 2)
+    ranges = _ranges([line for line, _ in private])
     keys = []
     for line, kind in private:
         tracked = "anon" if kind == "anon" and not line.ino else "file"
         keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
     return Mm(task, [task.pid], lines, key, ranges, keys)
+
+
+def _ranges(lines: Sequence[MapsLine]) -> U64:
+    return np.array([(line.start, line.end) for line in lines], np.uint64).reshape(-1, 2)
 
 
 def shared_objects(mms: Sequence[Mm]) -> dict[str, tuple[Mm, MapsLine]]:
@@ -107,13 +114,8 @@ def shared_objects(mms: Sequence[Mm]) -> dict[str, tuple[Mm, MapsLine]]:
     for mm in mms:
         for line in mm.lines:
             if backing(line) == "shm":
-                objects.setdefault(shm_key(line), (mm, line))
+                objects.setdefault(shm.shm_key(line), (mm, line))
     return objects
-
-
-def shm_key(line: MapsLine) -> str:
-    """The space key of the object behind a shared mapping."""
-    return f"shm:{line.dev}:{line.ino}"
 
 
 def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
@@ -145,15 +147,10 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         thp_disable=prctl.collect_thp_disable(remote),
         dumpable=prctl.collect_dumpable(remote, status),
         vdso_hash=_vdso_hash(mm),
-        membarrier=_membarrier(remote),
+        membarrier=mm_modes.collect_membarrier(remote),
+        lock_future=mm_modes.collect_lock_future(remote),
+        merge_any=mm_modes.collect_merge_any(remote, vmas),
     )
-
-
-def _membarrier(remote: RemoteTask) -> int:
-    try:
-        return remote.syscall(uapi.SYS_membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0)
-    except KernelError:
-        return 0  # before 6.3 they cannot be read
 
 
 def _vdso_hash(mm: Mm) -> bytes:
@@ -166,50 +163,29 @@ def _vdso_hash(mm: Mm) -> bytes:
 
 def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     kind = backing(line)
-    shm = file_id = None
-    size = mtime = 0
+    key = file_id = None
+    size = mtime = huge = 0
     magic = f"/proc/{mm.pid}/map_files/{line.start:x}-{line.end:x}"
     subject = f"vma {line.start:x}-{line.end:x}"
     if kind == "shm":
-        shm = shm_key(line)
-        note_object(context, mm.pid, line, magic)
+        key = shm.note_mapping(context, mm.pid, line, magic)
     elif kind == "file":
-        flags = os.O_RDWR if line.shared and "mw" in line.vm_flags and "w" in line.perms else os.O_RDONLY
+        flags = os.O_RDWR if line.shared and "mw" in line.vm_flags else os.O_RDONLY
         try:
             file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path))
             found = os.stat(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:
             context.refuse(mm.pid, subject, f"maps {line.path}, which cannot be looked at: {error}", "run ckpt as root")
+    if "ht" in line.vm_flags:
+        huge = shm.huge_page_size(magic)
     if "ss" in line.vm_flags:
         context.refuse(mm.pid, subject, "is a shadow stack")
+    if line.path == "[uprobes]":
+        context.refuse(mm.pid, subject, "holds code of a tracer (uprobes)", "end the tracing before the dump")
     if ("io" in line.vm_flags or "pf" in line.vm_flags) and kind != "special":
         context.refuse(mm.pid, subject, f"maps the memory of a device ({line.path})")
     return Vma(
         line.start, line.end, line.prot, line.shared, line.offset, line.path, line.dev, line.ino,
-        line.vm_flags, kind, shm, file_id, size, mtime,
+        line.vm_flags, kind, key, file_id, size, mtime, huge,
     )  # fmt: skip
-
-
-def note_object(context: CollectContext, pid: int, line: MapsLine, magic: str) -> None:
-    """Note the shared memory object behind a mapping, once; a memfd that is open was noted with its descriptor."""
-    objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
-    key = shm_key(line)
-    if key in objects:
-        return
-    try:
-        size = os.stat(magic).st_size
-    except OSError as error:
-        context.refuse(
-            pid, f"vma {line.start:x}-{line.end:x}", f"is shared memory, which cannot be opened: {error.strerror}",
-            "run ckpt as root",
-        )  # fmt: skip
-        return
-    if line.path.startswith("/memfd:"):
-        name = line.path.removeprefix("/memfd:").removesuffix(" (deleted)")
-        objects[key] = ShmRecord(key, size, "memfd", name, 0)
-    elif line.path.startswith("/SYSV"):
-        objects[key] = ShmRecord(key, size, "sysv", line.path, sysv_id=line.ino)
-        context.refuse(pid, f"vma {line.start:x}-{line.end:x}", "is SysV shared memory", "detach it before the dump")
-    else:
-        objects[key] = ShmRecord(key, size, "anon")

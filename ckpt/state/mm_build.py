@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,11 +19,11 @@ from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
 from ckpt.state.context import RestoreContext
-from ckpt.state.files.channel import receive, send
+from ckpt.state.mm_map import Mapper, source_of
+from ckpt.state.mm_modes import restore_modes
 from ckpt.state.prctl import restore_thp_disable
 from ckpt.trace.skeleton import PARKING_SIZE, Skeleton
 
-_ANONYMOUS = (1 << 64) - 1
 # VmFlags of smaps -> madvise, before and after the pages are filled in
 _ADVICE_BEFORE = {"hg": uapi.MADV_HUGEPAGE, "nh": uapi.MADV_NOHUGEPAGE}
 _ADVICE_AFTER = {
@@ -44,7 +44,9 @@ class MmBuilder:
     context: RestoreContext
     task: Skeleton
     mm: MmRecord
-    _open: dict[str, int] = field(default_factory=dict)  # descriptors in the task while it is built
+
+    def __post_init__(self) -> None:
+        self.mapper = Mapper(self.context, self.task)
 
     def build(self) -> Iterator[int]:
         """Map, fill, protect; yields the pages filled after each batch. RestoreError names the mapping."""
@@ -53,30 +55,24 @@ class MmBuilder:
         unfit = _not_writable_with_data(vmas, runs)
         restore_thp_disable(self.task, self.mm.thp_disable)
         self._move_special()
-        for vma in sorted(vmas, key=_source):
-            self._map(vma, vma.start in unfit)
-        self._close_all()
+        for vma in sorted(vmas, key=source_of):
+            self.mapper.map(vma, vma.start in unfit)
+            for flag, advice in _ADVICE_BEFORE.items():
+                if flag in vma.vm_flags:
+                    self._advise(vma, advice)
+        self.mapper.close_all()
         yield from self._fill()
         self._zero_file_pages(vmas, runs)
         self._guard(runs)
         for vma in vmas:
             self._finish(vma, vma.start in unfit)
         self._fields()
+        restore_modes(self.task, self.mm)
         for vma in vmas:
             if "sl" in vma.vm_flags:
-                self._call(vma, "mseal", uapi_restore.SYS_mseal, vma.start, vma.end - vma.start, 0)
+                self.mapper.call(vma, "mseal", uapi_restore.SYS_mseal, vma.start, vma.end - vma.start, 0)
 
     # ------------------------------------------------------------------ mapping
-
-    def _call(self, vma: Vma, what: str, nr: int, *args: int) -> int:
-        try:
-            return self.task.syscall(nr, *args)
-        except KernelError as error:
-            raise self._failed(vma, f"{what}: {error.message}") from None
-
-    def _failed(self, vma: Vma, why: str) -> RestoreError:
-        name = f" ({vma.name})" if vma.name else ""
-        return RestoreError(f"task {self.task.pid}: vma {vma.start:x}-{vma.end:x}{name}: {why}")
 
     def _move_special(self) -> None:
         """vdso and vvar go to their old places by way of the parking, for old and new places may overlap."""
@@ -109,56 +105,12 @@ class MmBuilder:
         flags = uapi.MREMAP_MAYMOVE | uapi.MREMAP_FIXED
         self.task.syscall(uapi.SYS_mremap, old, size, size, flags, new)
 
-    def _map(self, vma: Vma, writable: bool) -> None:
-        if "ss" in vma.vm_flags:
-            raise self._failed(vma, "is a shadow stack, which ckpt cannot rebuild")
-        prot = vma.prot | uapi.PROT_READ | uapi.PROT_WRITE if writable else vma.prot
-        flags = uapi.MAP_FIXED_NOREPLACE | (uapi.MAP_SHARED if vma.shared else uapi.MAP_PRIVATE)
-        fd, offset = _ANONYMOUS, 0
-        if vma.backing == "anon":
-            flags |= uapi.MAP_ANONYMOUS
-            if "gd" in vma.vm_flags:
-                flags |= uapi.MAP_GROWSDOWN
-            if "ht" in vma.vm_flags:
-                flags |= uapi.MAP_HUGETLB
-        else:
-            fd, offset = self._descriptor(vma), vma.pgoff
-        if "nr" in vma.vm_flags:
-            flags |= uapi.MAP_NORESERVE
-        self._call(vma, "mmap", uapi.SYS_mmap, vma.start, vma.end - vma.start, prot, flags, fd, offset)
-        for flag, advice in _ADVICE_BEFORE.items():
-            if flag in vma.vm_flags:
-                self._advise(vma, advice)
-
-    def _descriptor(self, vma: Vma) -> int:
-        """The number in the task of the file that the mapping needs; only the last one is kept open."""
-        source = _source(vma)
-        if source not in self._open:
-            self._close_all()
-            if vma.backing == "shm":
-                ours = self.context.shared.get("shm_fds", {}).get(vma.shm)
-            else:
-                ours = self.context.opened.get(vma.file_id or 0)
-            if ours is None:
-                raise self._failed(vma, "its file is not in the image")
-            self._open[source] = self.give(ours)
-        return self._open[source]
-
-    def give(self, fd: int) -> int:
-        """Hand one descriptor of ckpt to the task; gives its number there."""
-        send(self.context, [fd])
-        return receive(self.task, self.context.shared["files:channel-number"], 1, True)[0]
-
-    def _close_all(self) -> None:
-        while self._open:
-            self.task.syscall(uapi_restore.SYS_close, self._open.popitem()[1])
-
     def _advise(self, vma: Vma, advice: int) -> None:
         try:
             self.task.syscall(uapi.SYS_madvise, vma.start, vma.end - vma.start, advice)
         except KernelError as error:
             if error.errno != errno.EINVAL or advice not in _MAY_LACK:
-                raise self._failed(vma, f"madvise {advice}: {error.message}") from None
+                raise self.mapper.failed(vma, f"madvise {advice}: {error.message}") from None
 
     # ------------------------------------------------------------------ content
 
@@ -223,9 +175,9 @@ class MmBuilder:
         if name.startswith(("[anon:", "[anon_shmem:")):
             text = self.task.put(name.partition(":")[2][:-1].encode("utf-8", "surrogateescape") + b"\0")
             what = (uapi_restore.PR_SET_VMA, uapi_restore.PR_SET_VMA_ANON_NAME)
-            self._call(vma, "PR_SET_VMA_ANON_NAME", uapi.SYS_prctl, *what, vma.start, size, text)
+            self.mapper.call(vma, "PR_SET_VMA_ANON_NAME", uapi.SYS_prctl, *what, vma.start, size, text)
         if protect:
-            self._call(vma, "mprotect", uapi.SYS_mprotect, vma.start, size, vma.prot)
+            self.mapper.call(vma, "mprotect", uapi.SYS_mprotect, vma.start, size, vma.prot)
         if "lo" in vma.vm_flags:
             onfault = uapi_restore.MLOCK_ONFAULT if "lf" in vma.vm_flags else 0
             try:
@@ -233,10 +185,10 @@ class MmBuilder:
             except KernelError as error:
                 # Locked all the same: only bringing the pages in failed, as it must without access.
                 if error.errno != errno.ENOMEM or vma.prot & uapi.PROT_READ:
-                    raise self._failed(vma, f"mlock: {error.message}") from None
+                    raise self.mapper.failed(vma, f"mlock: {error.message}") from None
 
     def _fields(self) -> None:
-        """What /proc shows of the mm, its executable, and what is registered for it."""
+        """What /proc shows of the mm, and its executable."""
         mm, task = self.mm, self.task
         if mm.start_stack:
             exe = self._executable()
@@ -252,23 +204,12 @@ class MmBuilder:
                 )  # fmt: skip
             except KernelError as error:
                 raise RestoreError(f"task {task.pid}: PR_SET_MM_MAP (exe {mm.exe}): {error.message}") from None
-            self._close_all()
-        for bit in range(32):
-            if mm.membarrier >> bit & 1:
-                task.syscall(uapi.SYS_membarrier, 1 << bit, 0, 0)
+            self.mapper.close_all()
 
     def _executable(self) -> int:
         if self.mm.exe_file_id is None or self.mm.exe_file_id not in self.context.opened:
             raise RestoreError(f"task {self.task.pid}: its executable {self.mm.exe} is not in the image")
-        self._open["exe"] = self.give(self.context.opened[self.mm.exe_file_id])
-        return self._open["exe"]
-
-
-def _source(vma: Vma) -> str:
-    """Mappings of one object stand together, so that each is handed over once."""
-    if vma.backing == "shm":
-        return vma.shm or ""
-    return f"file:{vma.file_id:08}" if vma.backing == "file" and vma.file_id is not None else ""
+        return self.mapper.give_as("exe", self.context.opened[self.mm.exe_file_id])
 
 
 def _overlaps(vma: Vma, runs: PageRuns) -> Iterator[tuple[int, int]]:

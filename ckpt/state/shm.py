@@ -1,4 +1,4 @@
-"""Shared memory objects: memfds and what else several tasks map."""
+"""Shared memory objects: anonymous shared memory, memfds and SysV segments, as mappings and descriptors show them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,97 @@ import os
 import stat
 
 from ckpt.errors import KernelError
-from ckpt.kernel import uapi_files
+from ckpt.kernel import uapi, uapi_files, uapi_restore
 from ckpt.kernel.descriptors import open_magic
+from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import ShmRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files.base import FileView
+from ckpt.state.sysv import collect_sysv
 
-SUPPORT = Support("memory", "shared memory", "anonymous, memfds with name and seals, once for all that map it")
+SUPPORT = Support(
+    "memory",
+    "shared memory",
+    "anonymous, memfds with name and seals, SysV segments, huge pages; once for all that map it",
+)
+
+_SYSV = "/SYSV"
+_MEMFD = "/memfd:"
+SHARED_NAMES = ("/dev/zero (deleted)", "/anon_hugepage (deleted)", _MEMFD, _SYSV)
+"""How the paths of mappings begin whose memory is an object of its own."""
 
 
-def note_memfd(context: CollectContext, view: FileView) -> str:
-    """Note the memfd behind `view` in `context.shared["shm"]` (key -> ShmRecord), once; gives its key."""
-    st = view.stat
-    key = f"shm:{st.st_dev}:{st.st_ino}"
+def shm_key(line: MapsLine) -> str:
+    """The space key of the object behind a shared mapping. The inode of a segment is its id."""
+    return f"sysv:{line.ino}" if line.path.startswith(_SYSV) else f"shm:{line.dev}:{line.ino}"
+
+
+def note_mapping(context: CollectContext, pid: int, line: MapsLine, magic: str) -> str:
+    """Note the object behind a shared mapping in `context.shared["shm"]` (key -> ShmRecord), once; gives its key."""
     objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
-    if key not in objects:
-        name = view.link.removeprefix("/memfd:").removesuffix(" (deleted)")
-        mode = stat.S_IMODE(st.st_mode)
-        objects[key] = ShmRecord(
-            key, st.st_size, "memfd", name, _seals(view), mode=mode, file_id=view.file_id, uid=st.st_uid, gid=st.st_gid
+    key = shm_key(line)
+    if key in objects:
+        return key
+    try:
+        found = os.stat(magic)
+        flags = _huge_flags(magic) if "ht" in line.vm_flags else 0
+        if line.path.startswith(_MEMFD):
+            objects[key] = _memfd(key, line.path, found, _seals(magic), flags)
+        elif line.path.startswith(_SYSV):
+            collect_sysv(context, [line.ino])
+            objects[key] = ShmRecord(key, found.st_size, "sysv", line.path, sysv_id=line.ino, flags=flags)
+        else:
+            objects[key] = ShmRecord(key, found.st_size, "anon", flags=flags)
+    except (OSError, KernelError) as error:
+        reason = error.message if isinstance(error, KernelError) else error.strerror
+        context.refuse(
+            pid,
+            f"vma {line.start:x}-{line.end:x}",
+            f"is shared memory, which cannot be opened: {reason}",
+            "run ckpt as root",
         )
     return key
 
 
-def _seals(view: FileView) -> int:
-    fd = open_magic(view.proc_path, os.O_RDONLY)
+def note_memfd(context: CollectContext, view: FileView) -> str:
+    """Note the memfd behind a descriptor or a private mapping, once; gives its key."""
+    st = view.stat
+    key = f"shm:{st.st_dev}:{st.st_ino}"
+    objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
+    if key not in objects:
+        flags = _huge_flags(view.proc_path)
+        objects[key] = _memfd(key, view.link, st, _seals(view.proc_path), flags, view.file_id)
+    return key
+
+
+def _memfd(key: str, link: str, st: os.stat_result, seals: int, flags: int, file_id: int | None = None) -> ShmRecord:
+    name = link.removeprefix(_MEMFD).removesuffix(" (deleted)")
+    return ShmRecord(
+        key, st.st_size, "memfd", name, seals, flags, stat.S_IMODE(st.st_mode), file_id, uid=st.st_uid, gid=st.st_gid
+    )
+
+
+def huge_page_size(magic: str) -> int:
+    """The page size of a file in tmpfs or hugetlbfs."""
+    return os.statvfs(magic).f_bsize
+
+
+def _huge_flags(magic: str) -> int:
+    """MFD_HUGETLB with the size of its pages (the same bits as MAP_HUGE_*), 0 for a file of ordinary pages."""
+    size = huge_page_size(magic)
+    if size == uapi.PAGE_SIZE:
+        return 0
+    return uapi_restore.MFD_HUGETLB | (size.bit_length() - 1) << uapi.MAP_HUGE_SHIFT
+
+
+def _seals(magic: str) -> int:
+    fd = open_magic(magic, os.O_RDONLY)
     try:
         return fcntl.fcntl(fd, uapi_files.F_GET_SEALS)
     except OSError as error:
         if error.errno == errno.EINVAL:
             return 0
-        raise KernelError(f"F_GET_SEALS of {view.link}: {error.strerror}", errno=error.errno or 0) from None
+        raise KernelError(f"F_GET_SEALS of {magic}: {error.strerror}", errno=error.errno or 0) from None
     finally:
         os.close(fd)

@@ -11,19 +11,28 @@ from functools import partial
 import numpy as np
 
 from ckpt.errors import KernelError, NotPermitted, RestoreError
-from ckpt.kernel import uapi, uapi_restore
+from ckpt.kernel import ipc, uapi, uapi_ipc, uapi_restore
 from ckpt.kernel.libc import kernel_error, syscall
+from ckpt.records.ipc import SysvShmRecord
 from ckpt.records.mm import ShmRecord
 from ckpt.records.runs import PAGE_SIZE, U8, U64
 from ckpt.state.context import RestoreContext
+from ckpt.state.sysv import ensure_sysv, needs_filling
 
-_KEEP_FLAGS = uapi_restore.MFD_HUGETLB | uapi_restore.MFD_NOEXEC_SEAL | 0x3F << 26  # MFD_HUGE_MASK
+_SIZE_OF_PAGES = 0x3F << uapi.MAP_HUGE_SHIFT  # MAP_HUGE_*, MFD_HUGE_*
+_KEEP_FLAGS = uapi_restore.MFD_HUGETLB | uapi_restore.MFD_NOEXEC_SEAL | _SIZE_OF_PAGES
 
 
 def make_objects(context: RestoreContext) -> None:
     """Make and fill every shared memory object; `context.shared["shm_fds"]`: key -> descriptor in ckpt."""
     fds: dict[str, int] = context.shared.setdefault("shm_fds", {})
+    segments: dict[int, SysvShmRecord] = {segment.shmid: segment for segment in context.view.records("sysv-shm")}
+    records: dict[str, ShmRecord] = context.shared.setdefault("shm_records", {})
     for record in context.view.records("shm"):
+        records[record.key] = record
+        if record.kind == "sysv":
+            _segment(context, record, segments[record.sysv_id])
+            continue
         fds[record.key] = _make(context, record)
         context.stack.callback(_forget, fds, record.key)
 
@@ -40,6 +49,18 @@ def _make(context: RestoreContext, record: ShmRecord) -> int:
     if record.kind == "anon":
         return _anonymous(context, record)
     raise RestoreError(f"shared memory {record.key} is of kind {record.kind}, which ckpt cannot rebuild")
+
+
+def _segment(context: RestoreContext, record: ShmRecord, segment: SysvShmRecord) -> None:
+    """A SysV segment, which ckpt attaches for as long as it takes to fill it in."""
+    huge = 0
+    if record.flags & uapi_restore.MFD_HUGETLB:
+        huge = uapi_ipc.SHM_HUGETLB | record.flags & _SIZE_OF_PAGES
+    shmid = ensure_sysv(segment, context, huge)
+    if needs_filling(context, shmid):
+        size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
+        with ipc.attached(shmid) as address:
+            _scatter(context, record, [np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))])
 
 
 def _memfd(context: RestoreContext, record: ShmRecord) -> int:
@@ -66,7 +87,10 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
 def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
     """MAP_SHARED|MAP_ANONYMOUS memory, held by a descriptor of its own through /proc/self/map_files."""
     size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
-    with mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) as memory:
+    flags = uapi.MAP_SHARED | uapi.MAP_ANONYMOUS | uapi.MAP_NORESERVE  # it may be larger than this host
+    if record.flags & uapi_restore.MFD_HUGETLB:
+        flags = flags & ~uapi.MAP_NORESERVE | uapi.MAP_HUGETLB | record.flags & _SIZE_OF_PAGES
+    with mmap.mmap(-1, size, flags=flags) as memory:
         start = _fill(context, record, memory)
         try:
             return os.open(f"/proc/self/map_files/{start:x}-{start + size:x}", os.O_RDWR | os.O_CLOEXEC)
@@ -87,11 +111,15 @@ def _fill(context: RestoreContext, record: ShmRecord, memory: mmap.mmap) -> int:
     held = [np.frombuffer(memory, np.uint8)]
     address = int(held[0].ctypes.data)
     try:
-        for _ in context.view.scatter(record.key, partial(_place, held)):
-            pass
+        _scatter(context, record, held)
     finally:
         held.clear()  # mmap cannot be closed while numpy looks at it
     return address
+
+
+def _scatter(context: RestoreContext, record: ShmRecord, held: list[U8]) -> None:
+    for _ in context.view.scatter(record.key, partial(_place, held)):
+        pass
 
 
 def _place(held: list[U8], pages: U64, data: memoryview) -> None:

@@ -49,16 +49,16 @@ def collect_sysv(context: CollectContext, shmids: Iterable[int]) -> list[SysvShm
     return list(known.values())
 
 
-def ensure_sysv(record: SysvShmRecord, context: RestoreContext) -> int:
+def ensure_sysv(record: SysvShmRecord, context: RestoreContext, huge: int = 0) -> int:
     """The id to shmat, which is that of old. Raises RestoreError when another segment has it.
 
-    `needs_filling` tells whether its contents are to come from the image.
+    `huge`: SHM_HUGETLB with SHM_HUGE_*. `needs_filling` tells whether its contents are to come from the image.
     """
     what = f"SysV shared memory segment {record.shmid} (key {record.key:#x})"
     try:
         found = ipc.shm_stat(record.shmid)
         if found is None:
-            ipc.shm_create(record.shmid, record.key, record.size, record.mode, record.uid, record.gid)
+            ipc.shm_create(record.shmid, record.key, record.size, record.mode, record.uid, record.gid, huge)
             context.shared.setdefault(_FILL, set()).add(record.shmid)
             # Taken back if the restore fails before a task is attached.
             context.stack.callback(_drop_unused, record.shmid)

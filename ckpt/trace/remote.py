@@ -137,7 +137,9 @@ class LiveRemote:
         if stack is not None:
             lowest = min((sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end)
             start = stack.start + 4096
-            if start + size + 4096 < lowest - sigframe.RED_ZONE:
+            if start + size + 4096 >= lowest - sigframe.RED_ZONE:
+                start = self._grown(stack.start, size + 3 * 4096)
+            if start:
                 self._site.room = start
                 return start
         own = next((m for m in maps if m.start <= rsp < m.end and m.perms.startswith("rw")), None)
@@ -148,6 +150,14 @@ class LiveRemote:
                 hint="try again a moment later",
             )
         return start
+
+    def _grown(self, bottom: int, more: int) -> int:
+        """Let the stack grow by `more` bytes, as a deeper call would do; room in the new part, 0 if it cannot."""
+        try:
+            self._mem.read(bottom - more, 1)  # an access from outside grows a stack like one of the task's own
+        except KernelError:
+            return 0
+        return bottom - more + 4096
 
     def _stack_pointers(self) -> list[int]:
         """Of every thread that shares this memory and is stopped; a thread that is not ours does not run either."""

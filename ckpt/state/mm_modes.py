@@ -1,0 +1,82 @@
+"""What an address space does with mappings to come: mlockall(MCL_FUTURE), PR_SET_MEMORY_MERGE; and membarrier."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from ckpt.errors import KernelError
+from ckpt.kernel import procfs, uapi, uapi_restore
+from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.pagemap import Pagemap
+from ckpt.records.mm import MmRecord, Vma
+from ckpt.records.seams import RemoteTask
+from ckpt.state.rebuild import rebuilding
+
+MEMBARRIER_CMD_GET_REGISTRATIONS = 512  # include/uapi/linux/membarrier.h, 6.3
+_ANONYMOUS = (1 << 64) - 1
+
+
+def collect_lock_future(remote: RemoteTask) -> int:
+    """MCL_FUTURE and MCL_ONFAULT as mlockall set them: told by a page mapped for a moment, for nothing shows them."""
+    before = _locked(remote)
+    flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS
+    try:
+        page = remote.syscall(uapi.SYS_mmap, 0, uapi.PAGE_SIZE, uapi.PROT_READ, flags, _ANONYMOUS, 0)
+    except KernelError as error:
+        # EAGAIN: it would be locked, were RLIMIT_MEMLOCK not in the way.
+        return uapi.MCL_FUTURE if error.errno == errno.EAGAIN else 0
+    try:
+        if _locked(remote) == before:
+            return 0
+        with Pagemap(remote.pid) as pagemap:
+            present = pagemap.entry(page // uapi.PAGE_SIZE) & up.PM_PRESENT
+        return uapi.MCL_FUTURE if present else uapi.MCL_FUTURE | uapi.MCL_ONFAULT
+    finally:
+        remote.syscall(uapi.SYS_munmap, page, uapi.PAGE_SIZE)
+
+
+def _locked(remote: RemoteTask) -> str:
+    return procfs.status(remote.pid, remote.tid).get("VmLck", "")
+
+
+def collect_merge_any(remote: RemoteTask, vmas: Sequence[Vma]) -> bool:
+    """PR_GET_MEMORY_MERGE (Linux 6.4); whoever set it has mergeable mappings."""
+    if not any("mg" in vma.vm_flags for vma in vmas):
+        return False
+    try:
+        return bool(remote.syscall(uapi.SYS_prctl, uapi_restore.PR_GET_MEMORY_MERGE, 0, 0, 0, 0))
+    except KernelError:
+        return False
+
+
+def collect_membarrier(remote: RemoteTask) -> int:
+    """The commands the address space is registered for."""
+    try:
+        return remote.syscall(uapi.SYS_membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0)
+    except KernelError:
+        return 0  # before 6.3 they cannot be read
+
+
+def restore_modes(remote: RemoteTask, mm: MmRecord) -> None:
+    """When every mapping stands; what is mapped from here on is locked and mergeable."""
+    for bit in range(32):
+        if mm.membarrier >> bit & 1:
+            remote.syscall(uapi.SYS_membarrier, 1 << bit, 0, 0)
+    if mm.merge_any:
+        with rebuilding(remote.pid, "PR_SET_MEMORY_MERGE"):
+            remote.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_MEMORY_MERGE, 1, 0, 0, 0)
+        for vma in mm.vmas:
+            if vma.backing != "special" and "mg" not in vma.vm_flags:
+                _never_merge(remote, vma)
+    if mm.lock_future:
+        with rebuilding(remote.pid, "mlockall"):
+            remote.syscall(uapi_restore.SYS_mlockall, mm.lock_future)
+
+
+def _never_merge(remote: RemoteTask, vma: Vma) -> None:
+    try:
+        remote.syscall(uapi.SYS_madvise, vma.start, vma.end - vma.start, uapi.MADV_UNMERGEABLE)
+    except KernelError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):  # sealed
+            raise

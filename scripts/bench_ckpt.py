@@ -166,6 +166,22 @@ def bench_scale(work: Path, mib: int, rounds: int) -> None:
         print(f"  {mib // part:6} MiB: {median / 1000:.2f} ms, {median / base:.2f} times the first")
 
 
+def bench_snapshot(work: Path, mib: int, rounds: int) -> None:
+    """The same target in turn: forked, and copied while it stands still; each dump is a full one."""
+    print(f"dump --leave-running of a target with everything to be copied, median frozen_time of {rounds} dumps:")
+    for part in (16, 8, 4, 2, 1):
+        frozen: dict[str, list[int]] = {"fork": [], "frozen": []}
+        with target(work / f"size-{part}", mib // part, 4) as one:
+            for number in range(rounds):
+                for how, times in frozen.items():
+                    chain = work / f"{part}-{how}-{number}"
+                    made = ckpt("dump", "-t", one.pid, "-D", chain, "--leave-running", "--snapshot", how)[0]
+                    shutil.rmtree(chain)
+                    times.append(made["frozen_time"])
+        fork, copied = (statistics.median(times) for times in frozen.values())
+        print(f"  {mib // part:6} MiB: fork {fork / 1000:.1f} ms, frozen {copied / 1000:.1f} ms, {copied / fork:.1f} times")
+
+
 def bench_version(work: Path, mib: int, rounds: int) -> None:
     times = []
     for _ in range(max(rounds, 5)):
@@ -259,6 +275,7 @@ BENCHES = {
     "pre-dump": (bench_pre_dump, 1024),
     "full": (bench_full, 2048),
     "scale": (bench_scale, 2048),
+    "snapshot": (bench_snapshot, 1024),
     "criu": (bench_criu, 256),
     "version": (bench_version, 0),
 }

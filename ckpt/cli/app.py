@@ -87,6 +87,7 @@ def dump(
     tracker: opt.Tracker = "auto",
     leave_running: opt.LeaveRunning = False,
     leave_stopped: opt.LeaveStopped = False,
+    snapshot: opt.Snapshot = "auto",
     tcp_established: opt.TcpEstablished = False,
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
@@ -102,7 +103,10 @@ def dump(
     leave = _leave(leave_running, leave_stopped)
     allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
     with output.progress_bar(progress, "dump") as shown:
-        info = ckpt.dump(pid, directory, tracker=tracker, leave=leave, options=allowed, timeout=timeout, progress=shown)
+        info = ckpt.dump(
+            pid, directory, tracker=tracker, leave=leave, snapshot=snapshot, options=allowed, timeout=timeout,
+            progress=shown,
+        )  # fmt: skip
     _report(info, as_json)
 
 
@@ -116,6 +120,7 @@ def precopy(
     bandwidth: Annotated[float, typer.Option(metavar="MB/S", help="Of the link; 0: as measured.")] = 0,
     leave_running: opt.LeaveRunning = False,
     leave_stopped: opt.LeaveStopped = False,
+    snapshot: opt.Snapshot = "auto",
     tcp_established: opt.TcpEstablished = False,
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
@@ -142,6 +147,7 @@ def precopy(
         downtime_limit=downtime_limit / 1000,
         bandwidth=bandwidth * 1e6 if bandwidth else None,
         leave=leave,
+        snapshot=snapshot,
         options=allowed,
         timeout=timeout,
         on_round=said,

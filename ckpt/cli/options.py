@@ -18,6 +18,9 @@ Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long the tr
 Shown = Annotated[str, typer.Option("--progress", metavar="MODE", help="auto, json (lines on stderr) or none.")]
 LeaveRunning = Annotated[bool, typer.Option("--leave-running", help="The tree goes on after the dump.")]
 LeaveStopped = Annotated[bool, typer.Option("--leave-stopped", help="The tree is left stopped (SIGSTOP).")]
+Snapshot = Annotated[
+    str, typer.Option(metavar="HOW", help="With --leave-running: fork (copy-on-write), frozen, or auto: the quicker.")
+]
 TcpEstablished = Annotated[bool, typer.Option("--tcp-established", help="Dump connections to peers outside the tree.")]
 ExtUnix = Annotated[bool, typer.Option("--ext-unix", help="Restore Unix sockets with outside peers as disconnected.")]
 ExtPipe = Annotated[bool, typer.Option("--ext-pipe", help="Dump pipes whose other end is outside the tree.")]

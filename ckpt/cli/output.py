@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ckpt.records.image import ImageHeader, Statistics
 
 STATISTICS = (
-    "freezing_time", "frozen_time", "memdump_time", "memwrite_time", "pages_scanned", "pages_written",
-    "pages_skipped_parent", "pages_zero", "bytes_plain", "bytes_stored",
+    "freezing_time", "frozen_time", "snapshot", "snapshot_reason", "memdump_time", "memwrite_time", "pages_scanned",
+    "pages_written", "pages_skipped_parent", "pages_zero", "bytes_plain", "bytes_stored",
 )  # fmt: skip
 
 
@@ -79,10 +79,11 @@ def round_line(info: ImageInfo) -> str:
     """One round in one line."""
     s = info.statistics
     full = f", full: {info.header.full_reason}" if info.header.full_reason else ""
+    how = f" ({s.snapshot})" if s.snapshot else ""
     return (
         f"round {info.header.round}: {info.header.kind} by {info.header.tracker}, {s.pages_written} pages written, "
         f"{s.pages_skipped_parent} as in the parent, {s.pages_zero} zero; {size_text(info.size)}; "
-        f"frozen {time_text(s.frozen_time)}{full}"
+        f"frozen {time_text(s.frozen_time)}{how}{full}"
     )
 
 
@@ -95,6 +96,7 @@ def chain_table(infos: Sequence[ImageInfo], title: str) -> Any:
         table.add_column(name, no_wrap=True)
     for name in ("data", "parent", "zero", "stored", "plain", "frozen"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("cut", no_wrap=True)
     table.add_column("full because", overflow="fold")
     for info in infos:
         table.add_row(*_cells(info))
@@ -108,7 +110,8 @@ def _cells(info: ImageInfo) -> list[str]:
     when = time.strftime("%H:%M:%S", time.localtime(h.created))
     return [
         str(h.round), h.kind, when, h.tracker, str(s.pages_written), str(s.pages_skipped_parent), str(s.pages_zero),
-        size_text(s.bytes_stored), size_text(s.bytes_plain), time_text(s.frozen_time), h.full_reason or "",
+        size_text(s.bytes_stored), size_text(s.bytes_plain), time_text(s.frozen_time), s.snapshot or "",
+        h.full_reason or "",
     ]  # fmt: skip
 
 

@@ -110,15 +110,33 @@ def _pieces(runs: PageRuns) -> Iterator[tuple[U64, U64, U64]]:
         yield expand(starts, counts), starts * _PAGE, counts * _PAGE
 
 
-class Kept:
-    """A Sink that keeps small dumps in memory, so that the tasks need not wait for the image."""
+class Arena:
+    """Room for pages that are kept, touched before the freeze: the first touch costs more than the copy."""
+
+    PAGES = (32 << 20) // PAGE_SIZE
 
     def __init__(self) -> None:
+        self._room = np.ones((self.PAGES, PAGE_SIZE), np.uint8)
+        self._used = 0
+
+    def take(self, nr_pages: int) -> U8:
+        """An array of shape (n, 4096), of fresh memory when the room is used up."""
+        if self._used + nr_pages > self.PAGES:
+            return np.empty((nr_pages, PAGE_SIZE), np.uint8)
+        self._used += nr_pages
+        return self._room[self._used - nr_pages : self._used]
+
+
+class Kept:
+    """A Sink that keeps pages in memory, so that the tasks need not wait for the image."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
         self._parts: list[tuple[U64, U8]] = []
         self._dropped: list[U64] = []
 
     def pull(self, pages: U64, load: Callable[[U8], Mask | None]) -> None:
-        data = np.empty((len(pages), PAGE_SIZE), np.uint8)
+        data = self._arena.take(len(pages))
         there = load(data)
         if there is None:
             self._parts.append((pages, data))
@@ -133,7 +151,7 @@ class Kept:
         self._dropped.append(pages)
 
     def replay(self, sink: SpaceWriter) -> None:
-        """Hand everything on."""
+        """Hand everything on, once."""
         for pages, data in self._parts:
             sink.put(pages, data.reshape(-1).data)
         for pages in self._dropped:

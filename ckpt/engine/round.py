@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,14 +15,16 @@ from pathlib import Path
 
 from ckpt.chain.directory import Chain, ImageInfo
 from ckpt.chain.round import Round
-from ckpt.engine.copying import Kept, Sink, copy_file, copy_task
+from ckpt.engine import cut as cuts
+from ckpt.engine.copying import Arena
+from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.records.image import Statistics
-from ckpt.records.runs import DATA, PAGE_SIZE
+from ckpt.records.runs import DATA
 from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
@@ -37,7 +37,6 @@ from ckpt.trace.freezer import FrozenTree, check_task, freeze
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import HeldDescriptors
 
-KEEP_PAGES = (128 << 20) // PAGE_SIZE
 LEAVE = ("killed", "running", "stopped")
 
 
@@ -50,6 +49,7 @@ class Request:
     kind: str  # pre-dump | dump
     tracker: str = "auto"
     leave: str = "running"
+    snapshot: str = "auto"  # fork | frozen | auto: how the cut of a dump is made that leaves the tree running
     timeout: float = 5.0
     options: DumpOptions = field(default_factory=DumpOptions)
     progress: Progress | None = None
@@ -60,6 +60,8 @@ def run_round(request: Request) -> ImageInfo:
     """Make the next image of the chain; raises a CkptError with the tasks as they were and the chain as it was."""
     if request.leave not in LEAVE:
         raise UsageError(f"a task cannot be left {request.leave!r}", hint=f"one of {', '.join(LEAVE)}")
+    if request.snapshot not in cuts.HOW:
+        raise UsageError(f"a cut cannot be made by {request.snapshot!r}", hint=f"one of {', '.join(cuts.HOW)}")
     check_task(request.pid)
     name, _ = choice.choose(request.tracker)
     fresh = not request.directory.is_dir()
@@ -96,7 +98,7 @@ class _Round:
             "tracker": tracker,
         }
         self.tracking = Tracking(tracker, {}, request.held)
-        self.memdump_ns = 0
+        self.arena = Arena() if request.kind == "dump" and request.leave != "killed" else None
 
     def run(self) -> ImageInfo:
         chain, request = self.chain, self.request
@@ -156,26 +158,22 @@ class _Round:
             spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, after)
             if dump:
                 spaces += _unmapped_objects(context, spaces)
-                self._copy_and_leave(writer, tree, spaces, context)
+                cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)
+                after.callback(cut.close)
+                if cut.held:
+                    cuts.check_intact(tree)
+                    self._leave(tree)
+                for record in context.records:
+                    writer.add(record)
             else:
+                cut = Cut()
                 tree.thaw()
                 self.tracking.thawed()
-                self._copy(writer, spaces)
-            return self._commit(writer, tree, spaces, context)
-
-    def _copy_and_leave(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> None:
-        to_copy = sum(space.runs.count(DATA) for space in spaces)
-        kept: Mapping[str, Kept] | None = None
-        if self.request.leave != "killed" and to_copy <= KEEP_PAGES:
-            kept = {space.key: Kept() for space in spaces}
-            started = time.perf_counter_ns()
-            for space in spaces:
-                self._copy_space(space, kept[space.key], lambda n: None)
-            self.memdump_ns = time.perf_counter_ns() - started
-            self._leave(tree)
-        for record in context.records:
-            writer.add(record)
-        self._copy(writer, spaces, kept)
+            self._copy(writer, spaces, cut)
+            if dump and not cut.held:
+                cuts.check_intact(tree)
+            cut.close()
+            return self._commit(writer, tree, spaces, context, cut)
 
     def _leave(self, tree: FrozenTree) -> None:
         if self.request.leave == "stopped":
@@ -184,7 +182,7 @@ class _Round:
             tree.thaw()
         self.tracking.thawed()
 
-    def _copy(self, writer: Round, spaces: list[Space], kept: Mapping[str, Kept] | None = None) -> None:
+    def _copy(self, writer: Round, spaces: list[Space], cut: Cut) -> None:
         total = sum(space.runs.count(DATA) for space in spaces)
         done = 0
 
@@ -194,41 +192,30 @@ class _Round:
             if self.request.progress is not None:
                 self.request.progress("copy", done, total)
 
-        started = time.perf_counter_ns()
         for space in spaces:
             sink = writer.space(space.key, space.runs)
-            if kept is not None:
-                kept[space.key].replay(sink)
-                advance(space.runs.count(DATA))
-            else:
-                self._copy_space(space, sink, advance)
+            cut.feed(space, sink, advance)
             sink.close()
-        if kept is None:
-            self.memdump_ns = time.perf_counter_ns() - started
-
-    def _copy_space(self, space: Space, sink: Sink, advance: Callable[[int], None]) -> None:
-        runs = space.runs.of(DATA)
-        if space.fd >= 0:
-            copy_file(space.fd, runs, sink, advance)
-        else:
-            copy_task(space.pid, runs, sink, advance)
-            if not procfs.exists(self.request.pid):
+            if self.request.kind == "pre-dump" and not procfs.exists(self.request.pid):
                 raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
 
-    def _commit(self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext) -> Statistics:
-        killed = self.request.kind == "dump" and self.request.leave == "killed"
+    def _commit(
+        self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext, cut: Cut
+    ) -> Statistics:
+        dump = self.request.kind == "dump"
+        killed = dump and self.request.leave == "killed"
         writer.track({} if killed else self.tracking.new_states)
-        started = time.perf_counter_ns()
         statistics = writer.commit(
             Statistics(
                 freezing_time=tree.freezing_time,
                 frozen_time=tree.frozen_time,
-                memdump_time=self.memdump_ns // 1000,
+                snapshot=cut.how if dump else None,
+                snapshot_reason=cut.why if dump else None,
+                memdump_time=cut.memdump_ns // 1000,
                 pages_scanned=sum(space.runs.total for space in spaces),
             )
         )
-        self.memwrite_us = (time.perf_counter_ns() - started) // 1000
-        if self.request.kind == "dump" and not tree.thawed_ns:
+        if dump and not tree.thawed_ns:
             if killed:
                 tree.kill()
                 sockets.keep(context)

@@ -34,6 +34,7 @@ def dump(
     *,
     tracker: str = "auto",
     leave: str = "killed",
+    snapshot: str = "auto",
     options: DumpOptions | None = None,
     timeout: float = 5.0,
     progress: Progress | None = None,
@@ -41,8 +42,11 @@ def dump(
     """The final dump: everything of the tree, its pages as a delta where there is a chain.
 
     `leave` says what becomes of the tree: killed, running or stopped. It is killed only when the image is durable.
+    `snapshot` says how the cut is made when the tree goes on: from a copy-on-write fork of its memory (fork), copied
+    while it stands still (frozen), or whichever is quicker and possible (auto).
     """
-    return run_round(Request(pid, Path(directory), "dump", tracker, leave, timeout, options or DumpOptions(), progress))
+    allowed = options or DumpOptions()
+    return run_round(Request(pid, Path(directory), "dump", tracker, leave, snapshot, timeout, allowed, progress))
 
 
 def precopy(
@@ -54,6 +58,7 @@ def precopy(
     downtime_limit: float = 0.3,
     bandwidth: float | None = None,
     leave: str = "killed",
+    snapshot: str = "auto",
     options: DumpOptions | None = None,
     timeout: float = 5.0,
     on_round: Callable[[ImageInfo], None] | None = None,
@@ -78,7 +83,12 @@ def precopy(
             on_round(made[-1])
         if _enough(made, downtime_limit, bandwidth):
             break
-    made.append(dump(pid, directory, tracker=tracker, leave=leave, options=options, timeout=timeout, progress=progress))
+    made.append(
+        dump(
+            pid, directory, tracker=tracker, leave=leave, snapshot=snapshot, options=options, timeout=timeout,
+            progress=progress,
+        )
+    )  # fmt: skip
     if on_round is not None:
         on_round(made[-1])
     return made

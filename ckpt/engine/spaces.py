@@ -46,7 +46,8 @@ def as_spans(runs: PageRuns) -> U64:
     return pagemap.contiguous(np.stack([runs.start, runs.start + runs.nr_pages], axis=1).astype(np.uint64))
 
 
-def _runs(found: U64, kind: int) -> PageRuns:
+def runs_of(found: U64, kind: int) -> PageRuns:
+    """Spans of pages as runs of one kind."""
     return PageRuns(found[:, 0].copy(), found[:, 1] - found[:, 0], np.full(len(found), kind, np.uint8))
 
 
@@ -90,8 +91,8 @@ class Tracking:
         if clean is not None and before is not None and len(clean):
             same = spans.both(spans.both(data, clean), before)
             data = spans.minus(data, same)
-            parts.append(_runs(same, PARENT))
-        return Space(mm.space, joined([*parts, _runs(data, DATA)]), pid=mm.pid)
+            parts.append(runs_of(same, PARENT))
+        return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid)
 
     def thawed(self) -> None:
         for tracker in self.trackers:
@@ -137,4 +138,4 @@ def extents(fd: int) -> PageRuns:
         end = os.lseek(fd, start, os.SEEK_HOLE)
         found.append((start // PAGE_SIZE, -(-end // PAGE_SIZE)))
         at = max(end, at + 1)
-    return _runs(np.array(found, np.uint64).reshape(-1, 2), DATA)
+    return runs_of(np.array(found, np.uint64).reshape(-1, 2), DATA)

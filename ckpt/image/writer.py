@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -82,6 +83,7 @@ class ImageWriter:
         self._scratch = _Scratch()
         self._plain = 0
         self._stored = 0
+        self._write_ns = 0
         self._done = False
         self._broken: BaseException | None = None
         self._write(pack_prologue())
@@ -92,6 +94,7 @@ class ImageWriter:
     def _write(self, data: bytes) -> None:
         if self._done:
             raise ImageWriteError(f"{self._sink.name} is closed already")
+        started = time.perf_counter_ns()
         try:
             self._sink.write(data)
         except BaseException as error:
@@ -99,6 +102,7 @@ class ImageWriter:
             self._broken = error
             self._sink.abort()
             raise
+        self._write_ns += time.perf_counter_ns() - started
         self._position += len(data)
 
     def _frame(self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
@@ -234,6 +238,7 @@ class ImageWriter:
                 zeros += runs.count(ZERO)
             statistics = dataclasses.replace(
                 statistics,
+                memwrite_time=statistics.memwrite_time or self._write_ns // 1000,
                 pages_scanned=statistics.pages_scanned or written + parents + zeros,
                 pages_written=written,
                 pages_skipped_parent=parents,

@@ -176,6 +176,11 @@ CLONE_PARENT = 0x8000
 CLONE_THREAD = 0x10000
 CLONE_SYSVSEM = 0x40000
 
+# include/uapi/linux/wait.h, close_range.h
+WNOTHREAD = 0x20000000  # __WNOTHREAD
+WCLONE = 0x80000000  # __WCLONE
+CLOSE_RANGE_UNSHARE = 2
+
 # include/uapi/linux/kcmp.h
 KCMP_FILE = 0
 KCMP_VM = 1

@@ -32,6 +32,8 @@ class Statistics:
 
     freezing_time: int = 0
     frozen_time: int = 0
+    snapshot: str | None = None  # how a dump's cut was made: fork | frozen; None in a pre-dump, which has none
+    snapshot_reason: str | None = None  # why that way, where another was possible
     memdump_time: int = 0
     memwrite_time: int = 0
     pages_scanned: int = 0

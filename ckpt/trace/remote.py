@@ -12,23 +12,21 @@ red zone. The bytes that were there are put back.
 from __future__ import annotations
 
 import os
-import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
+from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
 from ckpt.trace import gadgets, sigframe
-from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RIP, RSI, RSP
+from ckpt.trace.sigframe import RIP, RSP
+from ckpt.trace.stepper import Stepper
 
-_WALL = 0x40000000
 _ALL_SIGNALS = (1 << 64) - 1
-_MAX_ERRNO = 4095
 _SCRATCH = 4096
-_ARGUMENTS = (RDI, RSI, RDX, R10, R8, sigframe.R9)
 
 
 @dataclass
@@ -54,33 +52,23 @@ class LiveRemote:
         self._memory: Memory | None = None
         self._entered = False
         self._masked = False
-        self._held: list[int] = []  # stop signals that came in between; sent again at the end
+        self._stepper = Stepper(pid, tid)
+        self._options = uapi.PTRACE_O_TRACESYSGOOD
 
     # ------------------------------------------------------------------ RemoteTask
 
     def syscall(self, nr: int, *args: int) -> int:
         """Run a call in the thread; its result, or KernelError with the errno."""
-        self._enter()
-        registers = list(self._call_registers)
-        registers[RAX] = nr
-        for index, value in zip(_ARGUMENTS, args, strict=False):
-            registers[index] = value & _ALL_SIGNALS
-        registers[ORIG_RAX] = _ALL_SIGNALS  # -1: nothing to restart
-        ptrace.setregset(self.tid, uapi.NT_PRSTATUS, sigframe.pack(registers))
+        self.enter()
+        self._stepper.load(nr, *args)
         if not self._masked:
             ptrace.setsigmask(self.tid, _ALL_SIGNALS)
             self._masked = True
-        self._step()  # the call's entry
-        self._step()  # and its exit
-        result = sigframe.unpack(ptrace.getregset(self.tid, uapi.NT_PRSTATUS))[RAX]
-        signed = result - (1 << 64) if result >> 63 else result
-        if -_MAX_ERRNO <= signed < 0:
-            raise kernel_error(f"remote syscall {nr} in thread {self.tid}", -signed)
-        return signed if signed < 0 else result
+        return self._stepper.run(nr)
 
     def put(self, data: bytes, offset: int = 0) -> int:
         """Write bytes to the scratch buffer; gives their address in the task."""
-        self._enter()
+        self.enter()
         if offset % 8 or offset + len(data) > self.scratch_size:
             raise ValueError("outside the scratch buffer")
         self.write(self.scratch + offset, data)
@@ -92,6 +80,55 @@ class LiveRemote:
     def write(self, address: int, data: bytes) -> None:
         self._mem.write(address, data)
 
+    # ------------------------------------------------------------------ processes that the thread makes
+
+    @contextmanager
+    def through(self, nr: int, *args: int) -> Iterator[None]:
+        """Inside, should ckpt die, the thread makes this call on its way back to its own registers."""
+        self.enter()
+        own = self._stepper.registers
+        self._stepper.registers = list(own)
+        self._stepper.registers[RSP] = self._way_back(own, nr, *args)
+        self._own = own
+        try:
+            yield
+        finally:
+            self._stepper.registers = own
+
+    def instead(self, nr: int, *args: int) -> None:
+        """Inside `through`: make it this call from now on."""
+        self._way_back(self._own, nr, *args)
+
+    def _way_back(self, own: list[int], nr: int, *args: int) -> int:
+        """The frame takes the upper half of the scratch buffer."""
+        address = self.scratch + _SCRATCH // 2
+        pointer, frame = sigframe.call(address, self._found.restorer, own, nr, args)
+        self.write(address, frame)
+        return pointer
+
+    def way_out(self) -> int:
+        """A stack for a new process, in the lower half of the scratch buffer: its frame leads to exit_group(0)."""
+        self.enter()
+        pointer, frame = sigframe.call(
+            self.scratch, self._found.restorer, self._stepper.registers, uapi.SYS_exit_group, (0,)
+        )
+        self.write(self.scratch, frame)
+        return pointer
+
+    def clone(self, flags: int, stack: int) -> tuple[int, Stepper]:
+        """clone(2) without an exit signal: the pid as the task sees it, and the new process, stopped and traced."""
+        ptrace.setoptions(self.tid, self._options | uapi.PTRACE_O_TRACECLONE)
+        try:
+            inside = self.syscall(uapi.SYS_clone, flags, stack, 0, 0, 0)
+        finally:
+            ptrace.setoptions(self.tid, self._options)
+        return inside, self._stepper.newborn(stack)
+
+    @property
+    def overwritten(self) -> tuple[int, bytes]:
+        """The address that calls are prepared at, and the task's own bytes there."""
+        return self._saved
+
     # ------------------------------------------------------------------ enter and leave
 
     @property
@@ -100,7 +137,8 @@ class LiveRemote:
             self._memory = Memory(self.tid, write=True)
         return self._memory
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
+        """Make ready for calls: the frame that puts the thread back stands in its memory."""
         if self._entered:
             return
         if LiveRemote._active is not None:  # they may share the room below
@@ -110,7 +148,7 @@ class LiveRemote:
             site.maps = procfs.maps(self.tid)
         if site.gadgets is None:
             site.gadgets = gadgets.find(self.tid, site.maps)
-        found = site.gadgets
+        self._found = found = site.gadgets
         self._gpr = ptrace.getregset(self.tid, uapi.NT_PRSTATUS)
         registers = sigframe.unpack(self._gpr)
         xstate = ptrace.getregset(self.tid, uapi.NT_X86_XSTATE)
@@ -124,7 +162,7 @@ class LiveRemote:
         self._mem.write(room + _SCRATCH, frame)
         registers[RSP] = pointer
         registers[RIP] = found.syscall_ret
-        self._call_registers = registers
+        self._stepper.registers = registers
         self._masked = False
         self._entered = True
         LiveRemote._active = self
@@ -173,33 +211,13 @@ class LiveRemote:
         if procfs.status(self.pid, self.tid).get("Seccomp", "0") == "0":
             return
         try:
-            ptrace.setoptions(self.tid, uapi.PTRACE_O_TRACESYSGOOD | uapi.PTRACE_O_SUSPEND_SECCOMP)
+            ptrace.setoptions(self.tid, self._options | uapi.PTRACE_O_SUSPEND_SECCOMP)
+            self._options |= uapi.PTRACE_O_SUSPEND_SECCOMP
         except KernelError as error:
             raise RemoteCallError(
                 f"thread {self.tid} of task {self.pid} runs under seccomp, which this user cannot suspend: {error}",
                 hint="run ckpt as root",
             ) from None
-
-    def _step(self) -> None:
-        """PTRACE_SYSCALL until the next syscall stop."""
-        ptrace.syscall_step(self.tid)
-        while True:
-            status = self._wait()
-            number = os.WSTOPSIG(status)
-            if number == signal.SIGTRAP | 0x80:
-                return
-            if status >> 16 == 0:
-                self._held.append(number)
-            ptrace.syscall_step(self.tid)
-
-    def _wait(self) -> int:
-        try:
-            _, status = os.waitpid(self.tid, _WALL)
-        except ChildProcessError:
-            raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
-        if not os.WIFSTOPPED(status):
-            raise NoSuchTask(f"thread {self.tid} of task {self.pid} was killed while it was frozen")
-        return status
 
     def suspend(self) -> None:
         """Put the thread back as it was found, in a stop from which the kernel restarts an interrupted call."""
@@ -210,17 +228,17 @@ class LiveRemote:
         ptrace.interrupt(self.tid)
         ptrace.cont(self.tid, 0)
         while True:
-            status = self._wait()
+            status = self._stepper.wait()
             if status >> 16 == uapi.PTRACE_EVENT_STOP:
                 break
-            self._held.append(os.WSTOPSIG(status))
+            self._stepper.held.append(os.WSTOPSIG(status))
             ptrace.cont(self.tid, 0)
         ptrace.setsigmask(self.tid, self._mask)
         ptrace.setregset(self.tid, uapi.NT_PRSTATUS, self._gpr)
         self._mem.write(*self._saved)
-        for number in self._held:
+        for number in self._stepper.held:  # stop signals that came in between
             os.kill(self.pid, number)
-        self._held.clear()
+        self._stepper.held.clear()
 
     @classmethod
     def forget(cls) -> None:

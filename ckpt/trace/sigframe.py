@@ -39,6 +39,8 @@ RED_ZONE = 128
     SS,
 ) = range(21)
 
+ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
+
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _EINTR = 4
 _M64 = (1 << 64) - 1
@@ -88,9 +90,10 @@ def xstate_for_frame(xstate: bytes) -> bytes:
 def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
-    The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is.
+    The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is. Without
+    `xstate` the FP registers become what they are in a new program.
     """
-    area = xstate_for_frame(xstate)
+    area = xstate_for_frame(xstate) if xstate else b""
     fpstate = -(-address // 64) * 64
     frame = -(-(fpstate + len(area)) // 16) * 16 + 8
     rip, rax = after_interruption(registers)
@@ -100,13 +103,22 @@ def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigm
         r[R8], r[R9], r[R10], r[R11], r[R12], r[R13], r[R14], r[R15],
         r[RDI], r[RSI], r[RBP], r[RBX], r[RDX], rax, r[RCX], r[RSP], rip, r[EFLAGS],
         r[CS] & 0xFFFF, 0, 0, r[SS] & 0xFFFF,
-        0, 0, 0, 0, fpstate,
+        0, 0, 0, 0, fpstate if xstate else 0,
     )  # fmt: skip
-    flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+    flags = (UC_FP_XSTATE if xstate else 0) | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
     ucontext = struct.pack("<QQQiiQ", flags, 0, 0, 0x7FFFFFFF, 0, 0) + context + struct.pack("<Q", sigmask)
     tail = struct.pack("<Q", restorer) + ucontext + bytes(128)
     gap = bytes(fpstate - address)
     return frame, gap + area + bytes(frame - fpstate - len(area)) + tail
+
+
+def call(address: int, restorer: int, at_syscall: list[int], nr: int, args: tuple[int, ...]) -> tuple[int, bytes]:
+    """A frame that leads to a system call; `at_syscall`: registers at a `syscall; ret`, with the stack for after it."""
+    registers = list(at_syscall)
+    for index, value in zip((RAX, *ARGUMENTS), (nr, *args), strict=False):
+        registers[index] = value & _M64
+    registers[ORIG_RAX] = _M64
+    return build(address, restorer, registers, b"", _M64)
 
 
 MAX_SIZE = 16384

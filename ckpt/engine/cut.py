@@ -1,0 +1,197 @@
+"""The cut of a dump: how the bytes of one instant are had, and how long the tree stands still for it.
+
+`frozen`: everything is copied while the tree stands still, to memory when that is little, else straight to the image.
+`fork`: each address space is forked copy-on-write and read from there when the tree goes on; what a fork does not
+carry over (shared objects, MADV_DONTFORK, MADV_WIPEONFORK, huge TLB pages) is copied to memory in the freeze.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ckpt.engine.copying import Arena, Kept, Sink, copy_file, copy_task
+from ckpt.engine.spaces import Space, as_spans, runs_of
+from ckpt.errors import CkptError, NoSuchTask, TaskError
+from ckpt.kernel import procfs
+from ckpt.records.base import Record
+from ckpt.records.mm import MmRecord
+from ckpt.records.runs import DATA, PAGE_SIZE, U64, PageRuns
+from ckpt.records.seams import SpaceWriter
+from ckpt.records.task import TaskRecord
+from ckpt.trace import memory_copy
+from ckpt.trace.freezer import FrozenTree, deferred_signals
+from ckpt.trace.memory_copy import MemoryCopy
+from ckpt.tracker import spans
+
+HOW = ("auto", "fork", "frozen")
+FORK, FROZEN = "fork", "frozen"
+KEEP_PAGES = (128 << 20) // PAGE_SIZE
+# Nanoseconds, from measurements: what decides between a fork and a copy in the freeze.
+_FORK_SPACE, _FORK_PAGE = 1_500_000, 170
+_COPY_PAGE, _COPY_FRESH_PAGE = 1_000, 6_000
+_NOT_FORKED = {"dc", "wf", "ht"}  # VmFlags: MADV_DONTFORK, MADV_WIPEONFORK, a copy of whose huge page may be taken away
+
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Cut:
+    """Where the DATA pages of each space are to be had from; `close` ends what was forked."""
+
+    how: str = FROZEN
+    why: str | None = None  # why it is not the other
+    kept: dict[str, Kept] = field(default_factory=dict)
+    left: dict[str, PageRuns] = field(default_factory=dict)  # DATA pages that are not kept
+    copies: dict[str, MemoryCopy] = field(default_factory=dict)
+    held: bool = False  # everything is out of the tree's reach: it may go on
+    memdump_ns: int = 0
+
+    def close(self) -> None:
+        for copy in self.copies.values():
+            copy.end()
+
+    def feed(self, space: Space, sink: SpaceWriter, advance: Advance) -> None:
+        """All DATA pages of a space."""
+        if space.key in self.kept:
+            self.kept[space.key].replay(sink)
+            advance(space.runs.count(DATA) - self.left[space.key].total)
+        runs = self.left.get(space.key, space.runs.of(DATA))
+        if not runs.total:
+            return
+        started = time.perf_counter_ns()
+        if copy := self.copies.get(space.key):
+            copy_task(copy.pid, runs, sink, advance)
+            if not copy.intact():
+                raise TaskError(
+                    f"the copy-on-write copy of task {space.pid} (process {copy.pid}) was killed",
+                    hint="memory may have run out: make room, or use --snapshot frozen",
+                )
+        else:
+            _copy(space, runs, sink, advance)
+        self.memdump_ns += time.perf_counter_ns() - started
+
+    def keep(self, spaces: Sequence[Space], apart: Mapping[str, U64], arena: Arena) -> None:
+        """In the freeze: copy to memory what lies in `apart` (pages by space), and everything of shared objects."""
+        started = time.perf_counter_ns()
+        for space in spaces:
+            data = as_spans(space.runs.of(DATA))
+            here = data if space.fd >= 0 else spans.both(data, apart.get(space.key, spans.EMPTY))
+            self.left[space.key] = runs_of(spans.minus(data, here), DATA)
+            if len(here):
+                self.kept[space.key] = Kept(arena)
+                _copy(space, runs_of(here, DATA), self.kept[space.key], _ignore)
+        self.held = True
+        self.memdump_ns += time.perf_counter_ns() - started
+
+
+def _ignore(pages: int) -> None:
+    """Progress is not shown in a freeze."""
+
+
+def _copy(space: Space, runs: PageRuns, sink: Sink, advance: Advance) -> None:
+    """Pages of a space, from where it lives."""
+    if space.fd >= 0:
+        copy_file(space.fd, runs, sink, advance)
+    else:
+        copy_task(space.pid, runs, sink, advance)
+
+
+def make(
+    how: str, arena: Arena | None, tree: FrozenTree, spaces: Sequence[Space], records: Sequence[Record], leave: str
+) -> Cut:
+    """In the freeze, every state being collected: the cut for a dump after which the tree is left as `leave` says."""
+    cut = Cut()
+    if arena is None:  # the tree ends with the dump
+        return cut
+    to_copy = sum(space.runs.count(DATA) for space in spaces)
+    if leave == "running":
+        mms = [record for record in records if isinstance(record, MmRecord)]
+        tasks = [record for record in records if isinstance(record, TaskRecord)]
+        cut.why = _why_frozen(how, spaces, mms, tasks, to_copy)
+        if cut.why is None:
+            apart = {mm.space: _apart(mm) for mm in mms}
+            try:
+                _fork(cut, tree, spaces)
+                cut.keep(spaces, apart, arena)
+                return cut
+            except CkptError as error:
+                cut.close()
+                cut = Cut()
+                if how == FORK:
+                    raise
+                cut.why = f"the copy-on-write fork failed: {error.message}"
+            except BaseException:
+                cut.close()
+                raise
+    if to_copy <= KEEP_PAGES:
+        cut.keep(spaces, {space.key: as_spans(space.runs.of(DATA)) for space in spaces}, arena)
+    return cut
+
+
+def _fork(cut: Cut, tree: FrozenTree, spaces: Sequence[Space]) -> None:
+    cut.how = FORK
+    for space in spaces:
+        if space.fd < 0 and space.runs.count(DATA):
+            with deferred_signals():
+                cut.copies[space.key] = memory_copy.copy_memory(tree.tasks[space.pid].remote())
+
+
+def _apart(mm: MmRecord) -> U64:
+    """The pages of mappings that a fork does not carry over."""
+    rows = [(vma.start, vma.end) for vma in mm.vmas if not _NOT_FORKED.isdisjoint(vma.vm_flags)]
+    return np.array(rows, np.uint64).reshape(-1, 2) // np.uint64(PAGE_SIZE)
+
+
+def _why_frozen(
+    how: str, spaces: Sequence[Space], mms: Sequence[MmRecord], tasks: Sequence[TaskRecord], to_copy: int
+) -> str | None:
+    """Why the pages are copied in the freeze; None when the address spaces are to be forked."""
+    if how == FROZEN:
+        return "asked for"
+    memory = [space for space in spaces if space.fd < 0 and space.runs.count(DATA)]
+    for space in memory:
+        if why := memory_copy.why_not(space.pid) or _adopted_inside(tasks, space.pid):
+            return why
+    apart = sum(space.runs.count(DATA) for space in spaces if space.fd >= 0)
+    by_key = {space.key: as_spans(space.runs.of(DATA)) for space in memory}
+    for mm in mms:
+        found = spans.both(by_key.get(mm.space, spans.EMPTY), _apart(mm))
+        apart += int((found[:, 1] - found[:, 0]).sum())
+    if apart > KEEP_PAGES:
+        return f"{apart * PAGE_SIZE >> 20} MiB are in mappings that a fork does not carry over"
+    if how == FORK:
+        return None
+    populated = sum(space.runs.total for space in memory)
+    fresh = max(0, to_copy - Arena.PAGES)
+    if (to_copy - fresh) * _COPY_PAGE + fresh * _COPY_FRESH_PAGE <= len(memory) * _FORK_SPACE + populated * _FORK_PAGE:
+        return "there was less to copy than a fork takes"
+    return None
+
+
+def _adopted_inside(tasks: Sequence[TaskRecord], pid: int) -> str | None:
+    """Why an orphan of this task would be seen within the tree."""
+    by_pid = {task.pid: task for task in tasks}
+    while pid in by_pid:
+        task = by_pid[pid]
+        if procfs.status(pid).get("NSpid", "").split()[-1:] == ["1"]:
+            return f"the copy would become a child of task {pid}, the init of its pid namespace"
+        if task.attributes.child_subreaper:
+            return f"the copy would become a child of task {pid}, a subreaper"
+        pid = task.ppid
+    return None
+
+
+def check_intact(tree: FrozenTree) -> None:
+    """Raise NoSuchTask when a task was killed in the freeze: its memory may have gone while it was copied."""
+    for task in tree.tasks.values():
+        tid = task.tids[0]
+        state = "?"
+        with suppress(NoSuchTask):
+            state = procfs.stat(task.pid, tid).state
+        if state != "t":
+            raise NoSuchTask(f"task {task.pid} was killed while it was frozen")

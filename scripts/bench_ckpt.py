@@ -179,7 +179,7 @@ def bench_snapshot(work: Path, mib: int, rounds: int) -> None:
                     shutil.rmtree(chain)
                     times.append(made["frozen_time"])
         fork, copied = (statistics.median(times) for times in frozen.values())
-        print(f"  {mib // part:6} MiB: fork {fork / 1000:.1f} ms, frozen {copied / 1000:.1f} ms, {copied / fork:.1f} times")
+        print(f"  {mib // part:6} MiB: fork {fork / 1000:.1f} ms, frozen {copied / 1000:.1f} ms")
 
 
 def bench_version(work: Path, mib: int, rounds: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ def numbers(directory: Path, pid: int, where: dict[str, tuple[int, int]]) -> lis
 
 
 def check_one_instant(found: list[int]) -> None:
-    falls = [a - b for a, b in zip(found[:-1], found[1:], strict=True) if a != b]
+    falls = [a - b for a, b in pairwise(found) if a != b]
     assert falls in ([], [1]), found
 
 

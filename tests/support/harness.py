@@ -48,6 +48,7 @@ class Mode:
     leave_running: bool = False
     cycles: int = 1
     tracker: str | None = None
+    snapshot: bool = False  # brought back from a copy-on-write snapshot, while the original went on and was killed
     memory_only: bool = False
 
 
@@ -59,6 +60,7 @@ MODES = {
         Mode("pre-dump-3", pre_dumps=3),
         Mode("merged", pre_dumps=2, merged=True),
         Mode("leave-running", pre_dumps=1, leave_running=True),
+        Mode("snapshot", pre_dumps=1, leave_running=True, snapshot=True, memory_only=True),
         Mode("twice", pre_dumps=1, cycles=2),
         Mode("write-protect", pre_dumps=3, tracker="write-protect", memory_only=True),
         Mode("content-hash", pre_dumps=3, tracker="content-hash", memory_only=True),
@@ -333,6 +335,7 @@ class Run:
             self.ckpt("pre-dump", "-t", str(self.pid), "-D", str(images), *tracker)
             self.wait_for_ticks()
         leave = ["--leave-running"] if mode.leave_running else []
+        leave += ["--snapshot", "fork"] if mode.snapshot else []
         self.ckpt("dump", "-t", str(self.pid), "-D", str(images), *tracker, *leave)
 
     def gone(self) -> None:
@@ -367,7 +370,9 @@ class Run:
                 if not self.alive():
                     self.fail("dump --leave-running did not leave it running")
                 self.wait_for_ticks()
-                return
+                if not mode.snapshot:
+                    return
+                self.kill()
             self.gone()
             if mode.merged:
                 merged = self.images / f"{cycle}-merged"
@@ -395,7 +400,7 @@ class Run:
                 found.append(pid)
         return found
 
-    def close(self) -> None:
+    def kill(self) -> None:
         end = time.monotonic() + 10
         while time.monotonic() < end:
             self.reap()
@@ -406,6 +411,9 @@ class Run:
                 with suppressed(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+
+    def close(self) -> None:
+        self.kill()
         if self.process is not None:
             with suppressed(subprocess.TimeoutExpired):
                 self.process.wait(WAIT)

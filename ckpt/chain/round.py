@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 from ckpt.chain.layers import View
@@ -43,7 +44,9 @@ class Round:
 
     def commit(self, statistics: Statistics) -> Statistics:
         try:
-            result = self._writer.finish(statistics)
+            self._writer.drain()
+            written = dataclasses.replace(statistics, memwrite_time=self._writer.write_ns // 1000)
+            result = self._writer.finish(written)
         except BaseException:
             self.abort()
             raise

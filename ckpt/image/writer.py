@@ -83,7 +83,7 @@ class ImageWriter:
         self._scratch = _Scratch()
         self._plain = 0
         self._stored = 0
-        self._write_ns = 0
+        self.write_ns = 0  # spent in the sink
         self._done = False
         self._broken: BaseException | None = None
         self._write(pack_prologue())
@@ -102,7 +102,7 @@ class ImageWriter:
             self._broken = error
             self._sink.abort()
             raise
-        self._write_ns += time.perf_counter_ns() - started
+        self.write_ns += time.perf_counter_ns() - started
         self._position += len(data)
 
     def _frame(self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
@@ -238,7 +238,6 @@ class ImageWriter:
                 zeros += runs.count(ZERO)
             statistics = dataclasses.replace(
                 statistics,
-                memwrite_time=statistics.memwrite_time or self._write_ns // 1000,
                 pages_scanned=statistics.pages_scanned or written + parents + zeros,
                 pages_written=written,
                 pages_skipped_parent=parents,

@@ -18,6 +18,7 @@ from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, T
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
+from ckpt.trace.interruptions import make_restartable
 from ckpt.trace.remote import LiveRemote, Site
 
 _WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
@@ -362,6 +363,8 @@ class _Freeze:
             if status >> 16 == uapi.PTRACE_EVENT_STOP:
                 if number in _GROUP_STOPS:
                     thread.stop_signal = number
+                else:
+                    make_restartable(tid)
                 return
             try:
                 ptrace.cont(tid, number & 0x7F)

@@ -24,7 +24,7 @@ from ckpt.pages.compare import as_pages, xor_pages
 from ckpt.pages.hashes import HASH_SIZE, hash_pages, seed_of, zero_hash
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns, expand
+from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns, distinct, expand
 
 CACHE_SIZE = 24 << 20
 BATCH_PAGES = 1024  # 4 MiB
@@ -273,7 +273,7 @@ class View:
         top = self.layers[0]
         for key, table in top.maps.items():
             self.runs(key)
-            for frame in np.unique(table.frame[table.kind == XOR]).tolist():
+            for frame in distinct(table.frame[table.kind == XOR]).tolist():
                 self._frame(key, 0, frame, MAX_XOR_DEPTH + 1)
 
     def hash_column(self, layer: int, key: str) -> U8 | None:
@@ -304,7 +304,7 @@ class View:
         kind, layer = places.kind, places.layer
         zero = kind == ZERO
         out[zero] = zero_hash(self.hash_seed)
-        for depth in np.unique(layer[~zero]).tolist():
+        for depth in distinct(layer[~zero]).tolist():
             mine = np.flatnonzero((layer == depth) & ~zero)
             column = columns[depth]
             if column is not None:

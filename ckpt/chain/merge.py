@@ -22,7 +22,7 @@ from ckpt.image.sinks import FileSink, sync_directory
 from ckpt.image.writer import ImageWriter
 from ckpt.pages.compress import DEFAULT_LEVEL
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import DATA, PAGE_SIZE, ZERO, PageRuns
+from ckpt.records.runs import DATA, PAGE_SIZE, ZERO, PageRuns, distinct
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -190,7 +190,7 @@ class _Merger:
         for pages in batches(runs.of(DATA), BATCH_PAGES):
             identity = self._chain.whereabouts(key, pages)
             keep = np.isin(identity, whole)
-            for found in np.unique(identity[keep]).tolist():
+            for found in distinct(identity[keep]).tolist():
                 if found not in copied:
                     copied.add(found)
                     self._copy(key, found)

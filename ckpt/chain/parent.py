@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ckpt.chain.layers import View
 from ckpt.errors import ImageError
 from ckpt.pages.hashes import HASH_SIZE
-from ckpt.records.runs import DATA, PAGE_SIZE, U8, U64, XOR
+from ckpt.records.runs import DATA, PAGE_SIZE, U8, U64, XOR, distinct
 
 Mask = npt.NDArray[np.bool_]
 
@@ -53,7 +53,7 @@ class ParentPages:
                     view.fill(key, pages, out)
                 else:
                     out[known] = view.fill(key, pages[known], np.empty((int(known.sum()), PAGE_SIZE), np.uint8))
-                for layer in np.unique(places.layer[known]).tolist():
+                for layer in distinct(places.layer[known]).tolist():
                     mine = known & (places.layer == layer)
                     depths[mine] = view.layers[layer].index.depths[places.frame[mine]]
         except ImageError:
@@ -83,7 +83,7 @@ class ParentPages:
             if key in self._view.spaces():
                 places = self._view.places(key, pages)
                 stored = (places.kind == DATA) | (places.kind == XOR)
-                for layer in np.unique(places.layer[stored]).tolist():
+                for layer in distinct(places.layer[stored]).tolist():
                     column = self._view.hash_column(layer, key)
                     if column is not None:
                         mine = stored & (places.layer == layer)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ckpt.errors import KernelError
 from ckpt.kernel import memory
 from ckpt.kernel.memory import Memory
-from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, expand
+from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, distinct, expand
 from ckpt.records.seams import SpaceWriter
 
 UNIT_PAGES = 256  # 1 MiB: what a core's cache holds while the pages are looked at and compressed
@@ -99,7 +99,7 @@ def _pieces(runs: PageRuns) -> Iterator[tuple[U64, U64, U64]]:
         return
     ends = np.cumsum(runs.nr_pages)
     units = np.arange(UNIT_PAGES, int(ends[-1]), UNIT_PAGES, dtype=np.uint64)
-    edges = np.union1d(ends, units)  # ranks at which a piece ends
+    edges = distinct(np.concatenate([ends, units]))  # ranks at which a piece ends
     begins = np.concatenate([np.zeros(1, np.uint64), edges[:-1]])
     row = np.searchsorted(ends, begins, "right")
     start = runs.start[row] + begins - (ends[row] - runs.nr_pages[row])

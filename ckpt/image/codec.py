@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from typing import Any, get_type_hints
 
 import cattrs
@@ -19,9 +20,13 @@ import ckpt.records
 from ckpt.errors import ImageError, ImageWriteError
 from ckpt.records.base import RECORDS, Record
 
-# Importing a module of ckpt.records registers its record kinds; an image may hold any of them.
-for _module in pkgutil.iter_modules(ckpt.records.__path__, "ckpt.records."):
-    importlib.import_module(_module.name)
+
+@cache
+def every_kind() -> dict[str, type[Any]]:
+    """Every record kind by name. Importing a module of ckpt.records registers its kinds; most commands need few."""
+    for module in pkgutil.iter_modules(ckpt.records.__path__, "ckpt.records."):
+        importlib.import_module(module.name)
+    return RECORDS
 
 
 def _exactly(kind: type[Any]) -> Callable[[object, Any], Any]:
@@ -80,9 +85,10 @@ def _untagged(value: object, _: Any) -> Record:
 def _class_of(value: object) -> type[Any]:
     if type(value) is not list or len(value) != 2 or type(value[0]) is not str:
         raise TypeError("a record is [name, fields]")
-    if value[0] not in RECORDS:
+    found = RECORDS.get(value[0]) or every_kind().get(value[0])
+    if found is None:
         raise TypeError(f"there is no record kind {value[0]!r:.40}")
-    return RECORDS[value[0]]
+    return found
 
 
 def _sequence(value: object) -> list[Any]:
@@ -156,7 +162,7 @@ _converter = _make_converter()
 
 def warm() -> None:
     """Make the code for every kind of record now: a millisecond for each, which a freeze need not wait for."""
-    for cls in RECORDS.values():
+    for cls in every_kind().values():
         _structurer(cls)
         _unstructurer(cls)
 

@@ -8,7 +8,7 @@ from ckpt.errors import ImageWriteError
 from ckpt.image.encode import Encoded
 from ckpt.image.spacemap import SpaceMap
 from ckpt.pages.hashes import HASH_SIZE
-from ckpt.records.runs import DATA, GUARD, PARENT, U8, U64, ZERO, PageRuns
+from ckpt.records.runs import DATA, GUARD, PARENT, U8, U64, ZERO, PageRuns, distinct
 
 _SETTLE = 1024  # frames, or pieces without bytes, whose pages are kept before they are made rows
 
@@ -48,7 +48,7 @@ class SpaceBuild:
 
     def dropped(self, pages: U64) -> None:
         """These pages will not come: they are absent from the image."""
-        pages = np.unique(pages)
+        pages = distinct(pages)
         self._without_bytes(pages, np.zeros(len(pages), np.uint8))
 
     def _without_bytes(self, pages: U64, kinds: U8) -> None:

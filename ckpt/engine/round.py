@@ -155,7 +155,7 @@ class _Round:
                 tree.before_thaw = partial(sockets.release, context)
                 # First of all: a refusal must come before anything is armed or cleared.
                 collect_tree(tree, mms, context)
-            spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, after)
+            spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, context)
             if dump:
                 spaces += _unmapped_objects(context, spaces)
                 cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import pagemap
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import DirtyTracker, ImageView
+from ckpt.state.context import CollectContext
 from ckpt.state.mm import Mm, shared_objects
+from ckpt.state.unseen import open_object
 from ckpt.tracker import choice, spans
 from ckpt.tracker.write_protect import HeldDescriptors
 
@@ -103,25 +103,17 @@ class Tracking:
             tracker.discard(reason)
 
 
-def shared_spaces(mms: Sequence[Mm], stack: ExitStack) -> list[Space]:
-    """The shared memory objects that the tasks map, with a descriptor of each; tracked by content."""
+def shared_spaces(mms: Sequence[Mm], context: CollectContext) -> list[Space]:
+    """The shared memory objects that the tasks map, with a descriptor of each; tracked by content.
+
+    One that this user cannot open was copied when a dump collected it; a pre-dump leaves it to the dump.
+    """
     found = []
     for key, (mm, line) in shared_objects(mms).items():
-        try:
-            fd = os.open(f"/proc/{mm.pid}/map_files/{line.start:x}-{line.end:x}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise NotDumpable(
-                [
-                    Refusal(
-                        mm.pid,
-                        f"vma {line.start:x}-{line.end:x}",
-                        f"is shared memory, which cannot be opened: {error.strerror}",
-                        "run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
-                    )
-                ]
-            ) from None
-        stack.callback(os.close, fd)
-        found.append(Space(key, extents(fd), fd=fd))
+        fd = open_object(context, mm.pid, line)
+        if fd is not None:
+            context.stack.callback(os.close, fd)
+            found.append(Space(key, extents(fd), fd=fd))
     return found
 
 

@@ -11,7 +11,7 @@ import select
 import struct
 from dataclasses import dataclass
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, NotPermitted
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.libc import kernel_error, syscall
@@ -165,9 +165,15 @@ def failed(fd: int) -> bool:
     return any(event & select.POLLERR for _fd, event in poller.poll(0))
 
 
-def network_namespace(fd: int) -> int:
-    """The inode of the network namespace the socket lives in (SIOCGSKNS)."""
-    namespace = syscall("ioctl(SIOCGSKNS)", 16, fd, u.SIOCGSKNS, 0)
+def network_namespace(fd: int, pid: int) -> int:
+    """The inode of the network namespace the socket lives in (SIOCGSKNS), or else that of its holder `pid`.
+
+    Only CAP_NET_ADMIN may ask the socket; without it a socket that came from another namespace goes unnoticed here.
+    """
+    try:
+        namespace = syscall("ioctl(SIOCGSKNS)", 16, fd, u.SIOCGSKNS, 0)
+    except NotPermitted:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
     try:
         return os.fstat(namespace).st_ino
     finally:

@@ -7,8 +7,10 @@ keeps the kernel from telling the peer when the socket is closed.
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 from ckpt.errors import KernelError
 from ckpt.kernel import sockets
@@ -35,6 +37,18 @@ class Connection:
     timestamps: bool
     timestamp: int
     window: bytes
+
+
+@cache
+def allowed() -> bool:
+    """Whether this process may put sockets of its network namespace into repair mode."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
+        try:
+            sockets.setsockopt(own.fileno(), u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_ON)
+            sockets.setsockopt(own.fileno(), u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_OFF)
+        except KernelError:
+            return False
+    return True
 
 
 def hold(fd: int) -> None:

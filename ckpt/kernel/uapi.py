@@ -15,6 +15,7 @@ SYS_rt_sigreturn = 15
 SYS_ioctl = 16
 SYS_pread64 = 17
 SYS_mremap = 25
+SYS_mincore = 27
 SYS_madvise = 28
 SYS_shmget = 29
 SYS_shmat = 30

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ckpt.errors import KernelError
-from ckpt.kernel import procfs, uapi
+from ckpt.kernel import mapped, procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.procfs import MapsLine
@@ -18,7 +18,7 @@ from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
-from ckpt.state import mm_modes, prctl, shm
+from ckpt.state import mm_modes, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_mapped_file
 
@@ -165,18 +165,20 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     kind = backing(line)
     key = file_id = None
     size = mtime = huge = 0
-    magic = f"/proc/{mm.pid}/map_files/{line.start:x}-{line.end:x}"
+    magic = unseen.way_to(context, mm.pid, line) if line.ino else mapped.map_file(mm.pid, line)
     subject = f"vma {line.start:x}-{line.end:x}"
     if kind == "shm":
         key = shm.note_mapping(context, mm.pid, line, magic)
     elif kind == "file":
         flags = os.O_RDWR if line.shared and "mw" in line.vm_flags else os.O_RDONLY
         try:
-            file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path))
+            link = "" if mapped.map_files_allowed() else line.path
+            file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path), link=link)
             found = os.stat(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:
-            context.refuse(mm.pid, subject, f"maps {line.path}, which cannot be looked at: {error}", "run ckpt as root")
+            reason = f"maps {line.path}, which cannot be looked at: {error}"
+            context.refuse(mm.pid, subject, reason, "run ckpt as root, or let the task keep the file open")
     if "ht" in line.vm_flags:
         huge = shm.huge_page_size(magic)
     if "ss" in line.vm_flags:

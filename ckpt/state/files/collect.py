@@ -58,18 +58,20 @@ def table_of(context: CollectContext, pid: int) -> int:
     return registry(context).tables[pid]
 
 
-def collect_mapped_file(context: CollectContext, pid: int, link_path: str, flags: int, same: Hashable = None) -> int:
+def collect_mapped_file(
+    context: CollectContext, pid: int, link_path: str, flags: int, same: Hashable = None, *, link: str = ""
+) -> int:
     """The file_id of a file behind a magic link without a descriptor: /proc/PID/map_files/…, /proc/PID/exe.
 
     `flags` is the access mode that the restore needs (O_RDONLY, or O_RDWR for a shared writable mapping). `same`
     is anything equal for mappings of one file, such as device, inode and path in maps: the file is then looked
-    at once.
+    at once. `link` is its path, when the link does not show it.
     """
     known = registry(context)
     if same is not None and (same, flags) in known.mapped_same:
         return known.mapped_same[same, flags]
     try:
-        link = os.readlink(link_path)
+        link = link or os.readlink(link_path)
         found = os.stat(link_path)
     except OSError as error:
         raise Unsupported(

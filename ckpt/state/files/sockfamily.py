@@ -54,7 +54,7 @@ def socket_family(view: FileView) -> int:
 
 def refuse_foreign_namespace(view: FileView, fd: int, context: CollectContext) -> None:
     """Sockets of another network namespace could not be made from here."""
-    if sockets.network_namespace(fd) != os.stat("/proc/self/ns/net").st_ino:
+    if sockets.network_namespace(fd, view.pid) != os.stat("/proc/self/ns/net").st_ino:
         hint = "run ckpt inside that network namespace"
         context.refuse(view.pid, view.subject, "is a socket of another network namespace", hint)
 

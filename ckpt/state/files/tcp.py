@@ -54,8 +54,12 @@ def endpoint(name: bytes) -> bytes:
 
 def collect_connection(
     view: FileView, fd: int, state: int, options: SocketOptions, context: CollectContext
-) -> TcpConnection:
+) -> TcpConnection | None:
     """Hold the connection and read it. It stays held until `release_connections` or the task's end."""
+    if not tcp_repair.allowed():
+        reason = "is a TCP connection, which this user cannot hold still and read"
+        context.refuse(view.pid, view.subject, reason, "run ckpt as root, or with CAP_NET_ADMIN")
+        return None
     dump: _Dump | None = context.shared.get(_DUMP)
     if dump is None:
         dump = _Dump(tcp_holder.Holder(), secrets.token_hex(tcp_holder.TOKEN_SIZE // 2))

@@ -25,6 +25,7 @@ from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import MmBuilder, free_block
 from ckpt.state.shm_build import make_objects, seal_objects
+from ckpt.state.sysv_queues import restore_queues
 from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
 
 _THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
@@ -56,6 +57,7 @@ class Tree:
             self._take(step, address, channel)
         self.context.acting = self._acting
         files.open_files(self.context)
+        restore_queues(self.context)
         living = [task for task in self.tasks if task.state != "zombie"]
         self._build_memory(living)
         seal_objects(self.context)

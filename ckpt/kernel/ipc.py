@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,26 +59,36 @@ def shm_stat(shmid: int) -> Segment | None:
     return Segment(key, uid, gid, mode, size, ctime, cpid, nattch)
 
 
-def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int, huge: int = 0) -> None:
-    """A new segment with this very id (the shm_next_id sysctl). KernelError with EEXIST when it is taken."""
-    sysctl = Path("/proc/sys/kernel/shm_next_id")
+def with_next_id(kind: str, wanted: int, make: Callable[[], int], remove: Callable[[int], object]) -> None:
+    """Let `make` make a SysV object of this kind (shm, sem, msg) with the id `wanted`; EEXIST when that is taken."""
+    sysctl = Path(f"/proc/sys/kernel/{kind}_next_id")
     try:
-        sysctl.write_text(str(shmid))
+        sysctl.write_text(str(wanted))
     except OSError as error:
         raise Unsupported(
-            f"a SysV segment cannot be made with id {shmid}: {error.strerror}",
+            f"a SysV {kind} object cannot be made with id {wanted}: {error.strerror}",
             errno=error.errno or 0,
             hint="use a kernel with CONFIG_CHECKPOINT_RESTORE, as root",
         ) from error
-    flags = mode & 0o777 | i.IPC_CREAT | i.IPC_EXCL | huge
     try:
-        got = syscall(f"shmget({key:#x}, {size})", uapi.SYS_shmget, key & 0xFFFFFFFF, size, flags)
+        got = make()
     except KernelError:
         sysctl.write_text("-1")  # or the next one to ask, whoever it is, would get it
         raise
-    if got != shmid:
-        shm_remove(got)
-        raise kernel_error(f"SysV segment id {shmid} is taken", errno.EEXIST)
+    if got != wanted:
+        remove(got)
+        raise kernel_error(f"SysV {kind} id {wanted} is taken", errno.EEXIST)
+
+
+def shm_create(shmid: int, key: int, size: int, mode: int, uid: int, gid: int, huge: int = 0) -> None:
+    """A new segment with this very id (the shm_next_id sysctl). KernelError with EEXIST when it is taken."""
+    flags = mode & 0o777 | i.IPC_CREAT | i.IPC_EXCL | huge
+    with_next_id(
+        "shm",
+        shmid,
+        lambda: syscall(f"shmget({key:#x}, {size})", uapi.SYS_shmget, key & 0xFFFFFFFF, size, flags),
+        shm_remove,
+    )
     perm = _SHMID64_DS.pack(key, uid, gid, 0, 0, mode & 0o777, *[0] * 13)
     syscall(f"shmctl({shmid}, IPC_SET)", uapi.SYS_shmctl, shmid, i.IPC_SET, ctypes.create_string_buffer(perm))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ckpt.records.base import record
 
 
@@ -35,3 +37,36 @@ class SysvShmRecord:
     ctime: int
     cpid: int  # its creator
     removed: bool  # IPC_RMID was called: it goes away with its last user
+
+
+@record("sysv-sem")
+class SysvSemRecord:
+    """One SysV semaphore set that a task of the tree used last."""
+
+    semid: int
+    key: int
+    mode: int
+    uid: int
+    gid: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SysvMessage:
+    """One message that waits in a SysV queue."""
+
+    type: int
+    text: bytes
+
+
+@record("sysv-msg")
+class SysvMsgRecord:
+    """One SysV message queue that a task of the tree used last, with its messages."""
+
+    msqid: int
+    key: int
+    mode: int
+    uid: int
+    gid: int
+    bytes_most: int
+    messages: tuple[SysvMessage, ...]

@@ -2,8 +2,7 @@
 
 A segment is no file: it stands in the IPC namespace under its id, and stays there when its last user ends, unless
 it is marked for removal. The restore attaches the same segment if it is still there, else it makes one with that id.
-Semaphores and message queues leave no trace in a task: whoever uses them finds them as they are at the restore, and
-pending undo operations of semaphores (SEM_UNDO) are applied when the task is killed at the dump.
+Semaphores and messages: `sysv_queues`.
 """
 
 from __future__ import annotations

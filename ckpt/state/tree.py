@@ -17,6 +17,7 @@ from ckpt.state import sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of
 from ckpt.state.mm import Mm, collect_mm
+from ckpt.state.sysv_queues import collect_queues
 from ckpt.trace.freezer import FrozenTask, FrozenTree
 
 SUPPORT = Support(
@@ -42,6 +43,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
     tables = collect_files(context)
     sockets.check(context)
+    collect_queues(context)
     mm_ids = {pid: mm.pid for mm in mms for pid in mm.pids}
     for mm in mms:
         context.records.append(collect_mm(mm, context))

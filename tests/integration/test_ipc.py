@@ -12,10 +12,11 @@ from contextlib import contextmanager
 import pytest
 
 from ckpt.errors import FileChanged, RestoreError
-from ckpt.kernel import ipc
+from ckpt.kernel import ipc, sysv
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.sysv import collect_sysv, ensure_sysv, finish_sysv, needs_filling
-from tests.support.sockets import MemoryImage, collect, restored, target
+from ckpt.state.sysv_queues import collect_queues, restore_queues
+from tests.support.sockets import MemoryImage, StoppedTask, collect, restored, target
 
 pytestmark = pytest.mark.root
 
@@ -194,3 +195,51 @@ def test_a_vsock_is_refused_by_name() -> None:
         context, _ = collect(child.pid)
         context.stack.close()
     assert any("vsock" in str(refusal) for refusal in context.refusals)
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_long), ("text", ctypes.c_char * 16)]
+
+
+@contextmanager
+def set_and_queue() -> Iterator[tuple[int, int]]:
+    """A semaphore set and a message queue that this process used, removed at the end."""
+    semid, msqid = libc.semget(0x436B5074, 3, 0o1640), libc.msgget(0, 0o1600)
+    assert semid >= 0 and msqid >= 0
+    try:
+        libc.semctl(semid, 1, 16, 77)  # SETVAL
+        for kind, text in ((5, b"five"), (2, b"two")):
+            libc.msgsnd(msqid, ctypes.byref(_Buffer(kind, text)), len(text), 0)
+        yield semid, msqid
+    finally:
+        if sysv.sem_look(semid) is not None:
+            sysv.sem_remove(semid)
+        if sysv.msg_look(msqid) is not None:
+            sysv.msg_remove(msqid)
+
+
+def test_semaphores_and_messages_that_are_gone_are_made_again() -> None:
+    with set_and_queue() as (semid, msqid):
+        context = CollectContext([StoppedTask(os.getpid())])
+        collect_queues(context)
+        before = sysv.sem_look(semid), sysv.msg_look(msqid)
+        sysv.sem_remove(semid)
+        sysv.msg_remove(msqid)
+        made = RestoreContext(MemoryImage(context.records), frozenset())  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError), made.stack:
+            restore_queues(made)
+            raise RuntimeError
+        assert sysv.sem_look(semid) is None and sysv.msg_look(msqid) is None, "a failed restore leaves nothing"
+        with made.stack:
+            restore_queues(made)
+        sets, queue = sysv.sem_look(semid), sysv.msg_look(msqid)
+        assert before[0] is not None and sets is not None and queue is not None and before[1] is not None
+        assert (sets.permissions, sets.values) == (before[0].permissions, (0, 77, 0))
+        assert (queue.permissions, queue.bytes_most) == (before[1].permissions, before[1].bytes_most)
+        got = _Buffer()
+        assert [(libc.msgrcv(msqid, ctypes.byref(got), 16, 0, 0), got.type) for _ in range(2)] == [(4, 5), (3, 2)]
+        libc.msgsnd(msqid, ctypes.byref(_Buffer(9, b"left alone")), 10, 0)
+        with made.stack:
+            restore_queues(made)
+        found = sysv.msg_look(msqid)
+        assert found is not None and found.messages == 1

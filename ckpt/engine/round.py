@@ -226,13 +226,14 @@ class _Round:
 
 
 def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Space]:
-    """Memfds that only a descriptor holds: their contents are in the image too."""
+    """What else travels as pages: memfds that only a descriptor holds, deleted files that are mapped."""
     known = {space.key for space in spaces}
+    holders: dict[str, int | None] = {key: record.file_id for key, record in context.shared.get("shm", {}).items()}
     found = []
-    for key, record in context.shared.get("shm", {}).items():
-        if key in known or record.file_id is None:
+    for key, file_id in (holders | context.shared.get("contents", {})).items():
+        if key in known or file_id is None:
             continue
-        fd = registry(context).views[record.file_id].steal(context)
+        fd = registry(context).views[file_id].steal(context)
         readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
         context.stack.callback(os.close, readable)
         found.append(Space(key, extents(readable), fd=readable))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,6 +73,15 @@ def distinct(values: npt.NDArray[T]) -> npt.NDArray[T]:
     ordered = np.sort(values)
     result: npt.NDArray[T] = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
     return result
+
+
+def pieces(pages: U64) -> Iterator[tuple[int, int, int]]:
+    """Contiguous pieces of ascending page numbers: (address, length, offset among the pages' bytes), all in bytes."""
+    if not len(pages):
+        return
+    first = np.concatenate([[0], np.flatnonzero(np.diff(pages) != 1) + 1])
+    for at, nr in zip(first.tolist(), np.diff(first, append=len(pages)).tolist(), strict=True):
+        yield int(pages[at]) * PAGE_SIZE, nr * PAGE_SIZE, at * PAGE_SIZE
 
 
 def expand(start: U64, nr_pages: U64) -> U64:

@@ -41,6 +41,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     for task in tree.tasks.values():
         if task.leader_exited:
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
+    context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     tables = collect_files(context)
     sockets.check(context)
     collect_queues(context)

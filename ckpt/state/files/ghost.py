@@ -21,13 +21,14 @@ from ckpt.kernel.descriptors import open_magic
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
 from ckpt.records.files import FileRecord
+from ckpt.records.runs import pieces
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("files", "deleted files", "contents up to `--ghost-limit`, holes, hard links, attributes")
+SUPPORT = Support("files", "deleted files", "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes")
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096
@@ -82,7 +83,8 @@ class GhostFiles:
         noted: set[str] = context.shared.setdefault("ghost:keys", set())
         if key not in noted:
             limit = context.options.ghost_limit
-            if stat.S_ISREG(st.st_mode) and st.st_blocks * 512 > limit and st.st_size > limit:
+            mapped = stat.S_ISREG(st.st_mode) and (st.st_ino, view.link) in context.shared.get("mm:mapped", ())
+            if stat.S_ISREG(st.st_mode) and not mapped and st.st_blocks * 512 > limit and st.st_size > limit:
                 context.refuse(
                     view.pid,
                     view.subject,
@@ -92,7 +94,9 @@ class GhostFiles:
                 return NoPayload()
             noted.add(key)
             context.records.append(_record(view, key, path))
-            if stat.S_ISREG(st.st_mode):
+            if mapped:  # memory of the task, of whatever size: its pages travel as pages
+                context.shared.setdefault("contents", {})[_space(key)] = view.file_id
+            elif stat.S_ISREG(st.st_mode):
                 context.records.extend(_contents(view, key))
         return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
 
@@ -108,6 +112,11 @@ class GhostFiles:
             fd, made.tmpfile = made.tmpfile, -1
             return fd
         return paths.reopen(made.fd, file.flags)
+
+
+def _space(key: str) -> str:
+    """The space key of the contents of a mapped file."""
+    return f"ghost:{key}"
 
 
 def _other_name(path: str, view: FileView, context: CollectContext) -> str | None:
@@ -204,6 +213,10 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
             for part in context.view.records("ghost-data"):
                 if part.key == ghost.key:
                     _write(made.fd, part.offset, part.data)
+            for pages, data in context.view.read(_space(ghost.key)):
+                for start, length, at in pieces(pages):
+                    _write(made.fd, start, data[at : at + length])
+            os.ftruncate(made.fd, ghost.size)  # the last page may reach beyond the end
     except OSError as error:
         raise RestoreError(
             f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
@@ -248,7 +261,7 @@ def _set_times(context: RestoreContext, ghost: GhostRecord) -> None:
             return
 
 
-def _write(fd: int, offset: int, data: bytes) -> None:
+def _write(fd: int, offset: int, data: bytes | memoryview) -> None:
     while data:
         count = os.pwrite(fd, data, offset)
         offset, data = offset + count, data[count:]

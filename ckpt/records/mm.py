@@ -72,3 +72,15 @@ class ShmRecord:
     sysv_id: int = -1
     uid: int = -1  # -1: whoever restores
     gid: int = -1
+
+
+@record("aio")
+class AioRecord:
+    """One context of Linux AIO."""
+
+    mm_id: int
+    start: int  # of its ring, which is its id
+    nr: int  # events that the ring holds
+    head: int
+    tail: int
+    events: bytes  # struct io_event, from head to tail

@@ -18,7 +18,7 @@ from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
-from ckpt.state import mm_modes, prctl, shm, unseen
+from ckpt.state import aio, mm_modes, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_mapped_file
 
@@ -28,7 +28,7 @@ SUPPORT = Support(
     "private and shared, files, guard pages, PROT_NONE, madvise, mlock, mseal, huge pages, names, brk, auxv, exe",
 )
 
-_SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes")
+_SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)
 
 
 def backing(line: MapsLine) -> str:
@@ -179,6 +179,8 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
         except (KernelError, OSError) as error:
             reason = f"maps {line.path}, which cannot be looked at: {error}"
             context.refuse(mm.pid, subject, reason, "run ckpt as root, or let the task keep the file open")
+    elif line.path.startswith(aio.RING):
+        aio.collect_ring(context, mm.pid, line.start, line.end - line.start)
     if "ht" in line.vm_flags:
         huge = shm.huge_page_size(magic)
     if "ss" in line.vm_flags:

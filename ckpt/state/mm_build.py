@@ -18,6 +18,7 @@ from ckpt.kernel import memory, procfs, uapi, uapi_restore
 from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
+from ckpt.state import aio
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_map import Mapper, source_of
 from ckpt.state.mm_modes import restore_modes
@@ -61,6 +62,7 @@ class MmBuilder:
                 if flag in vma.vm_flags:
                     self._advise(vma, advice)
         self.mapper.close_all()
+        self._make_rings()
         yield from self._fill()
         self._zero_file_pages(vmas, runs)
         self._guard(runs)
@@ -111,6 +113,12 @@ class MmBuilder:
         except KernelError as error:
             if error.errno != errno.EINVAL or advice not in _MAY_LACK:
                 raise self.mapper.failed(vma, f"madvise {advice}: {error.message}") from None
+
+    def _make_rings(self) -> None:
+        places = {vma.start: vma for vma in self.mm.vmas if vma.name.startswith(aio.RING)}
+        for ring in self.context.view.records("aio"):
+            if ring.mm_id == self.mm.mm_id and ring.start in places:
+                aio.make_ring(self.mapper, places[ring.start], ring)
 
     # ------------------------------------------------------------------ content
 

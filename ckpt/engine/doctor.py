@@ -16,7 +16,8 @@ from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.mm import address_spaces
 from ckpt.state.tree import as_tasks, collect_tree
-from ckpt.trace.freezer import check_task, freeze
+from ckpt.trace.checks import check_task
+from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
 
 

@@ -77,6 +77,10 @@ class Tree:
     def let_go(self) -> None:
         """Give every thread its registers and let it run."""
         living = [task for task in self.tasks if task.state != "zombie"]
+        for task in living:
+            self.threads[task.pid] = [
+                threads.resume_wait(self.skeletons[thread.tid], thread) for thread in self.threads[task.pid]
+            ]
         unmapped: set[int] = set()
         for task in living:
             with self._naming(task.pid, "the restorer's own code"):
@@ -260,7 +264,7 @@ class Tree:
         address = leader.put((1 << (signal.SIGCHLD - 1)).to_bytes(8, "little") + bytes(16))
         while True:
             try:
-                leader.syscall(uapi_restore.SYS_rt_sigtimedwait, address, 0, address + 8, 8)
+                leader.syscall(uapi.SYS_rt_sigtimedwait, address, 0, address + 8, 8)
             except KernelError as error:
                 if error.errno == errno.EAGAIN:
                     break

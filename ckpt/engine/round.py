@@ -33,7 +33,8 @@ from ckpt.state.mm import address_spaces
 from ckpt.state.tree import as_tasks, collect_tree
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
-from ckpt.trace.freezer import FrozenTree, check_task, freeze
+from ckpt.trace.checks import check_task
+from ckpt.trace.freezer import FrozenTree, freeze
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import HeldDescriptors
 

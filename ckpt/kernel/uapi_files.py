@@ -15,7 +15,6 @@ SYS_eventfd2 = 290
 SYS_epoll_create1 = 291
 SYS_inotify_init1 = 294
 SYS_open_by_handle_at = 304
-SYS_epoll_wait = 232
 
 # include/uapi/asm-generic/fcntl.h
 O_TMPFILE_BIT = 0o20000000  # __O_TMPFILE

@@ -11,7 +11,6 @@ SYS_execveat = 322
 SYS_mseal = 462
 SYS_close = 3
 SYS_wait4 = 61
-SYS_rt_sigtimedwait = 128
 
 # include/uapi/linux/sched.h
 CLONE_CLEAR_SIGHAND = 0x100000000

@@ -31,6 +31,9 @@ RSEQ_FLAG_UNREGISTER = 1
 # include/uapi/linux/time.h, include/uapi/asm-generic/siginfo.h
 ITIMERS = (0, 1, 2)  # ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF
 itimerval = struct.Struct("<qqqq")  # interval sec, usec; value sec, usec
+timespec = struct.Struct("<qq")  # sec, nsec
+CLOCK_REALTIME_ALARM = 8
+CLOCK_BOOTTIME_ALARM = 9
 itimerspec = struct.Struct("<qqqq")  # interval sec, nsec; value sec, nsec
 sigevent = struct.Struct("<Qiii44x")  # sigval, signo, notify, tid
 SIGEV_SIGNAL = 0

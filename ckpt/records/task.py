@@ -40,6 +40,7 @@ class ThreadRecord:
     pdeathsig: int
     seccomp: SeccompState | None
     prctl: PrctlState
+    wait_left_ns: int = -1  # of the timed wait in which the thread was interrupted; -1 when there is none
 
 
 @record("task")

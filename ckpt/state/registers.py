@@ -1,9 +1,7 @@
 """General registers and the extended state, interrupted system calls and rseq critical sections.
 
-An interrupted call is repeated by the restored thread as the kernel would have repeated it. Where only the kernel
-knew what was left: nanosleep and clock_nanosleep go on with the remainder that the kernel wrote to the caller's
-buffer, if there is one; else they, poll and a futex wait with a relative timeout start again with the full time.
-Absolute timeouts are exact. Any other call that only the kernel could resume ends with EINTR.
+An interrupted call goes on in the restored thread as it would have after a stop (`ckpt.trace.waits`), for the rest of
+its time where it had a relative timeout.
 """
 
 from __future__ import annotations
@@ -14,22 +12,25 @@ from ckpt.errors import HostMismatch, KernelError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.records.state import Registers, SigAction
+from ckpt.kernel.memory import Memory
+from ckpt.records.state import Registers
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
-from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
+from ckpt.trace import waits
+from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSI, pack, unpack
+from ckpt.trace.skeleton import Skeleton
 
 SUPPORT = Support(
     "registers",
     "registers",
-    "general, x87 to AVX-512 and AMX, TLS; interrupted calls restart as the kernel would",
+    "general, x87 to AVX-512 and AMX, TLS; interrupted calls restart, timed ones with what was left",
     refused="",
-    lost="how much of a relative nanosleep, poll or futex wait had passed",
+    lost="without CAP_BPF, how much of a relative poll, futex or EINTR-prone wait had passed",
 )
 
 _M64 = (1 << 64) - 1
 _EINTR = 4
-_REENTRANT = frozenset({uapi.SYS_poll, uapi.SYS_nanosleep, uapi.SYS_futex, uapi.SYS_clock_nanosleep})
+_KERNEL_RESTARTS = frozenset({us.ERESTARTSYS, us.ERESTARTNOINTR, us.ERESTARTNOHAND, us.ERESTART_RESTARTBLOCK})
 _MOV_EAX, _SYSCALL = 0xB8, b"\x0f\x05"
 _CALL_SITE = 7  # mov $nr,%eax; syscall
 
@@ -37,25 +38,41 @@ ReadMemory = Callable[[int, int], bytes]
 
 
 def collect_registers(tid: int) -> Registers:
-    """As they stand: to be called before any remote syscall in the thread."""
-    return Registers(gpr=ptrace.getregset(tid, uapi.NT_PRSTATUS), xstate=ptrace.getregset(tid, uapi.NT_X86_XSTATE))
+    """As they stand: to be called before any remote syscall in the thread.
+
+    A thread that was frozen once before in a timed wait sits in restart_syscall, which means nothing in a new task:
+    the call is named by what it stands for. The thread may have to sleep again for that, and may wake up.
+    """
+    gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
+    r = unpack(gpr)
+    if r[ORIG_RAX] == uapi.SYS_restart_syscall and waits.error_of(r) == us.ERESTART_RESTARTBLOCK:
+        gpr = _named(tid, gpr, r[RIP])
+    return Registers(gpr=gpr, xstate=ptrace.getregset(tid, uapi.NT_X86_XSTATE))
+
+
+def _named(tid: int, gpr: bytes, rip: int) -> bytes:
+    try:
+        with Memory(tid) as memory:
+            named = name_restarted_call(gpr, memory.read(rip - _CALL_SITE, _CALL_SITE))
+    except KernelError:
+        named = gpr
+    if named != gpr:
+        return named
+    nr = waits.restarted_call(tid, unpack(gpr))
+    r = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
+    if nr is not None and r[ORIG_RAX] == uapi.SYS_restart_syscall:
+        r[ORIG_RAX] = nr
+    return pack(r)
 
 
 def settle_registers(registers: Registers, rseq_address: int, read: ReadMemory) -> Registers:
-    """Registers that mean the same in another task: no rseq critical section, no restart_syscall.
+    """Registers that mean the same in another task: out of an rseq critical section.
 
     `read` reads the thread's memory; nothing is changed in it.
     """
-    gpr = registers.gpr
-    if rseq_address:
-        gpr = abort_critical_section(gpr, _critical_section(rseq_address, read))
-    r = unpack(gpr)
-    if r[ORIG_RAX] == uapi.SYS_restart_syscall and _M64 + 1 - r[RAX] == us.ERESTART_RESTARTBLOCK:
-        try:
-            site = read(r[RIP] - _CALL_SITE, _CALL_SITE)
-        except KernelError:
-            site = b""
-        gpr = name_restarted_call(gpr, site)
+    if not rseq_address:
+        return registers
+    gpr = abort_critical_section(registers.gpr, _critical_section(rseq_address, read))
     return Registers(gpr=gpr, xstate=registers.xstate)
 
 
@@ -82,74 +99,71 @@ def abort_critical_section(gpr: bytes, section: bytes) -> bytes:
 
 
 def name_restarted_call(gpr: bytes, site: bytes) -> bytes:
-    """Replace restart_syscall by the call it stands for, read from the code at the call's site.
-
-    A thread that was frozen once before in a timed wait sits in restart_syscall, which means nothing in a new task.
-    """
+    """Replace restart_syscall by the call it stands for, where the code at the call's site says the number."""
     if len(site) != _CALL_SITE or site[0] != _MOV_EAX or site[5:] != _SYSCALL:
         return gpr
     nr = int.from_bytes(site[1:5], "little")
-    if nr not in _REENTRANT:
+    if nr not in waits.RESTARTED:
         return gpr
     r = unpack(gpr)
     r[ORIG_RAX] = nr
     return pack(r)
 
 
-def restart_registers(gpr: bytes, interrupted_by: SigAction | None = None) -> bytes:
-    """Registers with which a thread repeats (or ends) the call in which it was interrupted; pure.
+def restore_registers(tid: int, record: Registers, wait_left_ns: int = -1) -> None:
+    """The last act on a thread but its signal mask: nothing may run in it afterwards but the task itself.
 
-    `interrupted_by`: the action of a caught signal that will be delivered at once, if any; some calls then end with
-    EINTR rather than being repeated, as signal(7) says.
+    A call in which the thread was interrupted is left to the kernel, which repeats it or ends it with EINTR as the
+    signals demand that wait for the thread.
     """
-    r = unpack(gpr)
-    error = _M64 + 1 - r[RAX]
-    if r[ORIG_RAX] <= _M64 >> 1:
-        if error == us.ERESTARTNOINTR:
-            _repeat(r)
-        elif error == us.ERESTARTSYS:
-            if interrupted_by is not None and not interrupted_by.flags & us.SA_RESTART:
-                r[RAX] = _M64 + 1 - _EINTR
-            else:
-                _repeat(r)
-        elif error == us.ERESTARTNOHAND:
-            if interrupted_by is not None:
-                r[RAX] = _M64 + 1 - _EINTR
-            else:
-                _repeat(r)
-        elif error == us.ERESTART_RESTARTBLOCK:
-            if interrupted_by is not None or r[ORIG_RAX] not in _REENTRANT:
-                r[RAX] = _M64 + 1 - _EINTR
-            else:
-                _with_what_is_left(r)
-                _repeat(r)
-    r[ORIG_RAX] = _M64
-    return pack(r)
-
-
-def _repeat(r: list[int]) -> None:
-    r[RIP] = (r[RIP] - 2) & _M64
-    r[RAX] = r[ORIG_RAX]
-
-
-def _with_what_is_left(r: list[int]) -> None:
-    """The kernel wrote the rest of an interrupted sleep to the second timespec, where the caller gave one."""
-    if r[ORIG_RAX] == uapi.SYS_nanosleep and r[RSI]:
-        r[RDI] = r[RSI]
-    elif r[ORIG_RAX] == uapi.SYS_clock_nanosleep and r[R10]:
-        r[RDX] = r[R10]
-
-
-def restore_registers(tid: int, record: Registers, interrupted_by: SigAction | None = None) -> None:
-    """The last act on a thread: nothing may run in it afterwards but the task itself."""
+    r = unpack(record.gpr)
+    if waits.in_call(r) and waits.error_of(r) in _KERNEL_RESTARTS:
+        with rebuilding(tid, "registers"):
+            waits.event_stop(tid)
+        if wait_left_ns >= 0:
+            r = waits.shortened(tid, r, wait_left_ns)
+    else:
+        r[ORIG_RAX] = _M64
     with rebuilding(tid, "registers"):
-        try:
-            ptrace.setregset(tid, uapi.NT_X86_XSTATE, record.xstate)
-        except KernelError as error:
-            size = len(ptrace.getregset(tid, uapi.NT_X86_XSTATE))
-            raise HostMismatch(
-                f"task {tid}: this CPU cannot hold the thread's extended registers "
-                f"({len(record.xstate)} bytes in the image, {size} here): {error.message}",
-                hint="restore on a host whose CPU has the same features (/proc/cpuinfo flags)",
-            ) from error
-        ptrace.setregset(tid, uapi.NT_PRSTATUS, restart_registers(record.gpr, interrupted_by))
+        _restore_xstate(tid, record.xstate)
+        ptrace.setregset(tid, uapi.NT_PRSTATUS, pack(r))
+
+
+def _restore_xstate(tid: int, xstate: bytes) -> None:
+    try:
+        ptrace.setregset(tid, uapi.NT_X86_XSTATE, xstate)
+    except KernelError as error:
+        size = len(ptrace.getregset(tid, uapi.NT_X86_XSTATE))
+        raise HostMismatch(
+            f"task {tid}: this CPU cannot hold the thread's extended registers "
+            f"({len(xstate)} bytes in the image, {size} here): {error.message}",
+            hint="restore on a host whose CPU has the same features (/proc/cpuinfo flags)",
+        ) from error
+
+
+def wait_again(skeleton: Skeleton, record: Registers, left_ns: int) -> Registers:
+    """Make a timed wait once more, with what was left of it, and interrupt it: from there the kernel resumes it.
+
+    In the restored task, before its skeleton's block goes. Gives the registers to restore: those of the record, or
+    with the call's result if it did not have to wait.
+    """
+    r = unpack(record.gpr)
+    if not waits.in_call(r) or waits.error_of(r) != us.ERESTART_RESTARTBLOCK:
+        return record
+    timeout = waits.RESTARTED.get(r[ORIG_RAX])
+    if timeout is None:
+        r[RAX] = (_M64 + 1 - _EINTR) & _M64
+    else:
+        call = list(r)
+        if left_ns >= 0 and timeout.unit == "ms":
+            call[timeout.register] = waits.milliseconds(left_ns)
+        elif left_ns >= 0:
+            call[timeout.register] = skeleton.put(waits.timespec(left_ns))
+        if r[ORIG_RAX] == uapi.SYS_clock_nanosleep:
+            call[RSI] = 0
+        result = skeleton.interrupted(r[ORIG_RAX], *(call[register] for register in ARGUMENTS))
+        if result == -us.ERESTART_RESTARTBLOCK:
+            return record
+        r[RAX] = result & _M64
+    r[ORIG_RAX] = _M64
+    return Registers(pack(r), record.xstate)

@@ -130,12 +130,3 @@ def restore_sigmask(pid: int, tid: int, mask: int, pending: Sequence[SigInfo] = 
         ptrace.setsigmask(tid, mask)
         if any(signal_of(entry.info) == us.SIGSTOP for entry in pending):
             taskinfo.send_signal(pid, tid, us.SIGSTOP)
-
-
-def interrupting_action(mask: int, pending: Sequence[SigInfo], actions: Sequence[SigAction]) -> SigAction | None:
-    """The handler that runs as soon as the thread does: that of the first pending signal which is not blocked."""
-    caught = {action.signal: action for action in actions if action.handler > us.SIG_IGN}
-    for signal in sorted(signal_of(entry.info) for entry in pending):
-        if signal in caught and not mask & bit(signal):
-            return caught[signal]
-    return None

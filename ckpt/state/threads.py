@@ -1,26 +1,31 @@
 """A thread as a whole: collected with few remote syscalls (three; five in the first thread), restored in order.
 
-Restoring a thread takes three steps, because what comes later takes away the means for what comes before:
-`restore_thread`, then (once for the process) `task_state.late`, then `restore_privileges`, then `finish_threads`.
+Restoring a thread takes some steps, because what comes later takes away the means for what comes before:
+`restore_thread`, then (once for the process) `task_state.late`, then `restore_privileges`, `resume_wait`, and
+`finish_threads`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.wakeups import Wakeups
 from ckpt.records.seams import RemoteTask
-from ckpt.records.state import Registers, RseqState, SigInfo
+from ckpt.records.state import Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
-from ckpt.state.registers import collect_registers, restore_registers, settle_registers
+from ckpt.state.registers import collect_registers, restore_registers, settle_registers, wait_again
+from ckpt.trace import waits
+from ckpt.trace.sigframe import unpack
+from ckpt.trace.skeleton import Skeleton
 
 SUPPORT = Support("tasks", "threads", "any number, each with its ids, name, robust list and rseq registration")
 
@@ -33,11 +38,14 @@ class Glance:
 
     registers: Registers
     sigmask: int
+    wait_left_ns: int = -1
 
 
-def glance(tid: int) -> Glance:
-    """Registers and signal mask of a stopped thread, as they stand."""
-    return Glance(collect_registers(tid), signals.collect_sigmask(tid))
+def glance(tid: int, wakeups: Wakeups | None = None, frozen_for_ns: int = 0) -> Glance:
+    """Registers and signal mask of a stopped thread, as they stand, and what is left of a timed wait."""
+    registers = collect_registers(tid)
+    left = waits.left(tid, unpack(registers.gpr), wakeups, frozen_for_ns)
+    return Glance(registers, signals.collect_sigmask(tid), -1 if left is None else left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         comm=taskinfo.comm(pid, tid),
         registers=registers,
         sigmask=seen.sigmask,
+        wait_left_ns=seen.wait_left_ns,
         pending=signals.collect_pending(tid, status, shared=False),
         altstack=signals.collect_altstack(remote),
         credentials=ids.collect_credentials(status, bits),
@@ -154,16 +163,16 @@ def restore_privileges(remote: RemoteTask, record: ThreadRecord) -> None:
     prctl.restore_pdeathsig(remote, record.pdeathsig)
 
 
+def resume_wait(skeleton: Skeleton, record: ThreadRecord) -> ThreadRecord:
+    """Fourth step, the last one with remote syscalls: let the kernel know of the wait in which the thread was."""
+    with rebuilding(skeleton.pid, "an interrupted call"):
+        return replace(record, registers=wait_again(skeleton, record.registers, record.wait_left_ns))
+
+
 def finish_threads(task: TaskRecord, threads: Sequence[ThreadRecord]) -> None:
     """Last step, from outside: registers and signal masks of every thread of a process. Then only detach."""
-    shared = list(task.pending)
-    for thread in sorted(threads, key=lambda thread: task.tids.index(thread.tid)):
-        # The kernel hands a process-wide signal to the first thread that does not block it.
-        taken = [info for info in shared if not thread.sigmask & signals.bit(signals.signal_of(info.info))]
-        shared = [info for info in shared if info not in taken]
-        pending: tuple[SigInfo, ...] = (*thread.pending, *taken)
-        action = signals.interrupting_action(thread.sigmask, pending, task.sigactions)
-        restore_registers(thread.tid, thread.registers, action)
+    for thread in threads:
+        restore_registers(thread.tid, thread.registers, thread.wait_left_ns)
     shared = list(task.pending)
     for thread in threads:
         own = (*thread.pending, *shared) if thread.tid == task.tids[0] else thread.pending

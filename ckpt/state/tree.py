@@ -37,7 +37,7 @@ def ordered(tree: FrozenTree) -> list[FrozenTask]:
 
 def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
     """Put every record of the tree but its pages into `context.records`; raises NotDumpable with all refusals."""
-    seen = {thread.tid: threads.glance(thread.tid) for thread in tree.threads()}
+    seen = {thread.tid: threads.glance(thread.tid, tree.wakeups, tree.frozen_for_ns) for thread in tree.threads()}
     for task in tree.tasks.values():
         if task.leader_exited:
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
+from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
-from ckpt.trace.interruptions import make_restartable
+from ckpt.kernel.wakeups import Wakeups
+from ckpt.trace import waits
+from ckpt.trace.checks import already_traced, check_task
 from ckpt.trace.remote import LiveRemote, Site
 
 _WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
@@ -74,6 +76,7 @@ class FrozenTree:
     started_ns: int = 0
     frozen_ns: int = 0  # when everything stood still
     thawed_ns: int = 0
+    wakeups: Wakeups = field(default_factory=Wakeups)
     before_thaw: Callable[[], None] | None = None  # undoes what was done to objects of the tasks
 
     @property
@@ -85,6 +88,11 @@ class FrozenTree:
     def frozen_time(self) -> int:
         """Microseconds from the first INTERRUPT to the last DETACH (or until now)."""
         return ((self.thawed_ns or time.perf_counter_ns()) - self.started_ns) // 1000
+
+    @property
+    def frozen_for_ns(self) -> int:
+        """Nanoseconds since everything stood still."""
+        return time.perf_counter_ns() - self.frozen_ns
 
     def threads(self) -> Iterator[FrozenThread]:
         for task in self.tasks.values():
@@ -99,7 +107,7 @@ class FrozenTree:
                     undo()
             finally:
                 for thread in self.threads():
-                    _release(thread)
+                    _release(thread, self.wakeups)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
 
@@ -155,12 +163,14 @@ def _kill(pid: int, number: int) -> None:
         pass  # it has ended: there is nothing to stop or end
 
 
-def _release(thread: FrozenThread) -> None:
+def _release(thread: FrozenThread, wakeups: Wakeups) -> None:
     if not thread.stopped:
         return
     try:
         if thread.remote is not None:
             thread.remote.close()
+        if not thread.stop_signal:
+            waits.go_on(thread.tid, wakeups)
         ptrace.detach(thread.tid, 0)
     except KernelError:
         # It was killed in the freeze. Reap the tracer's share of it, or its parent would never hear of its end.
@@ -182,31 +192,6 @@ def deferred_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def check_task(pid: int) -> None:
-    """Refuse what can never be frozen: no such pid, a kernel thread, ckpt itself, an already traced task."""
-    if pid <= 0:
-        raise NoSuchTask(f"{pid} is not a pid", hint="give the pid of a running task")
-    stat = procfs.stat(pid)
-    if stat.is_kernel_thread:
-        raise TaskError(f"task {pid} ({stat.comm}) is a kernel thread", hint="only user processes can be dumped")
-    if stat.state in "ZX":
-        raise NoSuchTask(f"task {pid} ({stat.comm}) has ended and is a zombie", hint="its parent must wait for it")
-    status = procfs.status(pid)
-    tgid = int(status["Tgid"])
-    if tgid != pid:
-        raise TaskError(f"{pid} is a thread of task {tgid}, not a task", hint=f"use -t {tgid}")
-    if pid == os.getpid():
-        raise TaskError("ckpt cannot dump itself", hint="run ckpt in another process")
-    if tracer := int(status.get("TracerPid", "0")):
-        raise _traced(pid, tracer)
-
-
-def _traced(pid: int, tracer: int) -> AlreadyTraced:
-    return AlreadyTraced(
-        f"task {pid} is already traced by process {tracer}", hint=f"end the debugger or tracer {tracer} first"
-    )
-
-
 def freeze(root: int, *, timeout: float = 5.0) -> _Freeze:
     """A context manager that freezes the tree under `root` and gives its FrozenTree."""
     return _Freeze(root, timeout)
@@ -221,6 +206,7 @@ class _Freeze:
 
     def __enter__(self) -> FrozenTree:
         check_task(self._tree.root)
+        self._tree.wakeups.start()
         self._gc = gc.isenabled()
         gc.disable()
         self._tree.started_ns = time.perf_counter_ns()
@@ -235,6 +221,7 @@ class _Freeze:
 
     def __exit__(self, *_: object) -> None:
         self._tree.thaw()
+        self._tree.wakeups.close()
         if self._gc:
             gc.enable()
 
@@ -319,7 +306,7 @@ class _Freeze:
             return gone
         tracer = int(status.get("TracerPid", "0"))
         if tracer and tracer != os.getpid():
-            return _traced(task.pid, tracer)
+            return already_traced(task.pid, tracer)
         if status.get("State", "").startswith(("Z", "X")):
             if tid == task.pid:
                 task.leader_exited = True
@@ -364,7 +351,7 @@ class _Freeze:
                 if number in _GROUP_STOPS:
                     thread.stop_signal = number
                 else:
-                    make_restartable(tid)
+                    waits.make_restartable(tid)
                 return
             try:
                 ptrace.cont(tid, number & 0x7F)

@@ -38,8 +38,8 @@ RED_ZONE = 128
     RSP,
     SS,
 ) = range(21)
-
 ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
+"""Where a system call finds its arguments."""
 
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _EINTR = 4

@@ -16,8 +16,8 @@ from ckpt.kernel import procfs, uapi, uapi_restore
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
-from ckpt.trace import stub
-from ckpt.trace.sigframe import ORIG_RAX, R8, R9, R10, RAX, RDI, RDX, RIP, RSI, RSP, pack, unpack
+from ckpt.trace import stub, waits
+from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP, pack, unpack
 
 PAGE = uapi.PAGE_SIZE
 SCRATCH_SIZE = 256 << 10
@@ -28,7 +28,6 @@ BLOCK_SIZE = 2 * PAGE + SCRATCH_SIZE + PARKING_SIZE
 _ALL = (1 << 64) - 1
 _ALL_BUT_TRAP = _ALL & ~(1 << (signal.SIGTRAP - 1))
 _MAX_ERRNO = 4095
-_ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
 _OPTIONS = (
     uapi.PTRACE_O_TRACESYSGOOD
     | uapi.PTRACE_O_EXITKILL
@@ -129,7 +128,7 @@ class Skeleton:
     def _point(self, nr: int, args: tuple[int, ...]) -> None:
         registers = list(self._base)
         registers[RAX] = nr
-        for index, value in zip(_ARGUMENTS, args, strict=False):
+        for index, value in zip(ARGUMENTS, args, strict=False):
             registers[index] = value & _ALL
         ptrace.setregset(self.tid, uapi.NT_PRSTATUS, pack(registers))
 
@@ -212,6 +211,22 @@ class Skeleton:
         while (status := self._wait()) >> 16 != uapi.PTRACE_EVENT_STOP:
             number = os.WSTOPSIG(status)
             ptrace.cont(self.tid, signal.SIGSTOP if number == signal.SIGSTOP else 0)
+
+    def interrupted(self, nr: int, *args: int) -> int:
+        """Begin a call and interrupt it: its result, or -ERESTART_RESTARTBLOCK when it waits.
+
+        The kernel then holds a restart block of that call for the thread, until the thread waits in another.
+        """
+        self.step_calls()
+        self._point(nr, args)
+        ptrace.syscall_step(self.tid)
+        self._wait_syscall_stop()
+        ptrace.syscall_step(self.tid)
+        ptrace.interrupt(self.tid)
+        self._wait_syscall_stop()
+        result = self._registers[RAX]
+        waits.event_stop(self.tid)
+        return result - (1 << 64) if result >> 63 else result
 
     # ------------------------------------------------------------------ the end
 

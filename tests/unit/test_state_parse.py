@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.records.state import SigAction, SigInfo
-from ckpt.state.registers import abort_critical_section, name_restarted_call, restart_registers
+from ckpt.state.registers import abort_critical_section, name_restarted_call
 from ckpt.state.seccomp import notifies
-from ckpt.state.signals import interrupting_action, members
+from ckpt.state.signals import members
+from ckpt.trace import waits
 from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
 
 M64 = (1 << 64) - 1
-HANDLER = SigAction(10, 0x400000, 0, 0, 0)
-RESTARTING = SigAction(10, 0x400000, us.SA_RESTART, 0, 0)
 
 
 def registers(orig_rax: int, rax: int, **others: int) -> bytes:
@@ -29,40 +25,31 @@ def registers(orig_rax: int, rax: int, **others: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("nr", "rax", "action", "expected"),
+    ("nr", "rax", "others", "waits_for"),
     [
-        (0, -512, None, ("repeat", 0)),
-        (0, -512, RESTARTING, ("repeat", 0)),
-        (0, -512, HANDLER, ("eintr", 0)),
-        (56, -513, HANDLER, ("repeat", 56)),
-        (34, -514, None, ("repeat", 34)),
-        (34, -514, RESTARTING, ("eintr", 0)),
-        (uapi.SYS_poll, -516, None, ("repeat", uapi.SYS_poll)),
-        (uapi.SYS_futex, -516, None, ("repeat", uapi.SYS_futex)),
-        (uapi.SYS_futex, -516, HANDLER, ("eintr", 0)),
-        (uapi.SYS_restart_syscall, -516, None, ("eintr", 0)),
-        (1, -4, None, ("keep", -4)),
-        (1, 17, None, ("keep", 17)),
-        (-1, -512, None, ("keep", -512)),
+        (uapi.SYS_poll, -516, {}, RDX),
+        (uapi.SYS_clock_nanosleep, -516, {}, RDX),
+        (uapi.SYS_nanosleep, -516, {}, RDI),
+        (uapi.SYS_futex, -516, {}, R10),
+        (uapi.SYS_restart_syscall, -516, {}, None),
+        (uapi.SYS_epoll_wait, -514, {"r10": 10}, R10),
+        (uapi.SYS_epoll_wait, -514, {"r10": 0xFFFFFFFF}, None),
+        (uapi.SYS_rt_sigtimedwait, -514, {"rdx": 0}, None),
+        (uapi.SYS_semop, -514, {}, None),
+        (uapi.SYS_futex, -512, {}, None),
+        (-1, -516, {}, None),
     ],
 )
-def test_interrupted_calls_go_on_as_the_kernel_would_have_it(nr, rax, action, expected):
-    after = unpack(restart_registers(registers(nr, rax), action))
-    kind, value = expected
-    if kind == "repeat":
-        assert (after[RIP], after[RAX]) == (0x5000 - 2, value)
-    else:
-        assert (after[RIP], after[RAX]) == (0x5000, (-4 if kind == "eintr" else value) & M64)
-    assert after[ORIG_RAX] == M64
+def test_what_measures_the_time_of_an_interrupted_call(nr, rax, others, waits_for):
+    timeout = waits.timeout_of(unpack(registers(nr, rax, **others)))
+    assert (timeout.register if timeout else None) == waits_for
 
 
-def test_a_sleep_goes_on_with_the_remainder_the_kernel_wrote():
-    after = unpack(restart_registers(registers(uapi.SYS_clock_nanosleep, -516, rdx=0x10, r10=0x20)))
-    assert after[RDX] == 0x20
-    after = unpack(restart_registers(registers(uapi.SYS_clock_nanosleep, -516, rdx=0x10, r10=0)))
-    assert after[RDX] == 0x10
-    after = unpack(restart_registers(registers(uapi.SYS_nanosleep, -516, rdi=0x10, rsi=0x20)))
-    assert after[RDI] == 0x20
+def test_a_repeated_call_waits_for_what_was_left():
+    r = unpack(registers(uapi.SYS_epoll_pwait, -514, r10=5000))
+    assert waits.shortened(0, r, 1_000_001)[R10] == 2
+    for_ever = unpack(registers(uapi.SYS_epoll_pwait, -514, r10=0xFFFFFFFF))
+    assert waits.shortened(0, for_ever, 1_000_001) == for_ever
 
 
 def test_restart_syscall_gets_its_name_from_the_code():
@@ -144,15 +131,7 @@ def test_a_filter_with_a_supervisor_is_seen():
     assert notifies(load + ask + allow)
 
 
-def test_the_signal_that_interrupts():
-    def info(signal: int) -> SigInfo:
-        return SigInfo(struct.pack("<i", signal) + bytes(124))
-
-    ignored = SigAction(12, us.SIG_IGN, 0, 0, 0)
-    actions = (HANDLER, ignored)
-    assert interrupting_action(0, (info(12), info(10)), actions) is HANDLER
-    assert interrupting_action(1 << 9, (info(10),), actions) is None
-    assert interrupting_action(0, (info(12),), actions) is None
+def test_the_members_of_a_set():
     assert members(1 << 0 | 1 << 63) == [1, 64]
 
 

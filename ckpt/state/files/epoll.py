@@ -161,7 +161,7 @@ def _take(task: RemoteTask, efd: int, most: int) -> None:
     size = 12  # struct epoll_event, packed on x86_64
     room = task.put(bytes(size))
     batch = task.scratch_size // size
-    while most > 0 and (count := task.syscall(uapi_files.SYS_epoll_wait, efd, room, min(most, batch), 0)):
+    while most > 0 and (count := task.syscall(uapi.SYS_epoll_wait, efd, room, min(most, batch), 0)):
         most -= count
 
 
@@ -180,7 +180,7 @@ def _add(context: RestoreContext, payload: EpollFile, watch: EpollWatch, task: R
         always = uapi_files.EPOLLIN | uapi_files.EPOLLOUT | uapi_files.EPOLLONESHOT
         _control(task, payload.fd, uapi_files.EPOLL_CTL_MOD, watch, always | watch.events)
         room = task.put(bytes(16), 64)
-        if not task.syscall(uapi_files.SYS_epoll_wait, payload.fd, room, 1, 0):
+        if not task.syscall(uapi.SYS_epoll_wait, payload.fd, room, 1, 0):
             _control(task, payload.fd, uapi_files.EPOLL_CTL_MOD, watch, watch.events)
     if aside >= 0:
         cloexec = next(d.cloexec for d in context.tables[payload.pid].fds if d.fd == number)

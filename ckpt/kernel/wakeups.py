@@ -1,0 +1,111 @@
+"""When an interrupted wait would have ended: the expiry of its hrtimer, which no file of /proc and no call tells.
+
+A BPF program on the tracepoint hrtimer_cancel notes, for each thread, the expiry of the timer that was cancelled
+last. A thread that is stopped in a timed wait cancels the timer of that wait on its way out. Nothing is changed on
+the machine; the program goes with its descriptors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+
+from ckpt.errors import KernelError
+from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.libc import syscall
+
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_SOFTEXPIRES = 32  # of _softexpires in struct hrtimer, behind a timerqueue_node
+_THREADS = 4096  # that cancel a timer while the program is there
+
+
+def _program(map_fd: int) -> bytes:
+    def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
+        return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
+
+    return b"".join(
+        (
+            insn(ub.LDX_DW, ub.R6, ub.R1),  # the timer
+            insn(ub.CALL, imm=ub.BPF_FUNC_get_current_pid_tgid),
+            insn(ub.STX_W, ub.R10, ub.R0, -4),  # the thread, as key
+            insn(ub.MOV_X, ub.R1, ub.R10),
+            insn(ub.ADD_K, ub.R1, imm=-16),
+            insn(ub.MOV_K, ub.R2, imm=8),
+            insn(ub.MOV_X, ub.R3, ub.R6),
+            insn(ub.ADD_K, ub.R3, imm=_SOFTEXPIRES),
+            insn(ub.CALL, imm=ub.BPF_FUNC_probe_read_kernel),
+            insn(ub.LD_IMM64, ub.R1, ub.BPF_PSEUDO_MAP_FD, imm=map_fd),
+            insn(0),
+            insn(ub.MOV_X, ub.R2, ub.R10),
+            insn(ub.ADD_K, ub.R2, imm=-4),
+            insn(ub.MOV_X, ub.R3, ub.R10),
+            insn(ub.ADD_K, ub.R3, imm=-16),
+            insn(ub.MOV_K, ub.R4),
+            insn(ub.CALL, imm=ub.BPF_FUNC_map_update_elem),
+            insn(ub.MOV_K, ub.R0),
+            insn(ub.EXIT),
+        )
+    )
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    return syscall("bpf", ub.SYS_bpf, command, buffer, len(attributes))
+
+
+class Wakeups:
+    """The expiries of the timers that threads cancel from `start` to `close`. Without CAP_BPF it knows nothing."""
+
+    def __init__(self) -> None:
+        self._map = -1
+        self._descriptors: list[int] = []
+
+    def start(self) -> None:
+        """Begin to take notes; some milliseconds, so best done before a freeze."""
+        if self._descriptors or os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PID_NAMESPACE:
+            return  # the program sees other numbers than we do in a nested pid namespace
+        try:
+            self._attach()
+        except KernelError:
+            self.close()
+
+    def _attach(self) -> None:
+        attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_HASH, 4, 8, _THREADS, 0)
+        self._map = self._keep(_bpf(ub.BPF_MAP_CREATE, attributes))
+        code = _program(self._map)
+        program = ctypes.create_string_buffer(code, len(code))
+        name, licence = ctypes.create_string_buffer(b"hrtimer_cancel"), ctypes.create_string_buffer(b"GPL")
+        attributes = ub.prog_load_attr.pack(
+            ub.BPF_PROG_TYPE_RAW_TRACEPOINT,
+            len(code) // ub.bpf_insn.size,
+            ctypes.addressof(program),
+            ctypes.addressof(licence),
+            *(0, 0, 0, 0, 0),
+        )
+        loaded = self._keep(_bpf(ub.BPF_PROG_LOAD, attributes))
+        self._keep(_bpf(ub.BPF_RAW_TRACEPOINT_OPEN, ub.raw_tracepoint_attr.pack(ctypes.addressof(name), loaded)))
+
+    def _keep(self, fd: int) -> int:
+        self._descriptors.append(fd)
+        return fd
+
+    def expiry(self, tid: int) -> int | None:
+        """Nanoseconds on the clock of the wait that a stopped thread was interrupted in; None when unknown."""
+        if not self._descriptors:
+            return None
+        key, value = ctypes.c_uint32(tid), ctypes.c_uint64()
+        try:
+            _bpf(
+                ub.BPF_MAP_LOOKUP_ELEM,
+                ub.map_elem_attr.pack(self._map, ctypes.addressof(key), ctypes.addressof(value), 0),
+            )
+        except KernelError:
+            return None
+        return value.value
+
+    def close(self) -> None:
+        """Detach the program; safe to call twice."""
+        while self._descriptors:
+            with suppress(OSError):
+                os.close(self._descriptors.pop())

@@ -1,0 +1,235 @@
+"""Calls in which a stop of the thread interrupted it: which they are, how long they had to wait, how they go on.
+
+The kernel restarts most calls by itself. Those of `RESTARTED` it resumes from a restart block, which cannot be read and
+is made again by making the call once more. Those of `ENDED` it ends with EINTR for any interruption, though no signal
+came: with ERESTARTNOHAND in the register of the result it repeats them as it does others, or ends them with EINTR when
+a signal handler is to run first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from ckpt.errors import KernelError
+from ckpt.kernel import procfs, uapi
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi_state as us
+from ckpt.kernel.memory import Memory
+from ckpt.kernel.wakeups import Wakeups
+from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, pack, unpack
+
+_M64 = (1 << 64) - 1
+_EINTR = 4
+_NS = 1_000_000_000
+_WALL = 0x40000000
+_SLEEPS_AFTER = 0.1  # seconds, on the busiest machine
+_BELOW = 4096  # beyond the red zone: a handler that comes first uses less
+_PAGE_ZERO = 4096  # no pointer is below, no clock above
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """The argument that says how long a call waits, relative to its beginning."""
+
+    register: int
+    unit: str  # ms: an int, negative for ever | timespec: a pointer, NULL for ever
+
+
+RESTARTED = {
+    uapi.SYS_poll: Timeout(RDX, "ms"),
+    uapi.SYS_nanosleep: Timeout(RDI, "timespec"),
+    uapi.SYS_clock_nanosleep: Timeout(RDX, "timespec"),
+    uapi.SYS_futex: Timeout(R10, "timespec"),
+}
+ENDED: dict[int, Timeout | None] = {
+    uapi.SYS_epoll_wait: Timeout(R10, "ms"),
+    uapi.SYS_epoll_pwait: Timeout(R10, "ms"),
+    uapi.SYS_epoll_pwait2: Timeout(R10, "timespec"),
+    uapi.SYS_rt_sigtimedwait: Timeout(RDX, "timespec"),
+    uapi.SYS_semop: None,
+    uapi.SYS_semtimedop: Timeout(R10, "timespec"),
+    uapi.SYS_io_getevents: Timeout(R8, "timespec"),
+    uapi.SYS_io_pgetevents: Timeout(R8, "timespec"),
+    uapi.SYS_io_uring_enter: None,
+    # Sockets with SO_RCVTIMEO or SO_SNDTIMEO; the time begins again. Not connect, which would find itself under way.
+    uapi.SYS_read: None,
+    uapi.SYS_write: None,
+    uapi.SYS_readv: None,
+    uapi.SYS_writev: None,
+    uapi.SYS_accept: None,
+    uapi.SYS_accept4: None,
+    uapi.SYS_sendto: None,
+    uapi.SYS_sendmsg: None,
+    uapi.SYS_sendmmsg: None,
+    uapi.SYS_recvfrom: None,
+    uapi.SYS_recvmsg: None,
+    uapi.SYS_recvmmsg: None,
+}
+_CLOCKS = {
+    time.CLOCK_REALTIME: time.CLOCK_MONOTONIC,  # a relative wait is not moved by clock_settime
+    time.CLOCK_MONOTONIC: time.CLOCK_MONOTONIC,
+    time.CLOCK_BOOTTIME: time.CLOCK_BOOTTIME,
+    us.CLOCK_REALTIME_ALARM: time.CLOCK_REALTIME,
+    us.CLOCK_BOOTTIME_ALARM: time.CLOCK_BOOTTIME,
+    time.CLOCK_TAI: time.CLOCK_TAI,
+}
+
+
+def in_call(registers: list[int]) -> bool:
+    """Whether the thread was stopped on its way out of a system call."""
+    return registers[ORIG_RAX] <= _M64 >> 1
+
+
+def error_of(registers: list[int]) -> int:
+    """The errno in rax, or a number that is none."""
+    return _M64 + 1 - registers[RAX]
+
+
+def timeout_of(registers: list[int]) -> Timeout | None:
+    """The timeout of a call that was interrupted in a wait which only `left` can measure."""
+    if not in_call(registers):
+        return None
+    nr, error = registers[ORIG_RAX], error_of(registers)
+    if error == us.ERESTART_RESTARTBLOCK:
+        return RESTARTED.get(nr)
+    timeout = ENDED.get(nr) if error == us.ERESTARTNOHAND else None
+    if timeout is None or _for_ever(timeout, registers):
+        return None
+    return timeout
+
+
+def _for_ever(timeout: Timeout, registers: list[int]) -> bool:
+    value = registers[timeout.register]
+    return bool(value >> 31 & 1) if timeout.unit == "ms" else value == 0
+
+
+def left(tid: int, registers: list[int], wakeups: Wakeups | None, ago_ns: int = 0) -> int | None:
+    """Nanoseconds that the interrupted call still had to wait `ago_ns` ago; None when it has no end that is known."""
+    timeout = timeout_of(registers)
+    if timeout is None:
+        return None
+    clock: int | None = time.CLOCK_MONOTONIC
+    if registers[ORIG_RAX] == uapi.SYS_clock_nanosleep:
+        clock = _CLOCKS.get(registers[RDI])
+    expiry = wakeups.expiry(tid) if wakeups is not None and clock is not None else None
+    if expiry is not None and clock is not None:
+        return max(0, expiry - time.clock_gettime_ns(clock) + ago_ns)
+    return _remainder(tid, registers)
+
+
+def _remainder(tid: int, registers: list[int]) -> int | None:
+    """What the kernel wrote to the second timespec of an interrupted sleep."""
+    where = {uapi.SYS_nanosleep: RSI, uapi.SYS_clock_nanosleep: R10}.get(registers[ORIG_RAX])
+    if where is None or not registers[where]:
+        return None
+    try:
+        with Memory(tid) as memory:
+            seconds, nanoseconds = us.timespec.unpack(memory.read(registers[where], us.timespec.size))
+    except KernelError:
+        return None
+    return int(seconds * _NS + nanoseconds)
+
+
+def timespec(ns: int) -> bytes:
+    """struct timespec."""
+    return us.timespec.pack(*divmod(ns, _NS))
+
+
+def milliseconds(ns: int) -> int:
+    """Rounded up: no wait ends too early."""
+    return -(-ns // 1_000_000)
+
+
+# ------------------------------------------------------------------ calls that end with EINTR
+
+
+def make_restartable(tid: int) -> None:
+    """Of a thread that has just stopped for ckpt: let it repeat the call that the stop ended."""
+    registers = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
+    if in_call(registers) and error_of(registers) == _EINTR and registers[ORIG_RAX] in ENDED:
+        registers[RAX] = _M64 + 1 - us.ERESTARTNOHAND
+        ptrace.setregset(tid, uapi.NT_PRSTATUS, pack(registers))
+
+
+def shortened(tid: int, registers: list[int], left_ns: int) -> list[int]:
+    """Registers that repeat a call of `ENDED` for `left_ns` only, if it had a timeout.
+
+    A new timespec is written below the thread's stack, where it is read by the next instruction.
+    """
+    timeout = timeout_of(registers)
+    if timeout is None or registers[ORIG_RAX] not in ENDED:
+        return registers
+    r = list(registers)
+    if timeout.unit == "ms":
+        r[timeout.register] = milliseconds(left_ns)
+        return r
+    place = (r[RSP] - RED_ZONE - _BELOW) & ~15
+    try:
+        with Memory(tid, write=True) as memory:
+            memory.write(place, timespec(left_ns))
+    except KernelError:
+        return registers  # the time begins again
+    r[timeout.register] = place
+    return r
+
+
+def go_on(tid: int, wakeups: Wakeups) -> None:
+    """Before a thread is let go from its PTRACE_EVENT_STOP: a call that is repeated waits for what is left."""
+    registers = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
+    if not in_call(registers) or registers[ORIG_RAX] not in ENDED:
+        return
+    left_ns = left(tid, registers, wakeups)
+    if left_ns is not None:
+        ptrace.setregset(tid, uapi.NT_PRSTATUS, pack(shortened(tid, registers, left_ns)))
+
+
+# ------------------------------------------------------------------ calls that go on from a restart block
+
+
+def restarted_call(tid: int, registers: list[int]) -> int | None:
+    """Which call a thread resumes that sits in restart_syscall, found by where it sleeps; None when it cannot be told.
+
+    The thread must be in a PTRACE_EVENT_STOP, and is in one again, with other registers when its wait has ended.
+    """
+    ptrace.syscall_step(tid)
+    if not _syscall_stop(tid):
+        return None
+    ptrace.syscall_step(tid)
+    end = time.monotonic() + _SLEEPS_AFTER
+    while (state := procfs.stat(tid).state) == "R" and time.monotonic() < end:
+        os.sched_yield()
+    place = procfs.read_bytes(f"/proc/{tid}/wchan", tid).decode()
+    ptrace.interrupt(tid)
+    _syscall_stop(tid)
+    event_stop(tid)
+    if state != "S":
+        return None
+    if "futex" in place:
+        return uapi.SYS_futex
+    if "poll" in place:
+        return uapi.SYS_poll
+    return uapi.SYS_nanosleep if _PAGE_ZERO <= registers[RDI] < 1 << 47 else uapi.SYS_clock_nanosleep
+
+
+def _syscall_stop(tid: int) -> bool:
+    _, status = os.waitpid(tid, _WALL)
+    return os.WIFSTOPPED(status) and os.WSTOPSIG(status) & 0x80 != 0
+
+
+def event_stop(tid: int) -> None:
+    """Bring a stopped thread to a PTRACE_EVENT_STOP, where the kernel looks at the call it was in.
+
+    Nothing of the thread's own runs before that; a signal that comes first is delivered.
+    """
+    number = 0
+    while True:
+        ptrace.interrupt(tid)  # again each time, for any other stop takes the request back
+        ptrace.cont(tid, number)
+        _, status = os.waitpid(tid, _WALL)
+        if not os.WIFSTOPPED(status) or status >> 16 == uapi.PTRACE_EVENT_STOP:
+            return
+        number = os.WSTOPSIG(status)
+        if number & 0x80 or status >> 16:
+            number = 0

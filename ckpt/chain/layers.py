@@ -227,6 +227,9 @@ class View:
         if not len(identity):
             return
         frames = list(pairwise(rows))
+        if len(frames) <= SCATTER_FRAMES:  # not worth any threads
+            yield self._scatter_frames(key, table, frames, take)
+            return
         units = (frames[at : at + SCATTER_FRAMES] for at in range(0, len(frames), SCATTER_FRAMES))
         ahead: deque[Future[int]] = deque()
         workers = min(os.cpu_count() or 1, MAX_THREADS)

@@ -29,48 +29,41 @@ class Sink(Protocol):
 
     def pull(self, pages: U64, load: Callable[[U8], Mask | None]) -> None: ...
 
-    def settle(self) -> None: ...
-
     def drop(self, pages: U64) -> None: ...
 
 
 def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
-    """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task."""
-    try:
-        slow = Memory(pid)
-    except KernelError as error:
-        if error.errno not in _GONE:
-            raise
-        sink.drop(runs.pages())
-        return
-    with slow:
-        try:
-            for pages, start, length in _pieces(runs):
-                sink.pull(pages, partial(_load, slow, start, length))
-                advance(len(pages))
-        finally:
-            sink.settle()  # the threads are done with `slow`
+    """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task.
+
+    As with `copy_file` the pages may be read later, until the sink is settled.
+    """
+    for pages, start, length in _pieces(runs):
+        sink.pull(pages, partial(_load, pid, start, length))
+        advance(len(pages))
 
 
 def copy_file(fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
     """The pages of `runs` of a shared memory object, from a descriptor of it."""
-    try:
-        for pages, start, length in _pieces(runs):
-            sink.pull(pages, partial(_load_file, fd, start, length))
-            advance(len(pages))
-    finally:
-        sink.settle()
+    for pages, start, length in _pieces(runs):
+        sink.pull(pages, partial(_load_file, fd, start, length))
+        advance(len(pages))
 
 
-def _load(slow: Memory, start: U64, length: U64, out: U8) -> Mask | None:
+def _load(pid: int, start: U64, length: U64, out: U8) -> Mask | None:
     try:
-        done = memory.readv(slow.pid, start, length, out.ctypes.data)
+        done = memory.readv(pid, start, length, out.ctypes.data)
+        if done == out.nbytes:
+            return None
+        with Memory(pid) as slow:
+            return _load_slowly(slow, start, length, out, done)
     except KernelError as error:
         if error.errno not in _GONE:
             raise
-        done = 0
-    if done == out.nbytes:
-        return None
+        return np.zeros(len(out), np.bool_)
+
+
+def _load_slowly(slow: Memory, start: U64, length: U64, out: U8, done: int) -> Mask:
+    """Through /proc/PID/mem, which also reads what the protection forbids, from byte `done` of `out` on."""
     there = np.ones(len(out), np.bool_)
     view = out.reshape(-1).data
     at = 0
@@ -143,9 +136,6 @@ class Kept:
         else:
             self._parts.append((pages[there], data[there]))
             self._dropped.append(pages[~there])
-
-    def settle(self) -> None:
-        """Everything has been loaded."""
 
     def drop(self, pages: U64) -> None:
         self._dropped.append(pages)

@@ -56,24 +56,26 @@ class Cut:
             copy.end()
 
     def feed(self, space: Space, sink: SpaceWriter, advance: Advance) -> None:
-        """All DATA pages of a space."""
+        """All DATA pages of a space; they may be read until the sink is settled, and then `check` is due."""
         if space.key in self.kept:
             self.kept[space.key].replay(sink)
             advance(space.runs.count(DATA) - self.left[space.key].total)
         runs = self.left.get(space.key, space.runs.of(DATA))
         if not runs.total:
             return
-        started = time.perf_counter_ns()
         if copy := self.copies.get(space.key):
             copy_task(copy.pid, runs, sink, advance)
-            if not copy.intact():
-                raise TaskError(
-                    f"the copy-on-write copy of task {space.pid} (process {copy.pid}) was killed",
-                    hint="memory may have run out: make room, or use --snapshot frozen",
-                )
         else:
             _copy(space, runs, sink, advance)
-        self.memdump_ns += time.perf_counter_ns() - started
+
+    def check(self) -> None:
+        """Everything has been read: were the copies there until the end?"""
+        for key, copy in self.copies.items():
+            if not copy.intact():
+                raise TaskError(
+                    f"the copy-on-write copy of {key} (process {copy.pid}) was killed",
+                    hint="memory may have run out: make room, or use --snapshot frozen",
+                )
 
     def keep(self, spaces: Sequence[Space], apart: Mapping[str, U64], arena: Arena) -> None:
         """In the freeze: copy to memory what lies in `apart` (pages by space), and everything of shared objects."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -193,12 +194,18 @@ class _Round:
             if self.request.progress is not None:
                 self.request.progress("copy", done, total)
 
+        started = time.perf_counter_ns()
+        sinks = []
         for space in spaces:
-            sink = writer.space(space.key, space.runs)
-            cut.feed(space, sink, advance)
-            sink.close()
-            if self.request.kind == "pre-dump" and not procfs.exists(self.request.pid):
-                raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
+            sinks.append(writer.space(space.key, space.runs))
+            cut.feed(space, sinks[-1], advance)
+            sinks[-1].close()
+        for sink in sinks:
+            sink.settle()
+        cut.memdump_ns += time.perf_counter_ns() - started
+        cut.check()
+        if self.request.kind == "pre-dump" and not procfs.exists(self.request.pid):
+            raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
 
     def _commit(
         self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext, cut: Cut

@@ -12,15 +12,21 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\1"
 
 
-def inject(source: bytes, destination: bytes, data: bytes) -> None:
-    """Deliver `data` to the local UDP socket bound to `destination` as if from `source` (sockaddrs)."""
+def inject(source: bytes, destination: bytes, data: bytes, protocol: int) -> None:
+    """Deliver `data` to the local UDP or UDP-Lite socket bound to `destination` as if from `source` (sockaddrs)."""
     from_host, from_port = _split(source)
     to_host, to_port = _split(destination)
     if len(from_host) == 4:
         known = len(to_host) == 4 and any(to_host)
-        _send4(from_host, from_port, to_host if known else b"\x7f\0\0\1", to_port, data)
+        to_host = to_host if known else b"\x7f\0\0\1"
+        pseudo = from_host + to_host + struct.pack(">BBH", 0, protocol, 8 + len(data))
     else:
-        _send6(from_host, from_port, to_host if any(to_host) else _LOOPBACK6, to_port, data)
+        to_host = to_host if any(to_host) else _LOOPBACK6
+        pseudo = from_host + to_host + struct.pack(">IHBB", 8 + len(data), 0, 0, protocol)
+    # The third field is the length for UDP; for UDP-Lite what the checksum covers, 0 being everything.
+    head = struct.pack(">HHH", from_port, to_port, 8 + len(data) if protocol == u.IPPROTO_UDP else 0)
+    checksum = _checksum(pseudo + head + b"\0\0" + data) or 0xFFFF
+    _raw(from_host, to_host, protocol, head + struct.pack(">H", checksum) + data)
 
 
 def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:
@@ -48,19 +54,6 @@ def _split(name: bytes) -> tuple[bytes, int]:
         return name[4:8], port
     host = name[8:24]
     return (host[12:], port) if _is_mapped(host) else (host, port)
-
-
-def _send4(from_host: bytes, from_port: int, to_host: bytes, to_port: int, data: bytes) -> None:
-    udp = struct.pack(">HHHH", from_port, to_port, 8 + len(data), 0)  # checksum 0: not used
-    _raw(from_host, to_host, u.IPPROTO_UDP, udp + data)
-
-
-def _send6(from_host: bytes, from_port: int, to_host: bytes, to_port: int, data: bytes) -> None:
-    length = 8 + len(data)
-    pseudo = from_host + to_host + struct.pack(">IHBB", length, 0, 0, u.IPPROTO_UDP)
-    udp = struct.pack(">HHHH", from_port, to_port, length, 0)
-    checksum = _checksum(pseudo + udp + data) or 0xFFFF
-    _raw(from_host, to_host, u.IPPROTO_UDP, udp[:6] + struct.pack(">H", checksum) + data)
 
 
 def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes) -> None:

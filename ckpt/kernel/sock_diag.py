@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi_socket as u
@@ -38,6 +39,7 @@ class InetSocket:
     shutdown: int
     local: bytes  # port (network byte order) and 16 bytes of address, IPv4 as mapped into IPv6
     remote: bytes
+    queued: int  # bytes that were received and not read
 
 
 def unix_sockets() -> dict[int, UnixSocket]:
@@ -68,23 +70,43 @@ def unix_sockets() -> dict[int, UnixSocket]:
 
 
 def inet_sockets(family: int, protocol: int) -> dict[int, InetSocket]:
-    """Every socket of one family and protocol by inode; those without a socket (TIME_WAIT) are left out."""
+    """Every socket of one family and protocol by inode; those that no descriptor leads to are left out."""
+    return {entry.ino: entry for entry in _inet(family, protocol) if entry.ino}
+
+
+def embryos() -> list[InetSocket]:
+    """The TCP connections that wait to be accepted: established, and no descriptor leads to them."""
+    both = [*_inet(u.AF_INET, u.IPPROTO_TCP), *_inet(u.AF_INET6, u.IPPROTO_TCP)]
+    return [entry for entry in both if not entry.ino and entry.state in (u.TCP_ESTABLISHED, u.TCP_CLOSE_WAIT)]
+
+
+def _inet(family: int, protocol: int) -> Iterator[InetSocket]:
     request = struct.pack("<BBBBI", family, protocol, 0, 0, 0xFFFFFFFF) + b"\0" * 48
-    found: dict[int, InetSocket] = {}
     for body in _dump(request):
-        state = body[1]
-        ino = struct.unpack_from("<I", body, 68)[0]
-        if ino:
-            attributes = dict(_attributes(body, 72))
-            shutdown = attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0]
-            local = body[4:6] + _mapped(family, body[8:24])
-            remote = body[6:8] + _mapped(family, body[24:40])
-            found[ino] = InetSocket(ino, state, shutdown, local, remote)
-    return found
+        queued, ino = struct.unpack_from("<I8xI", body, 56)
+        attributes = dict(_attributes(body, 72))
+        shutdown = attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0]
+        local = body[4:6] + _mapped(family, body[8:24])
+        remote = body[6:8] + _mapped(family, body[24:40])
+        yield InetSocket(ino, body[1], shutdown, local, remote, queued)
 
 
 def _mapped(family: int, address: bytes) -> bytes:
     return b"\0" * 10 + b"\xff\xff" + address[:4] if family == u.AF_INET else address
+
+
+def raw_peer(family: int, ino: int) -> bytes:
+    """The sockaddr that a raw socket is connected to, b"" for none: getpeername tells only of those with a port."""
+    path = Path("/proc/net/raw" if family == u.AF_INET else "/proc/net/raw6")
+    for line in path.read_text().splitlines()[1:] if path.exists() else ():
+        fields = line.split()
+        if int(fields[9]) == ino and int(fields[3], 16) == u.TCP_ESTABLISHED:
+            words = fields[2].partition(":")[0]
+            host = b"".join(struct.pack("<I", int(words[n : n + 8], 16)) for n in range(0, len(words), 8))
+            if family == u.AF_INET:
+                return struct.pack("<HH4s8x", family, 0, host)
+            return struct.pack("<HHI16sI", family, 0, 0, host, 0)
+    return b""
 
 
 def packet_extras() -> dict[int, frozenset[int]]:

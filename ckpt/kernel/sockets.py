@@ -64,6 +64,15 @@ def connect(fd: int, address: bytes) -> None:
     syscall("connect", u.SYS_connect, fd, ctypes.create_string_buffer(address, len(address)), len(address))
 
 
+def start_connect(fd: int, address: bytes) -> None:
+    """connect(2) on a non-blocking socket, which may be under way at the return."""
+    try:
+        connect(fd, address)
+    except KernelError as error:
+        if error.errno != errno.EINPROGRESS:
+            raise
+
+
 def listen(fd: int, backlog: int) -> None:
     syscall("listen", u.SYS_listen, fd, backlog)
 
@@ -156,6 +165,13 @@ def socket_file(fd: int) -> int | None:
         return syscall("ioctl(SIOCUNIXFILE)", 16, fd, u.SIOCUNIXFILE, 0)
     except KernelError:
         return None
+
+
+def readable(fd: int) -> bool:
+    """Whether something is queued; asked without looking at it."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return any(event & select.POLLIN for _fd, event in poller.poll(0))
 
 
 def failed(fd: int) -> bool:

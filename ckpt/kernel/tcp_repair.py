@@ -77,7 +77,7 @@ def read(fd: int, fin_sent: bool, fin_received: bool) -> Connection:
         if fin_received:
             wup = struct.unpack_from("<I", window, 16)[0]
             window = window[:16] + struct.pack("<I", wup - 1 & 0xFFFFFFFF)
-        receive_seq, received = _queue(fd, u.TCP_RECV_QUEUE, sockets.ioctl_int(fd, u.SIOCINQ))
+        receive_seq, received = _received(fd)
         outstanding = sockets.ioctl_int(fd, u.SIOCOUTQ)
         unsent = sockets.ioctl_int(fd, u.SIOCOUTQNSD)
         if fin_sent and outstanding:
@@ -105,6 +105,20 @@ def read(fd: int, fin_sent: bool, fin_received: bool) -> Connection:
     )
 
 
+def _received(fd: int) -> tuple[int, bytes]:
+    """The receive queue; ENODATA when an urgent byte is in it, which a read of any kind stops at."""
+    inline = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_OOBINLINE)
+    urgent = sockets.peek_urgent(fd)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, 1)  # or SIOCINQ would not count what is behind it
+    try:
+        seq, data = _queue(fd, u.TCP_RECV_QUEUE, sockets.ioctl_int(fd, u.SIOCINQ))
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, inline)
+    if urgent:
+        raise KernelError("a TCP connection has an urgent byte that was not read", errno=errno.ENODATA)
+    return seq, data
+
+
 def _queue(fd: int, queue: int, size: int) -> tuple[int, bytes]:
     """Sequence number and content of one queue; `size` -1 takes what there is."""
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_QUEUE, queue)
@@ -115,7 +129,8 @@ def _queue(fd: int, queue: int, size: int) -> tuple[int, bytes]:
     message = sockets.receive(fd, room, u.MSG_PEEK)
     data = message.data if message else b""
     if size > 0 and len(data) != size:
-        raise KernelError(f"only {len(data)} of {size} queued bytes of a TCP connection could be read")
+        what = f"only {len(data)} of {size} queued bytes of a TCP connection could be read"
+        raise KernelError(what, errno=errno.ENODATA)
     return seq, data
 
 

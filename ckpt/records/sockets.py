@@ -23,6 +23,7 @@ class SocketOptions:
     values: tuple[SocketOption, ...] = ()
     filter: bytes = b""  # struct sock_filter array of SO_ATTACH_FILTER
     memberships: tuple[Membership, ...] = ()
+    locked: bool = False  # SO_LOCK_FILTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,19 @@ class InetPayload:
     queue: tuple[QueuedMessage, ...]
     options: SocketOptions
     connection: TcpConnection | None = None
+
+
+@record("tcp-waiting")
+class TcpWaiting:
+    """A connection that its listener has not accepted yet; one record each, in the order of the accepts."""
+
+    listener: int  # inode
+    client: int  # inode of the client's socket; 0: the client is closed already
+    family: int  # of the addresses
+    local: bytes  # of the listener's side
+    remote: bytes
+    data: bytes  # what the client has sent
+    ended: bool  # and its FIN
 
 
 @record("netlink-socket")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.tcp_holder import address
 from ckpt.state.files.tcp import finish_connections, keep_connections, release_connections
 from tests.support.sockets import Restored, collect, restored, target
@@ -303,9 +304,15 @@ two.setsockopt(0, socket.IP_ADD_MEMBERSHIP, group)
             assert six.recvfrom(10) == (b"self", six.getsockname())
 
 
-def test_connections_that_wait_for_accept_are_refused() -> None:
-    source = "one = listen(); at(100, one); waiting = socket.create_connection(one.getsockname()); at(101, waiting)"
+def test_connections_from_outside_that_wait_for_accept_are_refused() -> None:
+    source = "one = listen(); at(100, one)"
     with target(PRELUDE + source) as child:
-        context, _ = collect(child.pid)
-        context.stack.close()
-    assert any("wait to be accepted" in str(refusal) for refusal in context.refusals)
+        fd = sockets_of(child.pid)
+        with socket.create_connection(fd.getsockname()), fd:
+            context, _ = collect(child.pid)
+            context.stack.close()
+    assert any("from outside the tree" in str(refusal) for refusal in context.refusals)
+
+
+def sockets_of(pid: int) -> socket.socket:
+    return socket.socket(fileno=steal_descriptor(pid, 100))

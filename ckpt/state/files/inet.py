@@ -12,11 +12,11 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import tcp
+from ckpt.state.files import tcp, tcpbacklog
 from ckpt.state.files.base import FileView
 from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
-from ckpt.state.files.sockopts import apply_options, collect_options
+from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 
 SUPPORT = Support("sockets", "TCP listening, UDP, ping, raw", "options, peers, queues of UDP")
 
@@ -48,11 +48,16 @@ class InetKind:
         _refuse_protocol(view, kind, protocol, context)
         refuse_foreign_namespace(view, fd, context)
         name = sockets.getsockname(fd)
-        options = collect_options(view, fd, family, kind, protocol, context)
+        more: tuple[tuple[int, int], ...] = ()
+        if kind == u.SOCK_STREAM and sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0] in (u.TCP_CLOSE, u.TCP_LISTEN):
+            more = IDLE_TCP
+        options = collect_options(view, fd, family, kind, protocol, context, more)
         state, backlog, shutdown = u.TCP_CLOSE, 0, 0
         connection = None
         queue: tuple[QueuedMessage, ...] = ()
         peer = sockets.getpeername(fd) or b""
+        if not peer and kind == u.SOCK_RAW:
+            peer = sock_diag.raw_peer(family, view.stat.st_ino)
         if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
             info = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 104)
             state = info[0]
@@ -60,8 +65,7 @@ class InetKind:
                 # In a listener tcpi_unacked is the number of connections that wait, tcpi_sacked the backlog.
                 waiting, backlog = struct.unpack_from("<II", info, 24)
                 if waiting:
-                    reason = f"has {waiting} connection(s) that wait to be accepted"
-                    context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+                    tcpbacklog.note_listener(context, view, name)
             elif state in tcp.CONNECTED:
                 connection = tcp.collect_connection(view, fd, state, options, context)
             elif state != u.TCP_CLOSE:
@@ -130,7 +134,7 @@ def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     room = sum(len(message.data) + 4096 for message in payload.queue)
     sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
     for message in payload.queue:
-        datagrams.inject(message.name, payload.name, message.data)
+        datagrams.inject(message.name, payload.name, message.data, payload.protocol)
     # Another socket on the same port may have been preferred: better to stop than to lose what was queued.
     # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
     whole = all(message.data for message in payload.queue)
@@ -139,10 +143,11 @@ def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
 
 
 def _queue(view: FileView, fd: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
-    messages = peek_messages(fd)
-    if messages and protocol != u.IPPROTO_UDP:
-        context.refuse(view.pid, view.subject, "has received packets that the task has not read")
+    if protocol not in (u.IPPROTO_UDP, u.IPPROTO_UDPLITE):
+        if sockets.readable(fd):
+            context.refuse(view.pid, view.subject, "has received packets that the task has not read")
         return ()
+    messages = peek_messages(fd)
     return tuple(QueuedMessage(message.data, message.name) for message in messages)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import struct
 
 from ckpt.errors import KernelError, RestoreError
@@ -33,7 +32,7 @@ class NetlinkKind:
     def collect(self, view: FileView, context: CollectContext) -> NetlinkPayload:
         with view.stolen(context) as fd:
             refuse_foreign_namespace(view, fd, context)
-            if readable(fd):
+            if sockets.readable(fd):
                 reason = "is a netlink socket with messages that the task has not read"
                 context.refuse(view.pid, view.subject, reason, "dump again when it has read them")
             kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
@@ -65,13 +64,6 @@ class NetlinkKind:
 
 
 KIND = NetlinkKind()
-
-
-def readable(fd: int) -> bool:
-    """Whether something is queued; asked without looking at it."""
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return any(event & select.POLLIN for _fd, event in poller.poll(0))
 
 
 def _address(portid: int, groups: int) -> bytes:

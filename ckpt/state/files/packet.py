@@ -13,7 +13,6 @@ from ckpt.records.sockets import PacketPayload
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
-from ckpt.state.files.netlink import readable
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
 
@@ -38,7 +37,7 @@ class PacketKind:
                 context.refuse(view.pid, view.subject, "is a packet socket with memberships (promiscuous mode)")
             if _fanout(fd):
                 context.refuse(view.pid, view.subject, "is a packet socket in a fanout group")
-            if readable(fd):
+            if sockets.readable(fd):
                 context.refuse(view.pid, view.subject, "is a packet socket with packets not read yet")
             kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
             name = sockets.getsockname(fd)

@@ -35,7 +35,7 @@ _SOCKET = (
     u.SO_KEEPALIVE, u.SO_OOBINLINE, u.SO_NO_CHECK, u.SO_PRIORITY, u.SO_LINGER, u.SO_RCVLOWAT, u.SO_RCVTIMEO,
     u.SO_SNDTIMEO, u.SO_BINDTODEVICE, u.SO_TIMESTAMP, u.SO_TIMESTAMPNS, u.SO_TIMESTAMPING, u.SO_MARK,
     u.SO_RXQ_OVFL, u.SO_SELECT_ERR_QUEUE, u.SO_BUSY_POLL, u.SO_PREFER_BUSY_POLL, u.SO_BUSY_POLL_BUDGET,
-    u.SO_MAX_PACING_RATE, u.SO_ZEROCOPY, u.SO_TXREHASH, u.SO_BUF_LOCK,
+    u.SO_MAX_PACING_RATE, u.SO_ZEROCOPY, u.SO_WIFI_STATUS, u.SO_NOFCS, u.SO_INCOMING_CPU, u.SO_TXREHASH, u.SO_BUF_LOCK,
 )  # fmt: skip
 _UNIX = (u.SO_PASSCRED, u.SO_PASSSEC, u.SO_PASSPIDFD, u.SO_PASSRIGHTS, u.SO_PEEK_OFF)
 _IP = (
@@ -79,16 +79,27 @@ _ABSENT = (errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTCONN, er
 
 
 def collect_options(
-    view: FileView, fd: int, family: int, kind: int, protocol: int, context: CollectContext
+    view: FileView,
+    fd: int,
+    family: int,
+    kind: int,
+    protocol: int,
+    context: CollectContext,
+    more: tuple[tuple[int, int], ...] = (),
 ) -> SocketOptions:
-    """Every option of the stolen socket `fd` that can be put back; options this kernel lacks are left out."""
+    """Every option of the stolen socket `fd` that can be put back; options this kernel lacks are left out.
+
+    `more`: (level, name) of options that mean something in the socket's present state only.
+    """
     values = []
-    for level, name in _names(family, kind, protocol):
+    for level, name in [*_names(family, kind, protocol), *more]:
         value = _read(fd, level, name)
         if value is not None:
             values.append(SocketOption(level, name, value))
     memberships = _memberships(fd, family) if family in (u.AF_INET, u.AF_INET6) else ()
-    return SocketOptions(tuple(values), _filter(view, fd, context), memberships)
+    program = _filter(view, fd, context)
+    locked = bool(program and sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER))
+    return SocketOptions(tuple(values), program, memberships, locked)
 
 
 def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str = "socket") -> None:
@@ -110,6 +121,8 @@ def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str 
         _attach_filter(fd, options.filter)
         for membership in options.memberships:
             _join(fd, membership)
+        if options.locked:
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER, 1)
 
 
 def peek_offset(fd: int) -> int:
@@ -129,6 +142,15 @@ _MULTICAST = {
     (u.SOL_IPV6, u.IPV6_MULTICAST_LOOP),
     (u.SOL_IPV6, u.IPV6_MULTICAST_ALL),
 }
+
+# Of TCP sockets that are not connected: in a connection they show what is in use, not what was set.
+IDLE_TCP = (
+    (u.SOL_TCP, u.TCP_MAXSEG),
+    (u.SOL_IP, u.IP_MULTICAST_LOOP),
+    (u.SOL_IP, u.IP_MULTICAST_ALL),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_LOOP),
+    (u.SOL_IPV6, u.IPV6_MULTICAST_ALL),
+)
 
 
 def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
@@ -195,9 +217,6 @@ def _filter(view: FileView, fd: int, context: CollectContext) -> bytes:
         buffer = sockets.getsockopt_count(fd, u.SOL_SOCKET, u.SO_GET_FILTER)
         if not buffer:
             return b""
-        locked = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER)
-        if locked:
-            context.refuse(view.pid, view.subject, "has a locked socket filter")
         return sockets.getsockopt_filter(fd, buffer)
     except KernelError as error:
         if error.errno == errno.EACCES:

@@ -8,6 +8,7 @@ after a kill.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, SocketOptions, TcpConnection
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import tcpbacklog
 from ckpt.state.files.base import FileView
 from ckpt.state.files.sockopts import apply_options
+from ckpt.state.files.tcpbacklog import endpoint
 
 SUPPORT = Support(
     "sockets",
@@ -42,14 +45,8 @@ class _Dump:
     token: str
     ends: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # inode -> (local, remote) as keys
     views: dict[int, FileView] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)  # those that their listener in the tree has not accepted yet
     decided: bool = False
-
-
-def endpoint(name: bytes) -> bytes:
-    """Port and address as a key, the same for IPv4 and for IPv4 mapped into IPv6."""
-    if int.from_bytes(name[:2], "little") == u.AF_INET:
-        return name[2:4] + b"\0" * 10 + b"\xff\xff" + name[4:8]
-    return name[2:4] + name[8:24]
 
 
 def collect_connection(
@@ -65,6 +62,9 @@ def collect_connection(
         dump = _Dump(tcp_holder.Holder(), secrets.token_hex(tcp_holder.TOKEN_SIZE // 2))
         context.shared[_DUMP] = dump
         context.stack.callback(release_connections, context)
+    if options.locked:
+        context.refuse(view.pid, view.subject, "is a TCP connection with a locked socket filter")
+        return _nothing(dump.token)
     ino = view.stat.st_ino
     name, peer = sockets.getsockname(fd), sockets.getpeername(fd) or b""
     dump.ends[ino] = (endpoint(name), endpoint(peer)) if peer else (b"", b"")
@@ -72,7 +72,14 @@ def collect_connection(
     reuse = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEADDR)
     dump.holder.add(fd, ino, reuse, options.filter)
     tcp_repair.hold(fd)
-    c = tcp_repair.read(fd, state in FIN_SENT, state in FIN_RECEIVED)
+    try:
+        c = tcp_repair.read(fd, state in FIN_SENT, state in FIN_RECEIVED)
+    except KernelError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        reason = "is a TCP connection with urgent data that the task has not read"
+        context.refuse(view.pid, view.subject, reason, "dump again when it has read it")
+        return _nothing(dump.token)
     return TcpConnection(
         receive_seq=c.receive_seq,
         send_seq=c.send_seq,
@@ -91,10 +98,20 @@ def collect_connection(
     )
 
 
+def _nothing(token: str) -> TcpConnection:
+    """In place of a connection that was refused."""
+    return TcpConnection(0, 0, b"", b"", 0, 0, 0, 0, False, False, False, 0, b"", token)
+
+
 def finish_tcp(context: CollectContext) -> None:
     """Refuse connections to the outside that were not asked for. Called when every file is collected."""
     dump: _Dump | None = context.shared.get(_DUMP)
-    if dump is None or context.options.tcp_established:
+    ends = dump.ends if dump is not None else {}
+    waiting = tcpbacklog.collect_waiting(context, {ends[ino]: ino for ino in ends})
+    if dump is None:
+        return
+    dump.waiting = waiting
+    if context.options.tcp_established:
         return
     alive: dict[tuple[bytes, bytes], int] | None = None
     for ino in _outside(dump):
@@ -128,7 +145,9 @@ def keep_connections(context: CollectContext) -> None:
 def _outside(dump: _Dump) -> list[int]:
     """The connections whose other end is not in the tree."""
     ends = set(dump.ends.values())
-    return [ino for ino, (local, remote) in dump.ends.items() if (remote, local) not in ends]
+    return [
+        ino for ino, (local, remote) in dump.ends.items() if (remote, local) not in ends and ino not in dump.waiting
+    ]
 
 
 def _table(family: int) -> list[sock_diag.InetSocket]:
@@ -164,7 +183,7 @@ def restore_connection(payload: InetPayload, context: RestoreContext) -> int:
         build = _Build()
         context.shared[_BUILD] = build
         made = build
-        context.when_opened(lambda: _finish(made))
+        context.when_opened(lambda: _finish(made, context))
     assert payload.connection is not None
     token = payload.connection.holder
     if token not in build.taken:
@@ -190,7 +209,9 @@ def finish_connections(context: RestoreContext) -> None:
             kept.done()
 
 
-def _finish(build: _Build) -> None:
+def _finish(build: _Build, context: RestoreContext) -> None:
+    waiting = tcpbacklog.connect_waiting(context, {p.ino: (fd, p) for fd, p in build.made})
+    build.made = [(fd, p) for fd, p in build.made if p.ino not in waiting]
     ends = {(endpoint(p.name), endpoint(p.peer)): p for _fd, p in build.made}
     connections = {fd: _connection(p, ends.get((endpoint(p.peer), endpoint(p.name)))) for fd, p in build.made}
     try:

@@ -1,0 +1,176 @@
+"""TCP connections that wait to be accepted: they have no descriptor, but their clients are known.
+
+A restore lets each client connect to its listener again, in the old order, and send again what it had sent. That is
+possible only if the client is in the tree, or was on this host and has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+from dataclasses import dataclass
+
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import accept_queue, sock_diag, sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.records.sockets import InetPayload, TcpWaiting
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files.base import FileView
+from ckpt.state.files.sockopts import apply_options
+
+_LISTENERS = "tcp:listeners"
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+_HINT = "let the task accept them, then dump again"
+_PATIENCE = 5000  # milliseconds
+
+
+@dataclass
+class _Listener:
+    view: FileView
+    name: bytes  # as `endpoint` gives it
+
+
+def endpoint(name: bytes) -> bytes:
+    """Port and address as a key, the same for IPv4 and for IPv4 mapped into IPv6."""
+    if int.from_bytes(name[:2], "little") == u.AF_INET:
+        return name[2:4] + _MAPPED + name[4:8]
+    return name[2:4] + name[8:24]
+
+
+def note_listener(context: CollectContext, view: FileView, name: bytes) -> None:
+    """A listener with connections that wait."""
+    context.shared.setdefault(_LISTENERS, {})[view.stat.st_ino] = _Listener(view, endpoint(name))
+
+
+def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], int]) -> set[int]:
+    """Record what waits; gives the inodes of the clients in the tree. `clients`: (local, remote) -> inode."""
+    listeners: dict[int, _Listener] = context.shared.get(_LISTENERS, {})
+    found: set[int] = set()
+    if not listeners:
+        return found
+    embryos = sock_diag.embryos()
+    owned = {entry.local for family in (u.AF_INET, u.AF_INET6) for entry in _sockets(family)}
+    for ino, listener in listeners.items():
+        view = listener.view
+        with view.stolen(context) as fd:
+            for one in _in_order(context, listener, fd, embryos, clients):
+                client = clients.get((one.remote, one.local), 0)
+                if not client and (one.remote in owned or not _is_local(one.remote)):
+                    reason = "has a connection from outside the tree that waits to be accepted"
+                    context.refuse(view.pid, view.subject, reason, _HINT)
+                found.add(client)
+                family = u.AF_INET if one.remote[2:14] == _MAPPED else u.AF_INET6
+                local, remote = _address(family, one.local), _address(family, one.remote)
+                context.records.append(TcpWaiting(ino, client, family, local, remote, one.data, one.ended))
+    return found
+
+
+def _in_order(
+    context: CollectContext,
+    listener: _Listener,
+    fd: int,
+    embryos: list[sock_diag.InetSocket],
+    clients: dict[tuple[bytes, bytes], int],
+) -> list[accept_queue.Waiting]:
+    """The connections of one listener, the next to be accepted first."""
+    try:
+        return accept_queue.tcp(fd)
+    except KernelError as error:
+        mine = [entry for entry in embryos if entry.local[:2] == listener.name[:2] and _covers(listener.name, entry)]
+        # A FIN counts as a byte.
+        if any(entry.queued > (entry.state == u.TCP_CLOSE_WAIT) for entry in mine):
+            reason = "has connections that wait to be accepted, with data that cannot be read from outside"
+            context.refuse(listener.view.pid, listener.view.subject, f"{reason} ({error.message})", _HINT)
+            return []
+        # Their order is unknown; that of the clients' births is likely.
+        mine.sort(key=lambda entry: clients.get((entry.remote, entry.local), 0))
+        return [accept_queue.Waiting(entry.local, entry.remote, b"", entry.state == u.TCP_CLOSE_WAIT) for entry in mine]
+
+
+def _covers(name: bytes, entry: sock_diag.InetSocket) -> bool:
+    return name[2:] in (entry.local[2:], b"\0" * 16, _MAPPED + b"\0" * 4)
+
+
+def _sockets(family: int) -> list[sock_diag.InetSocket]:
+    try:
+        return list(sock_diag.inet_sockets(family, u.IPPROTO_TCP).values())
+    except KernelError:
+        return []
+
+
+def _is_local(end: bytes) -> bool:
+    """Whether the address is one of this host's: then a socket can be bound to it."""
+    family = u.AF_INET if end[2:14] == _MAPPED else u.AF_INET6
+    fd = sockets.make_socket(family, u.SOCK_DGRAM)
+    try:
+        sockets.bind(fd, _address(family, b"\0\0" + end[2:]))
+    except KernelError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _address(family: int, end: bytes) -> bytes:
+    """The sockaddr of an endpoint."""
+    if family == u.AF_INET:
+        return struct.pack("<H2s4s8x", family, end[:2], end[14:18])
+    return struct.pack("<H2sI16sI", family, end[:2], 0, end[2:18], 0)
+
+
+# ---------------------------------------------------------------- restore
+
+
+def connect_waiting(context: RestoreContext, made: dict[int, tuple[int, InetPayload]]) -> set[int]:
+    """Let the clients connect again; gives their inodes. `made`: inode -> fresh socket and payload."""
+    done: set[int] = set()
+    for waiting in context.view.records("tcp-waiting"):
+        fd, payload = made.get(waiting.client, (-1, None))
+        try:
+            if payload is None:
+                _ended_client(waiting)
+            else:
+                apply_options(fd, payload.options, final=False)
+                _connect(fd, waiting, payload.name, payload.peer)
+                apply_options(fd, payload.options, final=True, subject="TCP connection")
+                done.add(waiting.client)
+        except KernelError as error:
+            raise RestoreError(f"a TCP connection that waits to be accepted: {error.message}") from error
+    return done
+
+
+def _ended_client(waiting: TcpWaiting) -> None:
+    fd = sockets.make_socket(waiting.family, u.SOCK_STREAM, u.IPPROTO_TCP)
+    try:
+        _connect(fd, waiting, waiting.remote, waiting.local)
+    finally:
+        os.close(fd)
+
+
+def _connect(fd: int, waiting: TcpWaiting, local: bytes, remote: bytes) -> None:
+    reuse = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEADDR)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, 1)  # its old self may be in TIME_WAIT
+    sockets.bind(fd, local)
+    connect_within(fd, remote, _PATIENCE)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, reuse)
+    left = waiting.data
+    while left:
+        left = left[sockets.send(fd, left) :]
+    if waiting.ended:
+        sockets.shutdown(fd, u.SHUT_WR)
+
+
+def connect_within(fd: int, remote: bytes, patience: int) -> None:
+    """Connect, waiting at most `patience` milliseconds for an answer. KernelError when there is none, or a bad one."""
+    os.set_blocking(fd, False)
+    try:
+        sockets.start_connect(fd, remote)
+        poller = select.poll()
+        poller.register(fd, select.POLLOUT)
+        if patience and not poller.poll(patience):
+            raise KernelError("nobody answers the connect")
+        if patience and (failure := sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_ERROR)):
+            raise KernelError(f"connect: {os.strerror(failure)}", errno=failure)
+    finally:
+        os.set_blocking(fd, True)

@@ -93,9 +93,10 @@ class View:
     # ------------------------------------------------------------ which pages there are
 
     def runs(self, key: str) -> PageRuns:
-        return self._resolved(key).runs()
+        return self.resolved(key).runs()
 
-    def _resolved(self, key: str) -> Resolved:
+    def resolved(self, key: str) -> Resolved:
+        """Where each page of a space is; found once."""
         with self._tables_lock:
             table = self._tables.get(key)
             if table is None:
@@ -106,7 +107,7 @@ class View:
     def places(self, key: str, pages: U64, top: int = 0) -> Places:
         """Where the bytes of pages are as layer `top` sees them; kind XOR stays, PARENT does not."""
         if not top:
-            return self._resolved(key).locate(pages)
+            return self.resolved(key).locate(pages)
         found = Places(np.zeros(len(pages), np.uint8), *[np.zeros(len(pages), np.int64) for _ in range(3)])
         left: I64 = np.arange(len(pages))
         for depth in range(top, len(self.layers)):
@@ -221,7 +222,7 @@ class View:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def scatter(self, key: str, take: Take) -> Iterator[int]:
-        table = self._resolved(key).stored()
+        table = self.resolved(key).stored()
         identity = (table.layer << 32) | table.frame
         rows = np.concatenate([[0], np.flatnonzero(np.diff(identity)) + 1, [len(identity)]]).tolist()
         if not len(identity):
@@ -265,11 +266,6 @@ class View:
     def read_pages(self, key: str, pages: U64) -> bytes:
         out = np.empty((len(pages), PAGE_SIZE), np.uint8)
         return self.fill(key, pages, out).tobytes()
-
-    def whereabouts(self, key: str, pages: U64) -> I64:
-        """Where the bytes of DATA pages are, as `layer << 32 | frame`; shape (n,)."""
-        places = self.places(key, pages)
-        return (places.layer << 32) | places.frame
 
     def verify_top(self) -> None:
         """Check what the newest layer says about its parent: PARENT pages exist, XOR frames fit."""

@@ -8,21 +8,24 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ckpt.chain.ancestry import SUFFIX, image_paths
-from ckpt.chain.layers import BATCH_PAGES, RESOLVE_PAGES, View, batches, view
-from ckpt.chain.resolved import I64, coalesced
-from ckpt.errors import ChainError, ImageError, ImageWriteError
+from ckpt.chain.layers import View, batches, view
+from ckpt.chain.resolved import coalesced
+from ckpt.chain.verify import checked
+from ckpt.errors import ChainError, CkptError, ImageError, ImageWriteError
 from ckpt.image.layout import XOR_ZSTD
 from ckpt.image.reader import ImageReader
 from ckpt.image.sinks import FileSink, sync_directory
-from ckpt.image.writer import ImageWriter
+from ckpt.image.writer import UNIT_PAGES, ImageWriter
 from ckpt.pages.compress import DEFAULT_LEVEL
 from ckpt.records.image import ImageHeader, Statistics
-from ckpt.records.runs import DATA, PAGE_SIZE, ZERO, PageRuns, distinct
+from ckpt.records.runs import DATA, PAGE_SIZE, U8, U64, ZERO, PageRuns
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -137,7 +140,7 @@ class _Verified(FileSink):
         self.sync()
         try:
             self._verify()
-        except ImageError as error:
+        except CkptError as error:
             self.abort()
             raise ImageWriteError(f"{self.name} was not read back as written: {error.message}") from error
         super().finish()
@@ -145,8 +148,9 @@ class _Verified(FileSink):
     def _verify(self) -> None:
         reader = ImageReader.open(self.temporary)
         try:
-            for frame in range(len(reader.index.offsets)):
-                reader.check_stored(frame)
+            for found in checked(reader):
+                if isinstance(found, CkptError):
+                    raise found
             made, wanted = View([reader]), self.verify_against
             if wanted is None:
                 return
@@ -184,49 +188,38 @@ class _Merger:
             self._space(key, runs)
 
     def _space(self, key: str, runs: PageRuns) -> None:
+        """Frames whose pages are all in use are taken over; the pages of others go through the writer's threads."""
         space = self._writer.space(key, runs)
-        whole = self._whole_frames(key, runs.of(DATA))
-        copied: set[int] = set()
-        for pages in batches(runs.of(DATA), BATCH_PAGES):
-            identity = self._chain.whereabouts(key, pages)
-            keep = np.isin(identity, whole)
-            for found in distinct(identity[keep]).tolist():
-                if found not in copied:
-                    copied.add(found)
-                    self._copy(key, found)
-            if not keep.all():
-                space.put(pages[~keep], memoryview(self._chain.read_pages(key, pages[~keep])))
-            self._advance(len(pages))
+        table = self._chain.resolved(key).stored()
+        identity = (table.layer << 32) | table.frame
+        edges = [0, *(np.flatnonzero(np.diff(identity)) + 1).tolist(), len(identity)]
+        rest = np.zeros(len(identity), np.bool_)
+        for first, last in pairwise(edges):
+            pages = int(table.nr_pages[first:last].sum())
+            if pages and self._is_whole(int(table.layer[first]), int(table.frame[first]), pages):
+                self._copy(key, int(table.layer[first]), int(table.frame[first]))
+                self._advance(pages)
+            else:
+                rest[first:last] = True
+        order = np.argsort(table.start[rest])
+        left = PageRuns(table.start[rest][order], table.nr_pages[rest][order], table.kind[rest][order])
+        for some in batches(left, UNIT_PAGES):
+            space.pull(some, partial(self._load, key, some))
+            self._advance(len(some))
+        space.settle()
         space.close()
-        self._writer.drain()
 
-    def _whole_frames(self, key: str, data: PageRuns) -> I64:
-        """The frames whose pages are all in use and that need no parent, as `layer << 32 | frame`."""
-        found: list[I64] = []
-        counts: list[I64] = []
-        for pages in batches(data, RESOLVE_PAGES):
-            identity, count = np.unique(self._chain.whereabouts(key, pages), return_counts=True)
-            found.append(identity)
-            counts.append(count)
-        if not found:
-            return np.empty(0, np.int64)
-        identity, inverse = np.unique(np.concatenate(found), return_inverse=True)
-        used = np.bincount(inverse, np.concatenate(counts)).astype(np.int64)
-        whole = [
-            one
-            for one, count in zip(identity.tolist(), used.tolist(), strict=True)
-            if self._is_whole(one >> 32, one & 0xFFFFFFFF, count)
-        ]
-        return np.array(whole, np.int64)
+    def _load(self, key: str, pages: U64, out: U8) -> None:
+        self._chain.fill(key, pages, out)
 
     def _is_whole(self, layer: int, frame: int, used: int) -> bool:
         header = self._chain.layers[layer].index.header(frame)
         return header.codec != XOR_ZSTD and header.plain_size == used * PAGE_SIZE
 
-    def _copy(self, key: str, identity: int) -> None:
-        reader, frame = self._chain.layers[identity >> 32], identity & 0xFFFFFFFF
+    def _copy(self, key: str, layer: int, frame: int) -> None:
+        """As it is stored; what the bytes inside are is checked when the whole image is read back."""
+        reader = self._chain.layers[layer]
         header, payload = reader.stored(frame)
-        reader.check_plain(frame, header, reader.unpack(frame, header, payload))
         self._writer.copy_frame(key, reader.frame_pages(key, frame)[0], header, payload)
         self.copied += 1
 

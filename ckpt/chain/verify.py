@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ckpt.chain.ancestry import ancestors, check_rounds, image_paths
@@ -12,6 +15,9 @@ from ckpt.errors import ChainError, CkptError
 from ckpt.image.reader import ImageReader
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+CHUNK = 16  # frames that a thread checks at a time
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,28 @@ def verify(path: Path | str, progress: Progress | None = None) -> VerifyReport:
     if not paths or not target.exists():
         raise ChainError(f"there is no image in {target}")
     return _Verification(target, paths, progress).run()
+
+
+def checked(reader: ImageReader) -> Iterator[int | CkptError]:
+    """For each frame in order its stored bytes, or what is wrong with it, as far as the image alone tells."""
+    frames = len(reader.index.offsets)
+    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    pool = ThreadPoolExecutor(threads, "ckpt-verify")
+    try:
+        for some in pool.map(partial(_check, reader, frames), range(0, frames, CHUNK)):
+            yield from some
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check(reader: ImageReader, frames: int, first: int) -> list[int | CkptError]:
+    found: list[int | CkptError] = []
+    for frame in range(first, min(first + CHUNK, frames)):
+        try:
+            found.append(reader.check_stored(frame))
+        except CkptError as error:
+            found.append(error)
+    return found
 
 
 class _Verification:
@@ -77,12 +105,12 @@ class _Verification:
     def _image(self, reader: ImageReader) -> bool:
         """Every frame as far as the image alone allows; True when all are whole."""
         whole = True
-        for frame in range(len(reader.index.offsets)):
-            try:
-                self._bytes += reader.check_stored(frame)
-            except CkptError as error:
-                self._problem(error)
+        for found in checked(reader):
+            if isinstance(found, CkptError):
+                self._problem(found)
                 whole = False
+            else:
+                self._bytes += found
             self._frames += 1
             if self._progress is not None:
                 self._progress(min(self._bytes, self._total), self._total)

@@ -56,14 +56,14 @@ class Tree:
         for step in self.plan.steps:
             self._take(step, address, channel)
         self.context.acting = self._acting
-        files.open_files(self.context)
-        restore_queues(self.context)
         living = [task for task in self.tasks if task.state != "zombie"]
+        for task in living:
+            self._make_threads(task)
+        files.open_files(self.context)  # some are of threads: in /proc, pidfds
+        restore_queues(self.context)
         self._build_memory(living)
         seal_objects(self.context)
         self._install_tables(living, channel)
-        for task in living:
-            self._make_threads(task)
         files.finish_files(self.context)  # an owner may be a thread
         sockets.finish(self.context, self.leaders.__getitem__)
         for task in living:

@@ -22,7 +22,7 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files import locks
 from ckpt.state.files.base import FileView
-from ckpt.state.files.kinds import KINDS
+from ckpt.state.files.kinds import KINDS, PATH_KINDS
 from ckpt.state.files.registry import Registry, registry
 
 SUPPORT = Support(
@@ -194,7 +194,8 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
     if view.file_id in known.payload_done:
         return
     known.payload_done.add(view.file_id)
-    kind = next((kind for kind in KINDS if kind.recognises(view)), None)
+    kinds = PATH_KINDS if view.flags & uapi_files.O_PATH else KINDS
+    kind = next((kind for kind in kinds if kind.recognises(view)), None)
     if kind is None:
         context.refuse(
             view.pid,

@@ -62,6 +62,9 @@ PLAIN_KINDS: list[FileKind] = [
 
 KINDS: list[FileKind] = [*SOCKET_KINDS, *PLAIN_KINDS]
 
+# What a descriptor with O_PATH can stand for: the file's place, whatever the file is.
+PATH_KINDS: list[FileKind] = [procfiles.KIND, ghost.KIND, regular.KIND]
+
 BY_NAME: dict[str, FileKind] = {kind.kind: kind for kind in KINDS}
 
 

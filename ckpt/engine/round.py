@@ -36,6 +36,7 @@ from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.checks import check_task
 from ckpt.trace.freezer import FrozenTree, freeze
+from ckpt.trace.remote import LiveRemote
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import HeldDescriptors
 
@@ -160,6 +161,7 @@ class _Round:
             spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, context)
             if dump:
                 spaces += _unmapped_objects(context, spaces)
+                LiveRemote.put_back()  # its frame is not to be in the image
                 cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)
                 after.callback(cut.close)
                 if cut.held:

@@ -1,4 +1,7 @@
-"""Code that a task already has and that remote syscalls borrow: `syscall; ret`, and a jump into rt_sigreturn."""
+"""Code that a task already has and that remote syscalls borrow: `syscall; ret`, and a jump into rt_sigreturn.
+
+Two more, which are bytes in the middle of something else, let a thread close the descriptor that a call has given it.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,31 @@ from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import procfs
 from ckpt.kernel.memory import Memory
 
-SYSCALL_RET = b"\x0f\x05\xc3"
-RESTORERS = (
-    b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05",  # mov $15,%rax; syscall (glibc, musl, Go)
-    b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov $15,%eax; syscall
-)
+# What is looked for: the alternatives of each, the best first.
+_PATTERNS: dict[str, tuple[bytes, ...]] = {
+    "syscall_ret": (b"\x0f\x05\xc3",),
+    "restorer": (
+        b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05",  # mov $15,%rax; syscall (glibc, musl, Go)
+        b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov $15,%eax; syscall
+    ),
+    "result_to_argument": (b"\x97\xc3", b"\x89\xc7\xc3"),  # xchg %eax,%edi; ret, or mov %eax,%edi; ret
+    "pop_rax": (b"\x58\xc3",),  # pop %rax; ret
+}
+_NEEDED = ("syscall_ret", "restorer")
+_LONGEST = 16
 _CHUNK = 1 << 20
-_cache: dict[tuple[int, int, int, int], tuple[int | None, int | None]] = {}
+_Found = dict[str, tuple[int, bytes]]  # the offset in its mapping, and what stands there
+_cache: dict[tuple[int, int, int, int], _Found] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Gadgets:
+    """Addresses in a task; 0 for the last two where its code does not happen to hold them."""
+
     syscall_ret: int
     restorer: int
+    result_to_argument: int = 0
+    pop_rax: int = 0
 
 
 def find(pid: int, maps: list[procfs.MapsLine] | None = None) -> Gadgets:
@@ -28,54 +43,52 @@ def find(pid: int, maps: list[procfs.MapsLine] | None = None) -> Gadgets:
     lines = [m for m in (maps or procfs.maps(pid)) if "x" in m.perms and "r" in m.perms]
     lines = [m for m in lines if not m.path.startswith(("[vvar", "[vsyscall"))]
     lines.sort(key=lambda m: ("libc" not in m.path, not m.path.startswith("/"), m.start))
-    call = back = None
+    known: dict[str, int] = {}
     with Memory(pid) as memory:
         for line in lines:
-            key = (line.dev, line.ino, line.offset, line.end - line.start)
-            known = _cache.get(key) if line.ino else None
-            if known is not None and not _still_there(memory, line, known):
-                known = None
-            if known is None:
-                known = _search(memory, line)
-                if line.ino:
-                    _cache[key] = known
-            if call is None and known[0] is not None:
-                call = line.start + known[0]
-            if back is None and known[1] is not None:
-                back = line.start + known[1]
-            if call is not None and back is not None:
-                return Gadgets(call, back)
-    raise RemoteCallError(
-        f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn)",
-        hint="such a task can be pre-dumped with --tracker content-hash, but not dumped",
-    )
+            if all(name in known for name in _NEEDED):
+                break  # libc has the others too, or they are done without
+            for name, (offset, _) in _of_mapping(memory, line).items():
+                known.setdefault(name, line.start + offset)
+    if not all(name in known for name in _NEEDED):
+        raise RemoteCallError(
+            f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn)",
+            hint="such a task can be pre-dumped with --tracker content-hash, but not dumped",
+        )
+    return Gadgets(**known)
 
 
-def _still_there(memory: Memory, line: procfs.MapsLine, known: tuple[int | None, int | None]) -> bool:
+def _of_mapping(memory: Memory, line: procfs.MapsLine) -> _Found:
+    key = (line.dev, line.ino, line.offset, line.end - line.start)
+    known = _cache.get(key) if line.ino else None
+    if known is None or not _still_there(memory, line, known):
+        known = _search(memory, line)
+        if line.ino:
+            _cache[key] = known
+    return known
+
+
+def _still_there(memory: Memory, line: procfs.MapsLine, known: _Found) -> bool:
     try:
-        if known[0] is not None and memory.read(line.start + known[0], 3) != SYSCALL_RET:
-            return False
-        return known[1] is None or memory.read(line.start + known[1], 7) in {r[:7] for r in RESTORERS}
+        return all(memory.read(line.start + offset, len(code)) == code for offset, code in known.values())
     except KernelError:
         return False
 
 
-def _search(memory: Memory, line: procfs.MapsLine) -> tuple[int | None, int | None]:
-    call = back = None
+def _search(memory: Memory, line: procfs.MapsLine) -> _Found:
+    found: _Found = {}
     address, overlap = line.start, b""
-    while address < line.end and (call is None or back is None):
+    while address < line.end and len(found) < len(_PATTERNS):
         size = min(_CHUNK, line.end - address)
         try:
             data = overlap + memory.read(address, size)
         except KernelError:
             break  # a file mapping beyond the end of its file
         base = address - len(overlap) - line.start
-        if call is None and (at := data.find(SYSCALL_RET)) >= 0:
-            call = base + at
-        if back is None:
-            hits = [at for at in (data.find(pattern) for pattern in RESTORERS) if at >= 0]
+        for name, codes in _PATTERNS.items():
+            hits = [(at, code) for code in codes if (at := data.find(code)) >= 0] if name not in found else []
             if hits:
-                back = base + min(hits)
-        overlap = data[-16:]
+                found[name] = (base + hits[0][0], hits[0][1])
+        overlap = data[-_LONGEST:]
         address += size
-    return call, back
+    return found

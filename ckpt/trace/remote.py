@@ -241,6 +241,12 @@ class LiveRemote:
         self._stepper.held.clear()
 
     @classmethod
+    def put_back(cls) -> None:
+        """`suspend` whatever thread stands away from its registers: its memory is its own again."""
+        if cls._active is not None:
+            cls._active.suspend()
+
+    @classmethod
     def forget(cls) -> None:
         """The tree is being killed: no thread needs to be put back."""
         cls._active = None

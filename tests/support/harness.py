@@ -145,8 +145,9 @@ class Commands:
         self.cold = os.environ.get("CKPT_TARGET_COLD") == "1"
         self.server: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: list[str], directory: Path) -> Done:
-        if self.cold:
+    def run(self, arguments: list[str], directory: Path, **death: object) -> Done:
+        """`death`: kill_after, or die_at and calls, as warm.py has them."""
+        if self.cold and not death:
             command = [sys.executable, "-m", "ckpt", *arguments]
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, timeout=2 * WAIT
@@ -166,7 +167,7 @@ class Commands:
         stdout, stderr = directory / "stdout", directory / "stderr"
         server = self.server
         assert server.stdin is not None and server.stdout is not None
-        order = {"arguments": arguments, "stdout": str(stdout), "stderr": str(stderr)}
+        order = {"arguments": arguments, "stdout": str(stdout), "stderr": str(stderr), **death}
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], 2 * WAIT)[0]:

@@ -1,12 +1,16 @@
 """A process that has ckpt imported and forks for each command: its own process as ever, without the second of imports.
 
 Each line of stdin is a JSON object with the arguments and the files for stdout and stderr; the answer is the
-command's wait status. `CKPT_TARGET_COLD=1` makes the harness start `python -m ckpt` instead.
+command's wait status. With `kill_after` it is killed after so many seconds, with `die_at` before that call (see
+faults.py; `calls` is a file for the number of calls that a command made to its end). `CKPT_TARGET_COLD=1` makes the
+harness start `python -m ckpt` instead.
 """
 
 import json
 import os
+import signal
 import sys
+import time
 import traceback
 
 
@@ -18,7 +22,9 @@ def command(order: dict[str, object]) -> int:
         os.dup2(fd, number)
         os.close(fd)
     from ckpt.cli.main import main
+    from tests.support import faults
 
+    calls = faults.install(int(str(order["die_at"]))) if "die_at" in order else None
     try:
         code = main([str(argument) for argument in order["arguments"]])  # type: ignore[attr-defined]
     except SystemExit as stop:
@@ -28,6 +34,9 @@ def command(order: dict[str, object]) -> int:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    if calls is not None and "calls" in order:
+        with open(str(order["calls"]), "w") as file:
+            file.write(str(calls()))
     return code
 
 
@@ -48,11 +57,15 @@ def serve() -> None:
                 return
             pending += data
         line, _, pending = pending.partition(b"\n")
+        order = json.loads(line)
         pid = os.fork()
         if pid == 0:
             os.close(orders)
             os.close(answers.fileno())
-            os._exit(command(json.loads(line)) & 0xFF)
+            os._exit(command(order) & 0xFF)
+        if "kill_after" in order:
+            time.sleep(order["kill_after"])
+            os.kill(pid, signal.SIGKILL)
         answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
 
 

@@ -1,0 +1,112 @@
+"""Random steps on memory, rounds at random instants: every image is what memory was. See tests/support/oracle.
+
+Longer runs, other seeds and the steps behind a failure: scripts/oracle.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from ckpt.errors import CkptError
+from ckpt.tracker import choice
+from tests.support import harness
+from tests.support.oracle import session
+from tests.support.oracle.steps import OPS, Step, steps
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.guest,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: restores under the old pids"),
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
+]
+
+IN_GUEST = bool(os.environ.get("CKPT_GUEST"))
+WORKING = [name for name in choice.NEEDS if not choice.missing(name)]
+COUNT = 80 if IN_GUEST else 300
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    harness.become_subreaper()
+    with tempfile.TemporaryDirectory(prefix="ckpt-oracle-") as directory:
+        yield session.build(Path(directory))
+    harness.become_subreaper(False)
+
+
+def verdict(planned: list[Step], program: Path, how: str) -> None:
+    wrong = session.run(planned, program)
+    if wrong is not None:
+        number, text = wrong
+        pytest.fail(f"step {number}, {planned[number]}: {text}\nagain: scripts/oracle {how} --shrink")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("tracker", choice.NEEDS)
+def test_fixed_seeds(tracker: str, seed: int, program: Path) -> None:
+    if tracker not in WORKING:
+        pytest.skip(choice.missing(tracker)[0].evidence)
+    verdict(steps(seed, COUNT, [tracker]), program, f"--seed {seed} --steps {COUNT} --tracker {tracker}")
+
+
+def test_trackers_take_turns(program: Path) -> None:
+    verdict(steps(3, COUNT, WORKING), program, f"--seed 3 --steps {COUNT} --tracker all")
+
+
+def test_another_seed_each_time(program: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    verdict(steps(seed, COUNT, WORKING), program, f"--seed {seed} --steps {COUNT} --tracker all")
+
+
+# ---------------------------------------------------------------- by hypothesis
+
+
+class Machine(RuleBasedStateMachine):
+    """The same steps, chosen and shrunk by hypothesis."""
+
+    program: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = session.Session(Path(tempfile.mkdtemp(prefix="ckpt-oracle-")), self.program)
+
+    @rule(op=st.sampled_from(sorted(OPS)), who=st.integers(0, 2), choice_of=st.randoms(use_true_random=False))
+    def step(self, op: str, who: int, choice_of: random.Random) -> None:
+        self.session.apply(Step(op, who, OPS[op][1](choice_of)))
+
+    @rule(tracker=st.sampled_from(WORKING), kind=st.sampled_from(["pre-dump", "leave-running"]))
+    def round(self, tracker: str, kind: str) -> None:
+        try:
+            self.session.apply(Step("round", 0, (kind, tracker, "api")))
+        except CkptError as error:
+            raise AssertionError(f"{kind} by {tracker}: {error}") from error
+
+    def teardown(self) -> None:
+        self.session.close()
+
+
+@pytest.mark.skipif(IN_GUEST, reason="the seeded steps are enough under emulation")
+def test_by_hypothesis(program: Path) -> None:
+    Machine.program = program
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=5,
+            stateful_step_count=25,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,217 @@
+"""ckpt killed in the middle of a verb; what must hold afterwards: target, chain and host as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import harness
+
+VERBS = ("pre-dump", "leave-running", "leave-stopped", "dump", "precopy", "merge", "restore")
+_SETTLE = 20.0  # seconds in which a target that was let go of must be as it was
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a freeze must leave as it is, seen from outside."""
+
+    descriptors: tuple[tuple[str, str], ...]
+    maps: tuple[str, ...]
+    children: tuple[str, ...]
+    threads: tuple[tuple[str, str, str], ...]  # tid, blocked signals, Seccomp
+
+
+def look(pid: int) -> Look:
+    proc = Path(f"/proc/{pid}")
+    fds = sorted((name.name, os.readlink(name)) for name in (proc / "fd").iterdir())
+    lines = [line.split(maxsplit=5) for line in (proc / "maps").read_text().splitlines()]
+    children = (proc / f"task/{pid}/children").read_text().split()
+    threads = []
+    for task in sorted((proc / "task").iterdir()):
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        threads.append((task.name, status["SigBlk"].strip(), status.get("Seccomp", "").strip()))
+    # A stack may have grown: it does by itself, too.
+    maps = tuple(" ".join(line) for line in lines if line[-1] != "[stack]")
+    return Look(tuple(fds), maps, tuple(children), tuple(threads))
+
+
+def traced_or_stopped(pid: int) -> list[str]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        if status["TracerPid"].strip() != "0" or status["State"].strip()[0] in "tT":
+            found.append(f"{task.name}: {status['State'].strip()}, tracer {status['TracerPid'].strip()}")
+    return found
+
+
+class Killing:
+    """One target that goes through many deaths of ckpt; `close` belongs to the Run."""
+
+    def __init__(self, run: harness.Run, tracker: str = "auto", extra: list[str] | None = None) -> None:
+        self.run = run
+        self.tracker = ["--tracker", tracker]
+        self.extra = extra or []  # options of dumps
+        self.number = 0
+        self.chain = run.images / "none"
+        self.fresh()
+
+    # ------------------------------------------------------------ commands
+
+    def fresh(self) -> None:
+        """A chain of its own for the next deaths."""
+        shutil.rmtree(self.run.images, ignore_errors=True)
+        self.number += 1
+        self.chain = self.run.images / str(self.number)
+
+    def ckpt(self, *arguments: str) -> dict[str, object]:
+        del self.run.history[:-20]
+        return self.run.ckpt(*arguments)
+
+    def take(self, verb: str = "pre-dump", *options: str) -> dict[str, object]:
+        return self.ckpt(verb, "-t", str(self.run.pid), "-D", str(self.chain), *self.tracker, *options)
+
+    def _arguments(self, verb: str) -> list[str]:
+        take = ["-t", str(self.run.pid), "-D", str(self.chain), *self.tracker]
+        match verb:
+            case "merge":
+                return ["merge", "-D", str(self.chain), "-o", str(self.run.images / "merged")]
+            case "restore":
+                return ["restore", "-D", str(self.chain), "--detach"]
+            case "precopy":
+                return ["precopy", *take, *self.extra, "--max-rounds", "2"]
+            case "leave-running" | "leave-stopped":
+                return ["dump", *take, *self.extra, f"--{verb}"]
+        return [verb, *take, *(self.extra if verb == "dump" else [])]
+
+    def dying(self, verb: str, **death: object) -> int:
+        """Run a verb that is to die; its exit code (negative: the signal)."""
+        arguments = self._arguments(verb)
+        done = harness.commands().run([*arguments, "--json"], self.run.dir, **death)
+        self.run.history.append(f"$ ckpt {' '.join(arguments)} {death} -> {done.returncode}\n{done.stderr}")
+        return done.returncode
+
+    def calls(self, verb: str) -> int:
+        """How many calls a verb makes that can be died before; it runs to its end."""
+        self.prepare(verb)
+        report = self.run.dir / "calls"
+        code = self.dying(verb, die_at=0, calls=str(report))
+        if code != 0:
+            self.run.fail(f"{verb} gave {code}")
+        self.recover(verb)
+        return int(report.read_text())
+
+    # ------------------------------------------------------------ one death
+
+    def prepare(self, verb: str) -> None:
+        self.fresh()
+        self.take()
+        if verb in ("merge", "restore"):
+            self.take("dump", *self.extra, *(["--leave-running"] if verb == "merge" else []))
+            if verb == "restore":
+                self.run.gone()
+
+    def once(self, verb: str, **death: object) -> int:
+        """Prepare, die as `death` says, look at everything, and go on; gives the exit code of the verb."""
+        self.prepare(verb)
+        before = look(self.run.pid) if verb != "restore" else None
+        code = self.dying(verb, **death)
+        if before is not None:
+            self.unharmed(before, verb)
+        self.recover(verb)
+        return code
+
+    def alive(self) -> bool:
+        return Path(f"/proc/{self.run.pid}").exists() and not harness.is_dead(self.run.pid)
+
+    def unharmed(self, before: Look, verb: str) -> None:
+        """The target is as before, or was ended by a dump whose image stands."""
+        end = time.monotonic() + _SETTLE
+        while True:
+            self.run.reap()
+            if verb in ("dump", "precopy") and not self.alive():
+                return
+            if verb == "leave-stopped" and self._group_stopped():
+                os.kill(self.run.pid, signal.SIGCONT)
+            try:
+                wrong = traced_or_stopped(self.run.pid)
+                now = look(self.run.pid)
+            except OSError as error:
+                wrong, now = [str(error)], before
+            if not wrong and now == before:
+                break
+            if time.monotonic() > end:
+                self.run.fail(f"{verb}: the target is not as it was: {wrong}\nbefore {before}\nnow {now}")
+            time.sleep(0.005)
+        if (verdict := self.run.verdict()) is not None:
+            self.run.fail(f"{verb}: the target says {verdict}")
+
+    def _group_stopped(self) -> bool:
+        about = harness.parent_and_session(self.run.pid)
+        return about is not None and about[2] == "T"
+
+    def recover(self, verb: str) -> None:
+        """What a user does next must work: verify, another round, a restore of what was ended."""
+        self.ckpt("verify", "-D", str(self.chain))
+        if verb == "restore":
+            # Nothing half-built is left, or all of it runs; a killed task may take a moment to be gone.
+            self._settled_restore()
+            if not self.alive():
+                self.run.restore(self.chain)
+        elif not self.alive():
+            self.run.gone()
+            self.run.restore(self.chain)
+        elif verb == "merge":
+            shutil.rmtree(self.run.images / "merged", ignore_errors=True)
+            self.ckpt("merge", "-D", str(self.chain), "-o", str(self.run.images / "merged"))
+            self.ckpt("verify", "-D", str(self.run.images / "merged"))
+        else:
+            self.take()
+            self.ckpt("verify", "-D", str(self.chain))
+        if (verdict := self.run.verdict()) is not None:
+            self.run.fail(f"after {verb}: the target says {verdict}")
+
+    def _settled_restore(self) -> None:
+        end = time.monotonic() + _SETTLE
+        while True:
+            self.run.reap()
+            if not Path(f"/proc/{self.run.pid}").exists():
+                return
+            if self.alive() and not traced_or_stopped(self.run.pid):
+                return
+            if time.monotonic() > end:
+                self.run.fail("a restore that was killed has left something behind")
+            time.sleep(0.005)
+
+    def brought_back(self) -> None:
+        """A dump and a restore of the target after all that happened to it."""
+        self.fresh()
+        self.take("dump", *self.extra)
+        self.run.gone()
+        self.run.restore(self.chain)
+
+
+def random_deaths(killing: Killing, times: int, seed: int, say: Callable[[str], None]) -> int:
+    """`times` deaths at random instants of random verbs; gives how many verbs were really cut short."""
+    rng = random.Random(seed)
+    took: dict[str, float] = {}
+    cut = 0
+    for number in range(times):
+        verb = rng.choice(VERBS)
+        if verb not in took:
+            started = time.monotonic()
+            killing.prepare(verb)
+            prepared = time.monotonic()
+            killing.dying(verb, die_at=0, calls=os.devnull)
+            took[verb] = time.monotonic() - prepared
+            killing.recover(verb)
+            say(f"{verb}: prepared in {prepared - started:.2f} s, takes {took[verb]:.2f} s")
+        code = killing.once(verb, kill_after=rng.random() * took[verb])
+        cut += code == -signal.SIGKILL
+        say(f"{number + 1}/{times} {verb} -> {code}")
+    return cut

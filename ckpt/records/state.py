@@ -87,6 +87,12 @@ class Credentials:  # ids.py
 
 
 @dataclass(frozen=True, slots=True)
+class NumaPolicy:  # sched.py
+    mode: int  # MPOL_* with its mode flags
+    nodes: bytes  # little-endian node mask
+
+
+@dataclass(frozen=True, slots=True)
 class Scheduling:  # sched.py
     policy: int
     flags: int
@@ -98,6 +104,7 @@ class Scheduling:  # sched.py
     affinity: bytes  # little-endian CPU mask
     ioprio: int
     timerslack_ns: int
+    numa: NumaPolicy | None = None  # None: MPOL_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

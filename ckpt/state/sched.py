@@ -8,13 +8,19 @@ from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
-from ckpt.records.state import Scheduling
+from ckpt.records.state import NumaPolicy, Scheduling
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 
-SUPPORT = Support("tasks", "scheduling", "policy, nice, affinity, I/O priority, timer slack", lost="NUMA policy")
+SUPPORT = Support(
+    "tasks",
+    "scheduling",
+    "policy, nice, affinity, I/O priority, timer slack, NUMA policy",
+    lost="NUMA policies of mappings (mbind), utilization clamps, core scheduling cookies",
+)
 
 _ANYWHERE = b"\xff" * 128  # the kernel cuts it down to the CPUs that exist and the cpuset allows
+_NODES = 1024  # bits of a node mask: the most that the kernel can be built for
 _FAIR = frozenset({us.SCHED_NORMAL, us.SCHED_BATCH, us.SCHED_IDLE})
 
 
@@ -36,6 +42,7 @@ def collect_scheduling(remote: RemoteTask) -> Scheduling:
         affinity=b"" if everywhere else mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little"),
         ioprio=taskinfo.ioprio(tid),
         timerslack_ns=_timerslack(remote),
+        numa=_numa_policy(remote),
     )
 
 
@@ -49,6 +56,25 @@ def _timerslack(remote: RemoteTask) -> int:
     return remote.syscall(uapi.SYS_prctl, us.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 
 
+def _numa_policy(remote: RemoteTask) -> NumaPolicy | None:
+    room = remote.put(bytes(8 + _NODES // 8))
+    try:
+        remote.syscall(uapi.SYS_get_mempolicy, room, room + 8, _NODES, 0, 0)
+    except KernelError:
+        return None  # no CONFIG_NUMA
+    raw = remote.read(room, 8 + _NODES // 8)
+    mode = int.from_bytes(raw[:4], "little", signed=True)
+    return NumaPolicy(mode, raw[8:].rstrip(b"\0")) if mode else None
+
+
+def _set_numa_policy(remote: RemoteTask, policy: NumaPolicy | None) -> None:
+    nodes = policy.nodes if policy is not None else b""
+    room = remote.put(nodes.ljust(_NODES // 8, b"\0"))
+    remote.syscall(
+        uapi.SYS_set_mempolicy, policy.mode if policy is not None else 0, room if nodes else 0, _NODES if nodes else 0
+    )
+
+
 def restore_scheduling(remote: RemoteTask, record: Scheduling) -> None:
     """Before the credentials. Only what differs is set, so a plain task needs no privilege."""
     now = collect_scheduling(remote)
@@ -59,6 +85,9 @@ def restore_scheduling(remote: RemoteTask, record: Scheduling) -> None:
     if record.affinity != now.affinity:
         with rebuilding(pid, "CPU affinity", hint="none of the CPUs that the thread was bound to may be used here"):
             taskinfo.set_affinity(tid, record.affinity or _ANYWHERE)
+    if record.numa != now.numa:
+        with rebuilding(pid, "NUMA policy", hint="none of the memory nodes that the thread was bound to is here"):
+            _set_numa_policy(remote, record.numa)
     if record.nice != now.nice:
         with rebuilding(pid, f"nice value {record.nice}"):
             taskinfo.set_nice(tid, record.nice)

@@ -17,6 +17,7 @@ from ckpt.state import sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of
 from ckpt.state.mm import Mm, collect_mm
+from ckpt.state.namespaces import check_namespaces
 from ckpt.state.sysv_queues import collect_queues
 from ckpt.trace.freezer import FrozenTask, FrozenTree
 
@@ -41,6 +42,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     for task in tree.tasks.values():
         if task.leader_exited:
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
+        check_namespaces(task, context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     tables = collect_files(context)
     sockets.check(context)

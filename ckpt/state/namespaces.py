@@ -1,0 +1,61 @@
+"""Namespaces: the tree is rebuilt in ckpt's own, so a task in any other is refused."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from ckpt.records.support import Support
+from ckpt.state.context import CollectContext, FrozenTaskLike
+
+SUPPORT = Support(
+    "tasks",
+    "namespaces",
+    "those that ckpt runs in",
+    refused="another mount, network, pid, user, UTS, IPC, cgroup or time namespace (run ckpt inside it, with nsenter)",
+)
+
+_KINDS = {
+    "mnt": ("mount", "-m"),
+    "net": ("network", "-n"),
+    "pid": ("pid", "-p"),
+    "pid_for_children": ("pid", "-p"),
+    "user": ("user", "-U"),
+    "uts": ("UTS", "-u"),
+    "ipc": ("IPC", "-i"),
+    "cgroup": ("cgroup", "-C"),
+    "time": ("time", "-T"),
+    "time_for_children": ("time", "-T"),
+}
+_OF_A_THREAD = ("mnt", "net", "uts", "ipc")  # that one thread of a process may leave by itself in practice
+
+
+@functools.cache
+def _own(name: str) -> tuple[int, int] | None:
+    return _identity(os.getpid(), name)
+
+
+def _identity(tid: int, name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(f"/proc/{tid}/ns/{name}")
+    except OSError:
+        return None  # no such kind in this kernel, or not ours to look at
+    return found.st_dev, found.st_ino
+
+
+def check_namespaces(task: FrozenTaskLike, context: CollectContext) -> None:
+    """Refuse the task for each namespace that is not ckpt's."""
+    refused: set[str] = set()
+    for tid in task.tids:
+        for name in _KINDS if tid == task.tids[0] else _OF_A_THREAD:
+            words, option = _KINDS[name]
+            theirs, ours = _identity(tid, name), _own(name)
+            if theirs is None or ours is None or theirs == ours or words in refused:
+                continue
+            refused.add(words)
+            context.refuse(
+                task.pid,
+                f"its {words} namespace",
+                "is not the one that ckpt runs in" if not name.endswith("children") else "of its children is another",
+                f"run ckpt inside it: nsenter -t {tid} {option} ckpt …",
+            )

@@ -14,6 +14,8 @@ SYS_signalfd4 = 289
 SYS_eventfd2 = 290
 SYS_epoll_create1 = 291
 SYS_inotify_init1 = 294
+SYS_fanotify_init = 300
+SYS_fanotify_mark = 301
 SYS_open_by_handle_at = 304
 
 # include/uapi/asm-generic/fcntl.h
@@ -35,6 +37,8 @@ F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
 F_ADD_SEALS = 1033
 F_GET_SEALS = 1034
+F_GET_RW_HINT = 1035
+F_SET_RW_HINT = 1036
 
 # include/uapi/asm-generic/ioctls.h
 FIONREAD = 0x541B
@@ -61,7 +65,21 @@ EPOLLET = 1 << 31
 EP_PRIVATE_BITS = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE  # fs/eventpoll.c
 
 # include/uapi/linux/inotify.h
+IN_ACCESS = 0x1
+IN_MODIFY = 0x2
 IN_DONT_FOLLOW = 0x02000000
+INOTIFY_EVENT_SIZE = 16  # struct inotify_event without a name
+
+# include/uapi/linux/fanotify.h
+FAN_ALL_CLASS_BITS = 0xC
+FAN_MARK_ADD = 0x1
+FAN_MARK_MOUNT = 0x10
+FAN_MARK_IGNORED_MASK = 0x20
+FAN_MARK_IGNORED_SURV_MODIFY = 0x40
+FAN_MARK_FILESYSTEM = 0x100
+FAN_MARK_EVICTABLE = 0x200
+FAN_MARK_IGNORE = 0x400
+AT_FDCWD = -100
 
 # include/linux/socket.h
 SCM_MAX_FD = 253

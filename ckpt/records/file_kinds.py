@@ -145,6 +145,7 @@ class InotifyWatch:
     wd: int
     path: str
     mask: int
+    file_id: int = 0  # of the open file, when it has no name any more
 
 
 @record("file-inotify")
@@ -152,6 +153,28 @@ class InotifyFile:
     """inotify_init1(2)."""
 
     watches: tuple[InotifyWatch, ...]
+    overflow: bool = False  # events were waiting
+
+
+@dataclass(frozen=True, slots=True)
+class FanotifyMark:
+    """One mark of a fanotify group."""
+
+    kind: int  # FAN_MARK_MOUNT, FAN_MARK_FILESYSTEM, 0 for an inode
+    path: str
+    file_id: int  # of the open file, when it has no name any more
+    flags: int  # FAN_MARK_*
+    mask: int
+    ignored: int
+
+
+@record("file-fanotify")
+class FanotifyFile:
+    """fanotify_init(2)."""
+
+    flags: int
+    event_flags: int
+    marks: tuple[FanotifyMark, ...]
 
 
 @record("file-pidfd")

@@ -24,6 +24,7 @@ class FileRecord:
     owner_type: int = 0  # F_GETOWN_EX: F_OWNER_TID, _PID, _PGRP
     owner_pid: int = 0
     owner_sig: int = 0  # F_GETSIG
+    rw_hint: int = 0  # F_GET_RW_HINT of a regular file
     name: str = ""  # what /proc/PID/fd/N said: a path, "pipe:[4711]"
 
 

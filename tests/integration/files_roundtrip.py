@@ -77,6 +77,9 @@ class Image:
     def records(self, name: str) -> list[Any]:
         return [record for record in self.held if name == record.RECORD_NAME]
 
+    def read(self, key: str) -> Iterator[Any]:
+        return iter(())  # nothing is mapped
+
 
 def collected(pids: Sequence[int], **options: Any) -> tuple[CollectContext, list[FdTable]]:
     """The context and the tables of stopped tasks; call `context.stack.close()` at the end."""

@@ -211,21 +211,21 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
             replace(r, pid=view.in_flight_of, subject=f"a file in flight ({view.link})")
             for r in context.refusals[before:]
         ]
-    owner = _owner(context, view)
-    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *owner, name=view.link))
+    asked = _ask(context, view)
+    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *asked, name=view.link))
 
 
-def _owner(context: CollectContext, view: FileView) -> tuple[int, int, int]:
-    """F_GETOWN_EX and F_GETSIG: (type, pid, signal)."""
+def _ask(context: CollectContext, view: FileView) -> tuple[int, int, int, int]:
+    """F_GETOWN_EX (type, pid), F_GETSIG, and F_GET_RW_HINT of a regular file."""
     if view.magic or view.flags & uapi_files.O_PATH:
-        return (0, 0, 0)
-    with view.stolen(context) as fd:
-        return _ask_owner(fd)
-
-
-def _ask_owner(fd: int) -> tuple[int, int, int]:
+        return (0, 0, 0, 0)
+    hint = b""
     try:
-        kind, pid = struct.unpack("<ii", fcntl.fcntl(fd, uapi_files.F_GETOWN_EX, bytes(8)))
-        return (kind if pid else 0, pid, fcntl.fcntl(fd, uapi_files.F_GETSIG))
+        with view.stolen(context) as fd:
+            kind, pid = struct.unpack("<ii", fcntl.fcntl(fd, uapi_files.F_GETOWN_EX, bytes(8)))
+            signal = fcntl.fcntl(fd, uapi_files.F_GETSIG)
+            if stat.S_ISREG(view.stat.st_mode):
+                hint = fcntl.fcntl(fd, uapi_files.F_GET_RW_HINT, bytes(8))
     except OSError as error:
-        raise KernelError(f"fcntl(F_GETOWN_EX): {error.strerror}", errno=error.errno or 0) from None
+        raise KernelError(f"fcntl of {view.link}: {error.strerror}", errno=error.errno or 0) from None
+    return (kind if pid else 0, pid, signal, int.from_bytes(hint, "little"))

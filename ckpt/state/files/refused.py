@@ -24,7 +24,6 @@ _NAMES = {
     "[io_uring]": ("an io_uring", "start the program without io_uring, or let it close its rings first"),
     "[userfaultfd]": ("a userfaultfd", _STOP),
     "[perf_event]": ("a perf event", "stop the profiler first"),
-    "[fanotify]": ("a fanotify group", "stop the monitor first; inotify can be restored"),
     "bpf-map": ("a BPF map", _STOP),
     "bpf-prog": ("a BPF program", _STOP),
     "bpf_link": ("a BPF link", _STOP),

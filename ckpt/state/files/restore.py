@@ -89,6 +89,8 @@ def _set_flags(file: FileRecord, fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~_SETFL | file.flags & _SETFL)
         if file.owner_sig:
             fcntl.fcntl(fd, uapi_files.F_SETSIG, file.owner_sig)
+        if file.rw_hint and file.flags & os.O_ACCMODE != os.O_RDONLY:
+            fcntl.fcntl(fd, uapi_files.F_SET_RW_HINT, file.rw_hint.to_bytes(8, "little"))
     except OSError as error:
         raise _failed(file, f"flags {file.flags:#o}: {error.strerror}") from None
 

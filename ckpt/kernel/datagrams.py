@@ -31,10 +31,19 @@ def inject(source: bytes, destination: bytes, data: bytes, protocol: int) -> Non
 
 def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:
     """Deliver the FIN of the TCP peer `source` to the local socket `destination`."""
+    _inject_flags(source, destination, seq, ack, u.TCP_FLAG_FIN | u.TCP_FLAG_ACK)
+
+
+def inject_reset(source: bytes, destination: bytes, seq: int, ack: int) -> None:
+    """Deliver the RST of the TCP peer `source` to the local socket `destination`."""
+    _inject_flags(source, destination, seq, ack, u.TCP_FLAG_RST | u.TCP_FLAG_ACK)
+
+
+def _inject_flags(source: bytes, destination: bytes, seq: int, ack: int, flags: int) -> None:
     from_host, from_port = _split(source)
     to_host, to_port = _split(destination)
-    flags = 5 << 12 | 0x11  # header of 5 words; FIN and ACK
-    fields = (from_port, to_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, flags, 0xFFFF)
+    words = 5 << 12 | flags  # a header of 5 words
+    fields = (from_port, to_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, words, 0xFFFF)
     if len(from_host) == 4:
         pseudo = from_host + to_host + struct.pack(">BBH", 0, u.IPPROTO_TCP, 20)
     else:

@@ -59,12 +59,17 @@ def hold(fd: int) -> None:
 
 def release(fd: int, program: bytes, reuse: int) -> None:
     """Let a held socket go on, without a packet; `program` and `reuse` are its own filter and SO_REUSEADDR."""
-    sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_OFF_NO_WP)
-    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, reuse)  # repair mode has its own value there
+    leave(fd, reuse)
     if program:
         sockets.attach_filter(fd, program)
     else:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_DETACH_FILTER, 0)
+
+
+def leave(fd: int, reuse: int) -> None:
+    """Leave repair mode without a packet."""
+    sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_OFF_NO_WP)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, reuse)  # repair mode has its own value there
 
 
 def read(fd: int, fin_sent: bool, fin_received: bool) -> Connection:

@@ -230,6 +230,11 @@ TCPI_OPT_SACK = 2
 TCPI_OPT_WSCALE = 4
 TCPI_OPT_SYN_DATA = 32
 
+# include/uapi/linux/tcp.h, the flags of struct tcphdr
+TCP_FLAG_FIN = 0x01
+TCP_FLAG_RST = 0x04
+TCP_FLAG_ACK = 0x10
+
 # include/net/tcp_states.h
 TCP_ESTABLISHED = 1
 TCP_SYN_SENT = 2

@@ -128,6 +128,8 @@ class InetPayload:
     queue: tuple[QueuedMessage, ...]
     options: SocketOptions
     connection: TcpConnection | None = None
+    ended: bool = False  # TCP: was connected, and is closed
+    error: int = 0  # errno that the task will be told next, for an ended one
 
 
 @record("tcp-waiting")

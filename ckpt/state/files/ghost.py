@@ -28,7 +28,9 @@ from ckpt.state.files import paths, regular
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("files", "deleted files", "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes")
+SUPPORT = Support(
+    "files", "deleted files", "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes"
+)
 
 _CHUNK = 1 << 18
 _NAMES_LOOKED_AT = 4096

@@ -12,8 +12,9 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import tcp, tcpbacklog
+from ckpt.state.files import tcp, tcpbacklog, tcpidle
 from ckpt.state.files.base import FileView
+from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
@@ -48,12 +49,16 @@ class InetKind:
         _refuse_protocol(view, kind, protocol, context)
         refuse_foreign_namespace(view, fd, context)
         name = sockets.getsockname(fd)
+        state, ended = u.TCP_CLOSE, False
         more: tuple[tuple[int, int], ...] = ()
-        if kind == u.SOCK_STREAM and sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0] in (u.TCP_CLOSE, u.TCP_LISTEN):
-            more = IDLE_TCP
+        if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
+            state = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0]
+            ended = state == u.TCP_CLOSE and tcpidle.has_ended(fd)
+            more = IDLE_TCP if state in (u.TCP_CLOSE, u.TCP_LISTEN) and not ended else ()
         options = collect_options(view, fd, family, kind, protocol, context, more)
-        state, backlog, shutdown = u.TCP_CLOSE, 0, 0
+        backlog = 0
         connection = None
+        error = 0
         queue: tuple[QueuedMessage, ...] = ()
         peer = sockets.getpeername(fd) or b""
         if not peer and kind == u.SOCK_RAW:
@@ -68,12 +73,17 @@ class InetKind:
                     tcpbacklog.note_listener(context, view, name)
             elif state in tcp.CONNECTED:
                 connection = tcp.collect_connection(view, fd, state, options, context)
-            elif state != u.TCP_CLOSE:
+            elif state == u.TCP_SYN_SENT:
+                peer = tcpidle.syn_peer(family, view.stat.st_ino)
+            elif state == u.TCP_CLOSE:
+                if ended:
+                    error, queue = tcpidle.collect_ended(fd)
+            else:
                 context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
         elif kind != u.SOCK_STREAM:
-            entry = _table(family, protocol, context).get(view.stat.st_ino)
-            shutdown = entry.shutdown if entry else 0
             queue = _queue(view, fd, protocol, context)
+        entry = _table(family, protocol, context).get(view.stat.st_ino)
+        shutdown = entry.shutdown if entry else 0
         return InetPayload(
             ino=view.stat.st_ino,
             family=family,
@@ -81,13 +91,15 @@ class InetKind:
             protocol=protocol,
             state=state,
             name=name,
-            bound=_port(name) != 0 or any(_address(name)),
+            bound=port_of(name) != 0 or any(host_of(name)),
             peer=peer,
             backlog=backlog,
             shutdown=shutdown,
             queue=queue,
             options=options,
             connection=connection,
+            ended=ended,
+            error=error,
         )
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -96,6 +108,8 @@ class InetKind:
         try:
             if payload.connection is not None:
                 return tcp.restore_connection(payload, context)
+            if payload.ended or payload.state == u.TCP_SYN_SENT:
+                return tcpidle.restore(payload, context)
             fd = sockets.make_socket(payload.family, payload.type, payload.protocol)
             try:
                 _build(fd, payload, context)
@@ -171,31 +185,8 @@ def _table(family: int, protocol: int, context: CollectContext) -> dict[int, soc
     return table
 
 
-def _family(name: bytes) -> int:
-    return int.from_bytes(name[:2], "little")
-
-
-def _port(name: bytes) -> int:
-    return int.from_bytes(name[2:4], "big")
-
-
-def _address(name: bytes) -> bytes:
-    return name[4:8] if _family(name) == u.AF_INET else name[8:24]
-
-
 def _state(state: int) -> str:
     return u.TCP_STATE_NAMES.get(state, str(state))
-
-
-def show(name: bytes) -> str:
-    """An address for people: "127.0.0.1:80", "[::1]:80"."""
-    import ipaddress
-
-    address = _address(name)
-    if len(address) not in (4, 16):
-        return "an unnamed socket"
-    host = ipaddress.ip_address(address)
-    return f"{host}:{_port(name)}" if host.version == 4 else f"[{host}]:{_port(name)}"
 
 
 def describe(payload: InetPayload) -> str:

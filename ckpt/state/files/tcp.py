@@ -21,8 +21,8 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import tcpbacklog
 from ckpt.state.files.base import FileView
+from ckpt.state.files.inetnames import endpoint
 from ckpt.state.files.sockopts import apply_options
-from ckpt.state.files.tcpbacklog import endpoint
 
 SUPPORT = Support(
     "sockets",
@@ -223,6 +223,8 @@ def _finish(build: _Build, context: RestoreContext) -> None:
         for fd, payload in build.made:
             if payload.state in FIN_SENT:
                 sockets.shutdown(fd, u.SHUT_WR)
+            if payload.shutdown & u.RCV_SHUTDOWN and payload.state not in FIN_RECEIVED:
+                sockets.shutdown(fd, u.SHUT_RD)
             if payload.state in FIN_RECEIVED and (endpoint(payload.peer), endpoint(payload.name)) not in ends:
                 c = connections[fd]
                 # The peer's FIN will not come again: it was acknowledged.

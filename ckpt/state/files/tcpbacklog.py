@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import struct
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RestoreError
@@ -17,10 +16,10 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, TcpWaiting
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
+from ckpt.state.files.inetnames import MAPPED, address_of, endpoint
 from ckpt.state.files.sockopts import apply_options
 
 _LISTENERS = "tcp:listeners"
-_MAPPED = b"\0" * 10 + b"\xff\xff"
 _HINT = "let the task accept them, then dump again"
 _PATIENCE = 5000  # milliseconds
 
@@ -29,13 +28,6 @@ _PATIENCE = 5000  # milliseconds
 class _Listener:
     view: FileView
     name: bytes  # as `endpoint` gives it
-
-
-def endpoint(name: bytes) -> bytes:
-    """Port and address as a key, the same for IPv4 and for IPv4 mapped into IPv6."""
-    if int.from_bytes(name[:2], "little") == u.AF_INET:
-        return name[2:4] + _MAPPED + name[4:8]
-    return name[2:4] + name[8:24]
 
 
 def note_listener(context: CollectContext, view: FileView, name: bytes) -> None:
@@ -60,8 +52,8 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
                     reason = "has a connection from outside the tree that waits to be accepted"
                     context.refuse(view.pid, view.subject, reason, _HINT)
                 found.add(client)
-                family = u.AF_INET if one.remote[2:14] == _MAPPED else u.AF_INET6
-                local, remote = _address(family, one.local), _address(family, one.remote)
+                family = u.AF_INET if one.remote[2:14] == MAPPED else u.AF_INET6
+                local, remote = address_of(family, one.local), address_of(family, one.remote)
                 context.records.append(TcpWaiting(ino, client, family, local, remote, one.data, one.ended))
     return found
 
@@ -89,7 +81,7 @@ def _in_order(
 
 
 def _covers(name: bytes, entry: sock_diag.InetSocket) -> bool:
-    return name[2:] in (entry.local[2:], b"\0" * 16, _MAPPED + b"\0" * 4)
+    return name[2:] in (entry.local[2:], b"\0" * 16, MAPPED + b"\0" * 4)
 
 
 def _sockets(family: int) -> list[sock_diag.InetSocket]:
@@ -101,22 +93,15 @@ def _sockets(family: int) -> list[sock_diag.InetSocket]:
 
 def _is_local(end: bytes) -> bool:
     """Whether the address is one of this host's: then a socket can be bound to it."""
-    family = u.AF_INET if end[2:14] == _MAPPED else u.AF_INET6
+    family = u.AF_INET if end[2:14] == MAPPED else u.AF_INET6
     fd = sockets.make_socket(family, u.SOCK_DGRAM)
     try:
-        sockets.bind(fd, _address(family, b"\0\0" + end[2:]))
+        sockets.bind(fd, address_of(family, b"\0\0" + end[2:]))
     except KernelError:
         return False
     finally:
         os.close(fd)
     return True
-
-
-def _address(family: int, end: bytes) -> bytes:
-    """The sockaddr of an endpoint."""
-    if family == u.AF_INET:
-        return struct.pack("<H2s4s8x", family, end[:2], end[14:18])
-    return struct.pack("<H2sI16sI", family, end[:2], 0, end[2:18], 0)
 
 
 # ---------------------------------------------------------------- restore

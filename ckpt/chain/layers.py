@@ -20,7 +20,7 @@ from ckpt.errors import ImageError
 from ckpt.image.layout import FRAME_PAGES, MAX_XOR_DEPTH, XOR_ZSTD
 from ckpt.image.reader import ImageReader
 from ckpt.image.spacemap import SpaceMap
-from ckpt.pages.compare import as_pages, xor_pages
+from ckpt.pages.compare import xor_into
 from ckpt.pages.hashes import HASH_SIZE, hash_pages, seed_of, zero_hash
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
@@ -161,14 +161,11 @@ class View:
         return self.cache.get((layer, frame), lambda: self._decode(key, layer, frame))
 
     def _decode(self, key: str, layer: int, frame: int, room: U8 | None = None) -> U8:
-        """The verified pages of a frame; in `room`, shape (FRAME_PAGES, 4096), where that is given."""
+        """The verified pages of a frame; in `room`, of just that size, where it is given."""
         reader = self.layers[layer]
         header, payload = reader.stored(frame)
-        if room is None:
-            content = as_pages(reader.unpack(frame, header, payload))
-        else:
-            content = room[: header.plain_size // PAGE_SIZE]
-            reader.unpack_into(frame, header, payload, content)
+        content = np.empty((header.plain_size // PAGE_SIZE, PAGE_SIZE), np.uint8) if room is None else room
+        reader.unpack_into(frame, header, payload, content)
         if header.codec == XOR_ZSTD:
             pages, kinds = reader.frame_pages(key, frame)
             changed = kinds == XOR
@@ -176,7 +173,7 @@ class View:
             part = np.empty((int(changed.sum()), PAGE_SIZE), np.uint8)
             self.fill(key, pages[changed], part, layer + 1, header.depth)
             old[changed] = part
-            content = xor_pages(content, old)
+            xor_into(content, old)
         elif self._trusting:
             return content
         try:
@@ -246,21 +243,26 @@ class View:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _scatter_frames(self, key: str, table: Resolved, frames: Sequence[tuple[int, int]], take: Take) -> int:
-        """On a thread: the wanted pages of some frames, each decoded and handed over while it is in the cache."""
-        done = 0
+        """On a thread: the wanted pages of some frames, decoded side by side and handed over while in the cache."""
+        first, last = frames[0][0], frames[-1][1]
+        count = table.nr_pages[first:last]
+        pages = expand(table.start[first:last], count)
+        slots = expand(table.offset[first:last].astype(np.uint64), count).astype(np.int64)
+        ends = np.cumsum(count).astype(np.int64)
         room = self._rooms.pages
-        for first, last in frames:
-            count = table.nr_pages[first:last]
-            pages = expand(table.start[first:last], count)
-            slots = expand(table.offset[first:last].astype(np.uint64), count).astype(np.int64)
-            layer, frame = int(table.layer[first]), int(table.frame[first])
-            content = self._decode(key, layer, frame, room)
-            if slots[-1] - slots[0] == len(slots) - 1:
-                content = content[slots[0] : slots[0] + len(slots)]
-            else:
-                content = content[slots]
-            take(pages, content.reshape(-1).data)
-            done += len(pages)
+        begun = done = filled = 0
+        for row, end_row in frames:
+            layer, frame, end = int(table.layer[row]), int(table.frame[row]), int(ends[end_row - 1 - first])
+            size = self.frame_size(layer, frame) // PAGE_SIZE
+            if filled + size > len(room):
+                take(pages[begun:done], room[:filled].reshape(-1).data)
+                begun, filled = done, 0
+            content = self._decode(key, layer, frame, room[filled : filled + size])
+            if end - done < size:
+                room[filled : filled + end - done] = content[slots[done:end]]
+            filled += end - done
+            done = end
+        take(pages[begun:done], room[:filled].reshape(-1).data)
         return done
 
     def read_pages(self, key: str, pages: U64) -> bytes:
@@ -319,10 +321,10 @@ class View:
 
 
 class _Room(threading.local):
-    """One frame's memory for each thread: touching fresh memory costs as much as decompressing into it."""
+    """Some frames' memory for each thread: touching fresh memory costs as much as decompressing into it."""
 
     def __init__(self) -> None:
-        self.pages = np.empty((FRAME_PAGES, PAGE_SIZE), np.uint8)
+        self.pages = np.empty((4 * FRAME_PAGES, PAGE_SIZE), np.uint8)
 
 
 def batches(runs: PageRuns, size: int) -> Iterator[U64]:

@@ -106,14 +106,14 @@ class ImageReader:
 
     # ------------------------------------------------------------ frames
 
-    def stored(self, frame: int) -> tuple[FrameHeader, bytes]:
+    def stored(self, frame: int) -> tuple[FrameHeader, memoryview]:
         """A frame's header and its payload as it is stored, checked."""
         header = self.index.header(frame)
         where = self.where(frame)
         data = self.source.read_at(int(self.index.offsets[frame]), HEADER.size + header.stored_size)
         if data[: HEADER.size] != self.index.headers[frame * HEADER.size : (frame + 1) * HEADER.size]:
             raise ImageError(f"{where} has a damaged header")
-        payload = data[HEADER.size :]
+        payload = memoryview(data)[HEADER.size :]
         if xxhash.xxh3_64_intdigest(payload) != header.stored_sum:
             raise ImageError(f"{where} is damaged")
         return header, payload
@@ -121,16 +121,16 @@ class ImageReader:
     def where(self, frame: int) -> str:
         return f"{self.name}: {FRAME_KINDS.get(int(self.index.kinds[frame]), 'unknown')} frame {frame}"
 
-    def unpack(self, frame: int, header: FrameHeader, payload: bytes) -> bytes:
+    def unpack(self, frame: int, header: FrameHeader, payload: memoryview) -> bytes:
         """The bytes after decompression; of an XOR frame without its parent, not yet verified."""
         if header.codec == RAW:
-            return payload
+            return bytes(payload)
         try:
             return decompress(payload, header.plain_size)
         except ValueError as error:
             raise ImageError(f"{self.where(frame)} cannot be decompressed: {error}") from error
 
-    def unpack_into(self, frame: int, header: FrameHeader, payload: bytes, out: U8) -> None:
+    def unpack_into(self, frame: int, header: FrameHeader, payload: memoryview, out: U8) -> None:
         """`unpack` into the array `out`, shape (n, 4096), of the plain size."""
         flat = out.reshape(-1)
         if header.codec == RAW:

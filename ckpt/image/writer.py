@@ -37,7 +37,7 @@ from ckpt.image.layout import (
 from ckpt.image.sinks import Sink
 from ckpt.image.spacebuild import SpaceBuild
 from ckpt.image.spacemap import chunks_of_hashes, chunks_of_map
-from ckpt.pages.compare import as_pages
+from ckpt.pages.compare import Buffer, as_pages
 from ckpt.pages.compress import DEFAULT_LEVEL, compress
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
@@ -105,10 +105,10 @@ class ImageWriter:
         self.write_ns += time.perf_counter_ns() - started
         self._position += len(data)
 
-    def _frame(self, kind: int, codec: int, payload: bytes, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
+    def _frame(self, kind: int, codec: int, payload: Buffer, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
         sequence = len(self._headers)
         self._headers.append(_packed(sequence, kind, codec, depth, payload, plain_size, plain_hash))
-        self._write(self._headers[-1] + payload)
+        self._write(b"".join([self._headers[-1], payload]))
         return sequence
 
     def _small(self, kind: int, plain: bytes) -> None:
@@ -197,7 +197,7 @@ class ImageWriter:
         if len(missing):
             build.dropped(missing)
 
-    def copy_frame(self, key: str, pages: U64, header: FrameHeader, payload: bytes) -> None:
+    def copy_frame(self, key: str, pages: U64, header: FrameHeader, payload: Buffer) -> None:
         """Take over a whole page frame of another image as it is stored (not one with XOR)."""
         with self._lock:
             sequence = self._frame(PAGES, header.codec, payload, header.plain_size, header.plain_hash)
@@ -275,7 +275,7 @@ class _Scratch(threading.local):
 
 
 def _packed(
-    sequence: int, kind: int, codec: int, depth: int, payload: bytes, plain_size: int, plain_hash: bytes
+    sequence: int, kind: int, codec: int, depth: int, payload: Buffer, plain_size: int, plain_hash: bytes
 ) -> bytes:
     checksum = xxhash.xxh3_64_intdigest(payload)
     return FrameHeader(kind, codec, depth, len(payload), plain_size, sequence, checksum, plain_hash).pack()

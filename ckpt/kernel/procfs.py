@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ckpt.errors import KernelError, NoSuchTask
@@ -95,8 +96,8 @@ def stat(pid: int, tid: int | None = None) -> Stat:
 def status(pid: int, tid: int | None = None) -> dict[str, str]:
     """/proc/PID/status (or of a thread) as key -> value."""
     path = f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status"
-    lines = read_bytes(path, pid).decode("utf-8", "surrogateescape").splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    lines = read_bytes(path, pid).decode("utf-8", "surrogateescape").split("\n")  # a comm may hold a form feed
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
 
 
 def threads(pid: int) -> list[int]:
@@ -164,30 +165,44 @@ def _unescape(path: str) -> str:
     return path.replace("\\012", "\n")
 
 
+@cache
+def _device(text: str) -> int:
+    major, _, minor = text.partition(":")
+    return os.makedev(int(major, 16), int(minor, 16))
+
+
+@cache
+def _flags(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
-    f = line.split(None, 5)
-    start, _, end = f[0].partition("-")
-    major, _, minor = f[3].partition(":")
-    path = _unescape(f[5].rstrip("\n")) if len(f) > 5 else ""
-    dev = os.makedev(int(major, 16), int(minor, 16))
-    return MapsLine(int(start, 16), int(end, 16), f[1], int(f[2], 16), dev, int(f[4]), path, flags)
+    address, perms, offset, device, ino, *path = line.split(None, 5)
+    start, _, end = address.partition("-")
+    name = _unescape(path[0]) if path else ""
+    return MapsLine(int(start, 16), int(end, 16), perms, int(offset, 16), _device(device), int(ino), name, flags)
+
+
+def _text(pid: int, name: str) -> str:
+    # Not splitlines: a path may hold what Python takes for the end of a line.
+    return read_bytes(f"/proc/{pid}/{name}", pid).decode("utf-8", "surrogateescape")
 
 
 def maps(pid: int) -> list[MapsLine]:
     """/proc/PID/maps; cheap: about 1 µs a line in the kernel."""
-    text = read_bytes(f"/proc/{pid}/maps", pid).decode("utf-8", "surrogateescape")
-    return [_parse(line) for line in text.splitlines()]
+    return [_parse(line) for line in _text(pid, "maps").split("\n") if line]
 
 
 def smaps(pid: int) -> list[MapsLine]:
     """/proc/PID/smaps: the maps with their VmFlags. Walks the page tables: not for a short freeze."""
     result: list[MapsLine] = []
-    head = ""
-    for line in read_bytes(f"/proc/{pid}/smaps", pid).decode("utf-8", "surrogateescape").splitlines():
-        if line.startswith("VmFlags:"):
-            result.append(_parse(head, tuple(line.split()[1:])))
-        elif "-" in line.split(" ", 1)[0] and not line.split(" ", 1)[0].endswith(":"):
-            head = line
+    # The flags are the last of a mapping's lines; the next mapping's first line follows them.
+    first, *rest = _text(pid, "smaps").split("\nVmFlags: ")
+    head = first.partition("\n")[0]
+    for part in rest:
+        flags, _, following = part.partition("\n")
+        result.append(_parse(head, _flags(flags)))
+        head = following[: following.find("\n")]
     return result
 
 

@@ -242,6 +242,9 @@ def restore(
     pidfile: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the root task's pid here.")] = None,
     shell_job: opt.ShellJob = False,
     inherit_fd: opt.InheritFd = None,
+    userns: opt.Userns = None,
+    pidns: opt.Pidns = False,
+    timens: opt.Timens = None,
     as_json: opt.Json = False,
     progress: opt.Shown = "auto",
 ) -> int:
@@ -256,6 +259,9 @@ def restore(
             pidfile=pidfile,
             shell_job=shell_job,
             inherit_fds=inherit_fd or (),
+            userns=userns,
+            pidns=pidns,
+            timens=timens,
             progress=shown,
         )
     if as_json:
@@ -267,11 +273,17 @@ def restore(
                 "kind": restored.header.kind,
                 "restore_time": restored.restore_time_us,
                 "detached": detach,
+                "namespaces": list(restored.namespaces),
+                "outside_pid": restored.outside_pid or restored.pid,
+                "notes": list(restored.notes),
             }
         )
+    else:
+        output.print_notes(restored.notes)
     if detach:
         if not as_json:
-            print(f"task {restored.pid} runs again, restored in {output.time_text(restored.restore_time_us)}")
+            outside = f" ({restored.outside_pid} from here)" if restored.outside_pid else ""
+            print(f"task {restored.pid}{outside} runs again, restored in {output.time_text(restored.restore_time_us)}")
         return 0
     return restored.wait()
 

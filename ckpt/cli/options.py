@@ -34,3 +34,12 @@ InheritFd = Annotated[
 ]
 ShellJob = Annotated[bool, typer.Option("--shell-job", help="The tree is a job on the caller's terminal.")]
 GhostLimit = Annotated[int, typer.Option(metavar="BYTES", help="The largest deleted file to keep in the image.")]
+Userns = Annotated[
+    bool | None,
+    typer.Option("--userns/--no-userns", help="In a new user and pid namespace; as needed by default."),
+]
+Pidns = Annotated[bool, typer.Option("--pidns", help="In a new pid namespace: the same pids, though taken here.")]
+Timens = Annotated[
+    bool | None,
+    typer.Option("--timens/--no-timens", help="CLOCK_MONOTONIC goes on from the dump; by default after another boot."),
+]

@@ -36,6 +36,12 @@ def print_error(error: CkptError, as_json: bool) -> None:
         print(f"hint: {line}", file=sys.stderr)
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """What a command chose or could not keep, on standard error."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+
+
 def image_dict(header: ImageHeader, statistics: Statistics, size: int, path: object) -> dict[str, Any]:
     """The stable names of the issue's contract, and where the image is."""
     return {

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from ckpt.engine.namespaces import where_it_lives
 from ckpt.engine.round import prepare, tree_pids
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import features
@@ -38,9 +39,13 @@ def doctor() -> DoctorReport:
 
 def dumpable(pid: int, options: DumpOptions | None = None, *, timeout: float = 5.0) -> list[Refusal]:
     """What stands against a dump of the tree under `pid`; the tree is frozen for a moment and otherwise left alone."""
+    return where_it_lives(pid, lambda inside, _: _dumpable(inside, options or DumpOptions(), timeout))
+
+
+def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
     check_task(pid)
     prepare(pid)
-    context = CollectContext([], options or DumpOptions())
+    context = CollectContext([], options)
     context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(pid)))
     with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
         stack.enter_context(context.stack)

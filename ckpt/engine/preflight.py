@@ -92,7 +92,9 @@ def _holder_of(numbers: Collection[int]) -> _Holder | None:
         else:
             continue
         if stat.state not in "ZX" or others:
-            return _Holder(message, "end that process, or restore in a new pid namespace", False)
+            return _Holder(
+                message, "end that process, or restore with --pidns: the same pids in a new pid namespace", False
+            )
         hint = f"its parent, process {stat.ppid}, has to wait for it"
         dead = dead or _Holder(f"{message}, which has ended and is a zombie", hint, True)
     return dead

@@ -317,7 +317,8 @@ def _wait_in(parent: Skeleton, pid: int) -> None:
 def _cannot_create(what: str, number: int, error: KernelError) -> RestoreError:
     if error.errno == errno.EEXIST:
         return PidTaken(
-            f"{what} {number}: the number is in use", hint="end its holder, or restore in a new pid namespace"
+            f"{what} {number}: the number is in use",
+            hint="end its holder, or restore with --pidns: the same pids in a new pid namespace",
         )
     if isinstance(error, NotPermitted):
         return RestoreError(

@@ -7,22 +7,26 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from ckpt import chain
 from ckpt.engine import preflight
+from ckpt.engine.elsewhere import work_elsewhere
+from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
 from ckpt.engine.plan import plan
 from ckpt.engine.progress import Progress
 from ckpt.engine.rebuild import Tree, adopting
 from ckpt.engine.restore_wait import wait_for
 from ckpt.errors import RestoreError
+from ckpt.kernel.namespaces import become_init
 from ckpt.records.image import ImageHeader
 from ckpt.records.mm import MmRecord
 from ckpt.records.seams import ImageView
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
-from ckpt.state import sockets
+from ckpt.state import ids, sockets
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import inherit
 from ckpt.state.mm_build import free_block
@@ -38,10 +42,14 @@ class Restored:
     restore_time_us: int
     header: ImageHeader
     detached: bool = False
+    namespaces: tuple[str, ...] = ()  # new ones in which it runs: user, pid, time
+    outside_pid: int = 0  # the root's pid as seen from here; another one than `pid` in a pid namespace of its own
+    notes: tuple[str, ...] = ()  # what was chosen unasked, and what could not be kept
+    status_fd: int = -1  # where the init of the pid namespace tells how the root ended
 
     def wait(self) -> int:
         """Wait for the root task: its exit code, or 128 + signal. Signals sent to ckpt go to it meanwhile."""
-        return wait_for(self.pid)
+        return wait_for(self.outside_pid or self.pid, self.status_fd)
 
 
 def restore(
@@ -52,19 +60,80 @@ def restore(
     pidfile: str | Path | None = None,
     shell_job: bool = False,
     inherit_fds: Sequence[str] = (),
+    userns: bool | None = None,
+    pidns: bool = False,
+    timens: bool | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """Rebuild the tree of round `at` (None: the newest) of the chain in directory `source`, or of an image file.
 
     `shell_job`: the root joins ckpt's process group, as the job of the shell that runs ckpt. `detach`: the tree is
     to outlive ckpt; nobody waits for it. `inherit_fds`: see `ckpt.state.files.inherit`; without `detach` "std" is
-    implied. `progress` counts the pages that stand. Raises ImageError or ChainError for
+    implied. `userns`: in a new user and pid namespace (None: when this user may not choose pids); `pidns`: in a new pid
+    namespace; `timens`: in a new time namespace, whose clocks go on from the dump (None: when the image comes from
+    another boot, and it is possible). `progress` counts the pages that stand. Raises ImageError or ChainError for
     the image, PidTaken, FileChanged, HostMismatch or another RestoreError otherwise; then nothing is left behind.
     """
     with chain.view(source, at) as view:
-        return restore_view(
-            view, detach=detach, pidfile=pidfile, shell_job=shell_job, inherit_fds=inherit_fds, progress=progress
+        preflight.check_image(view)
+        place = choose(Wanted(userns, pidns, timens), view.header, view.records("tree")[0])
+
+        def build(progress: Progress | None) -> Restored:
+            return restore_view(
+                view,
+                detach=detach,
+                pidfile=None if place.has_pids else pidfile,
+                shell_job=shell_job,
+                inherit_fds=inherit_fds,
+                place=place,
+                progress=progress,
+            )
+
+        if not place.flags:
+            return build(progress)
+        return _elsewhere(place, build, pidfile, shell_job, progress)
+
+
+def _elsewhere(
+    place: Place,
+    build: Callable[[Progress | None], Restored],
+    pidfile: str | Path | None,
+    shell_job: bool,
+    progress: Progress | None,
+) -> Restored:
+    """Restore in a process that lives in new namespaces; it stays as the init of a pid namespace."""
+    outside = 0
+    status, told = os.pipe()
+
+    def work(progress: Progress | None) -> Restored:
+        if place.has_pids and not shell_job:
+            os.setsid()
+        place.settle()
+        return build(progress)
+
+    def seen(worker: int, restored: Restored) -> None:
+        nonlocal outside
+        if place.has_pids:
+            outside = outside_pid(worker, restored.pid)
+            if pidfile is not None:
+                _write_pidfile(Path(pidfile), outside)
+
+    def stay(restored: Restored) -> NoReturn:
+        become_init(restored.pid, told)
+
+    try:
+        made: Restored = work_elsewhere(
+            place.enter, work, progress=progress, seen=seen, stay=stay if place.has_pids else None
         )
+    except BaseException:
+        os.close(status)
+        raise
+    finally:
+        os.close(told)
+    if not place.has_pids or made.detached:
+        os.close(status)
+        status = -1
+    return replace(made, outside_pid=outside, status_fd=status)
 
 
 def restore_view(
@@ -74,15 +143,18 @@ def restore_view(
     pidfile: str | Path | None = None,
     shell_job: bool = False,
     inherit_fds: Sequence[str] = (),
+    place: Place = HERE,
     progress: Progress | None = None,
 ) -> Restored:
-    """`restore` of an image that is open already."""
+    """`restore` of an image that is open already, by a process that is in `place`."""
     started = time.perf_counter_ns()
     given = inherit.parse(inherit_fds, std=not detach)
     preflight.check_image(view)
     tree: TreeRecord = view.records("tree")[0]
     tasks: list[TaskRecord] = _in_order(tree, list(view.records("task")))
     threads: list[ThreadRecord] = list(view.records("thread"))
+    if place.has_users:
+        threads = ids.as_mapped(threads, place.groups)
     mms: list[MmRecord] = list(view.records("mm"))
     preflight.check_tasks(tasks, threads, mms)
     order = plan(tasks, tree.root_pid, shell_job=shell_job)
@@ -96,7 +168,8 @@ def restore_view(
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
     building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, progress)
     # A parent-death signal would come when ckpt ends: such a root gets another parent before.
-    building.give_away = detach and any(thread.pdeathsig for thread in of_task[tree.root_pid])
+    lasts = detach and not place.has_pids and any(thread.pdeathsig for thread in of_task[tree.root_pid])
+    building.give_away = lasts or bool(place.flags and not place.has_pids)
     with ExitStack() as stack, _terminal_signals_held():
         stack.enter_context(adopting())
         stack.enter_context(context.stack)
@@ -111,7 +184,8 @@ def restore_view(
             building.kill()
             raise
     spent = (time.perf_counter_ns() - started) // 1000
-    return Restored(tree.root_pid, tuple(task.pid for task in tasks), spent, view.header, detach)
+    pids = tuple(task.pid for task in tasks)
+    return Restored(tree.root_pid, pids, spent, view.header, detach, place.names, notes=place.notes)
 
 
 def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:

@@ -15,13 +15,19 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
-def wait_for(pid: int) -> int:
+def wait_for(pid: int, status_fd: int = -1) -> int:
     """Wait for the child `pid`; gives its exit code, or 128 + the signal that ended it.
+
+    With `status_fd` it is the child of another process, which tells its wait status there; the descriptor is closed.
 
     SIGTERM, SIGHUP, SIGINT and SIGQUIT sent to ckpt meanwhile go to the task. Those of the keyboard are not
     forwarded to a task in ckpt's own process group, for the terminal sends them to both.
     """
     with _forwarding(pid):
+        if status_fd >= 0:
+            with open(status_fd, "rb") as told:
+                status = int.from_bytes(told.read(4) or b"\x09", "little")  # nothing: all of the namespace was killed
+            return _exit_status(status)
         while True:
             try:
                 _, status = os.waitpid(pid, uapi_restore.WALL)
@@ -29,6 +35,10 @@ def wait_for(pid: int) -> int:
                 return 0  # somebody else in this process has waited for it
             if not os.WIFSTOPPED(status):
                 break
+    return _exit_status(status)
+
+
+def _exit_status(status: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 

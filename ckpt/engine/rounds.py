@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt.chain.directory import Chain, ImageInfo
+from ckpt.engine.namespaces import where_it_lives
 from ckpt.engine.progress import Progress
-from ckpt.engine.round import Request, run_round
+from ckpt.engine.round import Request
+from ckpt.engine.round import run_round as run_round_here
 from ckpt.errors import UsageError
 from ckpt.records.runs import PAGE_SIZE
 from ckpt.state.context import DumpOptions
@@ -92,6 +95,15 @@ def precopy(
     if on_round is not None:
         on_round(made[-1])
     return made
+
+
+def run_round(request: Request) -> ImageInfo:
+    """A round by a process in the task's own pid namespace, so that the image holds the pids that the task knows."""
+
+    def work(pid: int, progress: Progress | None) -> ImageInfo:
+        return run_round_here(replace(request, pid=pid, progress=progress))
+
+    return where_it_lives(request.pid, work, request.progress)
 
 
 def _enough(made: list[ImageInfo], downtime_limit: float, bandwidth: float | None) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ckpt.errors import CkptError, KernelError
 from ckpt.kernel import pagemap, procfs, tiny, uapi, userfault
+from ckpt.kernel import uapi_namespaces as un
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel import uapi_probe as names
 from ckpt.kernel.descriptors import kcmp, steal_descriptor
@@ -326,7 +327,7 @@ def _tcp_repair() -> str:
 def _unshared(flags: int) -> str:
     """unshare(2) in a tiny process; its errno is the exit status."""
     code = b"\xbf" + flags.to_bytes(4, "little")  # mov edi, flags
-    code += b"\xb8" + names.SYS_unshare.to_bytes(4, "little") + b"\x0f\x05"  # mov eax, SYS_unshare; syscall
+    code += b"\xb8" + un.SYS_unshare.to_bytes(4, "little") + b"\x0f\x05"  # mov eax, SYS_unshare; syscall
     code += b"\xf7\xd8\x89\xc7"  # neg eax; mov edi, eax
     code += b"\xb8" + uapi.SYS_exit.to_bytes(4, "little") + b"\x0f\x05"  # mov eax, SYS_exit; syscall
     status = tiny.run("ckpt-probe", code)
@@ -337,9 +338,9 @@ def _unshared(flags: int) -> str:
 
 @_probe("user-namespace", "restore without root", "user.max_user_namespaces above 0; AppArmor may restrict it")
 def _user_namespace() -> str:
-    return _unshared(names.CLONE_NEWUSER)
+    return _unshared(un.CLONE_NEWUSER)
 
 
 @_probe("time-namespace", "the monotonic clock of a task restored on another host", "a kernel with CONFIG_TIME_NS")
 def _time_namespace() -> str:
-    return _unshared(names.CLONE_NEWUSER | names.CLONE_NEWTIME)
+    return _unshared(un.CLONE_NEWUSER | un.CLONE_NEWTIME)

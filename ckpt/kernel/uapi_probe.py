@@ -19,11 +19,6 @@ PR_TIMER_CREATE_RESTORE_IDS_GET = 2
 # include/uapi/linux/tcp.h
 TCP_REPAIR = 19
 
-# include/uapi/linux/sched.h, arch/x86/entry/syscalls/syscall_64.tbl
-CLONE_NEWTIME = 0x80
-CLONE_NEWUSER = 0x10000000
-SYS_unshare = 272
-
 
 class clone_args(ctypes.Structure):
     """include/uapi/linux/sched.h, CLONE_ARGS_SIZE_VER1"""

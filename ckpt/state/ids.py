@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
@@ -9,6 +13,7 @@ from ckpt.kernel.taskinfo import StatusIds
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Credentials
 from ckpt.records.support import Support
+from ckpt.records.task import ThreadRecord
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
@@ -42,6 +47,33 @@ def same_credentials(status: dict[str, str], other: dict[str, str]) -> bool:
     """Whether /proc shows the same ids and capabilities for two threads; their securebits then agree as well,
     unless a thread changed nothing but these."""
     return taskinfo.ids(status) == taskinfo.ids(other)
+
+
+def as_mapped(threads: Sequence[ThreadRecord], groups: Sequence[int]) -> list[ThreadRecord]:
+    """The threads as they can be in a user namespace in which only this user's own ids are mapped.
+
+    `groups` are this user's supplementary ones outside: they cannot be changed inside, where they have no numbers.
+    RestoreError names every task of somebody else.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    shown = taskinfo.ids(procfs.status(os.getpid())).groups
+    foreign: dict[str, None] = {}
+    found = []
+    for thread in threads:
+        c = thread.credentials
+        if {*c.uids} != {uid} or {*c.gids} != {gid}:
+            were = f"it ran as user {c.uids[1]} and group {c.gids[1]}"
+            foreign[f"task {thread.pid}: {were}, ckpt runs as {uid} and {gid}"] = None
+        elif {*c.groups} - {gid} != {*groups} - {gid}:
+            foreign[f"task {thread.pid}: it was in groups {_list(c.groups)}, ckpt is in {_list(groups)}"] = None
+        found.append(replace(thread, credentials=replace(c, groups=shown)))
+    if foreign:
+        raise RestoreError("\n".join(foreign), hint="run ckpt as that user, or as root")
+    return found
+
+
+def _list(groups: Sequence[int]) -> str:
+    return ", ".join(map(str, groups)) or "none"
 
 
 def restore_credentials(remote: RemoteTask, record: Credentials) -> None:

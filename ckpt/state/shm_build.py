@@ -6,12 +6,13 @@ import ctypes
 import fcntl
 import mmap
 import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from ckpt.errors import KernelError, NotPermitted, RestoreError
-from ckpt.kernel import ipc, uapi, uapi_ipc, uapi_restore
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import ipc, mapped, uapi, uapi_ipc, uapi_restore
 from ckpt.kernel.libc import kernel_error, syscall
 from ckpt.records.ipc import SysvShmRecord
 from ckpt.records.mm import ShmRecord
@@ -85,7 +86,12 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
 
 
 def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
-    """MAP_SHARED|MAP_ANONYMOUS memory, held by a descriptor of its own through /proc/self/map_files."""
+    """MAP_SHARED|MAP_ANONYMOUS memory, held by a descriptor of its own through /proc/self/map_files.
+
+    A user who may not follow that gives the tasks a memfd instead: /proc/PID/maps shows its name.
+    """
+    if not mapped.map_files_allowed():
+        return _memfd(context, replace(record, kind="memfd", name="anonymous", mode=0o600))
     size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
     flags = uapi.MAP_SHARED | uapi.MAP_ANONYMOUS | uapi.MAP_NORESERVE  # it may be larger than this host
     if record.flags & uapi_restore.MFD_HUGETLB:
@@ -97,13 +103,7 @@ def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
         except FileNotFoundError:
             raise RestoreError(f"shared memory {record.key}: this kernel has no map_files") from None
         except OSError as error:
-            failure = kernel_error("opening /proc/self/map_files", error.errno or 0)
-            if isinstance(failure, NotPermitted):
-                raise RestoreError(
-                    "anonymous shared memory needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN to be rebuilt",
-                    hint="run ckpt restore as root",
-                ) from None
-            raise failure from None
+            raise kernel_error("opening /proc/self/map_files", error.errno or 0) from None
 
 
 def _fill(context: RestoreContext, record: ShmRecord, memory: mmap.mmap) -> int:

@@ -236,6 +236,7 @@ def test_restore_passes_the_status_on(monkeypatch: pytest.MonkeyPatch, capsys: p
 
     class Restored:
         pid, pids, restore_time_us, header = 4121, (4121,), 10, info().header
+        namespaces, outside_pid, notes = (), 0, ("a note",)
 
         def wait(self) -> int:
             waited.append("wait")

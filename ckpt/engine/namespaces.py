@@ -1,0 +1,145 @@
+"""In which namespaces a tree is restored, and rounds of trees that live in other ones than ckpt.
+
+A user who may not choose pids restores in a new user and pid namespace; root can restore in a new pid namespace when
+a pid is taken; a time namespace lets the clocks go on when the tree comes from another boot.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ckpt.engine.elsewhere import work_elsewhere
+from ckpt.engine.progress import Progress
+from ckpt.errors import NoSuchTask, RestoreError, TaskError, UsageError
+from ckpt.kernel import features, namespaces, procfs
+from ckpt.kernel import uapi_namespaces as un
+from ckpt.records.image import ImageHeader
+from ckpt.records.tree import TreeRecord
+
+T = TypeVar("T")
+
+_NAMES = {un.CLONE_NEWUSER: "user", un.CLONE_NEWPID: "pid", un.CLONE_NEWTIME: "time"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller asked for; None leaves it to ckpt."""
+
+    userns: bool | None = None
+    pidns: bool = False
+    timens: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """New namespaces for a restore: none when `flags` is 0. `notes` say what was chosen unasked, and what is lost."""
+
+    flags: int = 0
+    monotonic_ns: int = 0  # what the clocks are to show, in a time namespace
+    boottime_ns: int = 0
+    notes: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()  # of this user, as numbered outside
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for flag, name in _NAMES.items() if self.flags & flag)
+
+    @property
+    def has_users(self) -> bool:
+        return bool(self.flags & un.CLONE_NEWUSER)
+
+    @property
+    def has_pids(self) -> bool:
+        return bool(self.flags & un.CLONE_NEWPID)
+
+    def enter(self) -> None:
+        """Make the namespaces, in a process that is to fork."""
+        uid, gid = os.geteuid(), os.getegid()
+        offsets = namespaces.clock_offsets()
+        namespaces.unshare(self.flags)
+        if self.has_users:
+            namespaces.map_own_ids(uid, gid)
+        if self.flags & un.CLONE_NEWTIME:
+            offsets["monotonic"] += self.monotonic_ns - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            offsets["boottime"] += self.boottime_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            namespaces.set_clock_offsets(offsets)
+
+    def settle(self) -> None:
+        """In the worker: a /proc of the new pid namespace, and privileges that outlast the exec of a skeleton."""
+        if self.has_users:
+            namespaces.keep_capabilities()
+        if not self.has_pids:
+            return
+        try:
+            namespaces.mount_proc()
+        except Exception as error:
+            raise RestoreError(
+                f"the new pid namespace cannot have a /proc of its own: {error}",
+                hint="a container that covers parts of /proc forbids it: run ckpt restore as root, or outside of it",
+            ) from error
+
+
+HERE = Place()
+
+
+def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
+    """Where this user restores this image on this host."""
+    if wanted.userns and wanted.pidns:
+        raise UsageError("--userns makes a pid namespace as well", hint="leave --pidns away")
+    flags, notes = 0, []
+    if wanted.userns is None and not wanted.pidns and not features.probe("clone3-set_tid").available:
+        if features.probe("user-namespace").available:
+            flags = un.CLONE_NEWUSER
+            notes.append("this user may not choose pids: the tree runs in a new user and pid namespace")
+    elif wanted.userns:
+        flags = un.CLONE_NEWUSER
+    if flags or wanted.pidns:
+        flags |= un.CLONE_NEWPID | un.CLONE_NEWNS
+    may_set_clocks = bool(flags & un.CLONE_NEWUSER) or os.geteuid() == 0
+    monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    strange = bool(tree.monotonic_ns) and (header.boot_id != procfs.boot_id() or monotonic < tree.monotonic_ns)
+    if wanted.timens or (wanted.timens is None and strange and may_set_clocks):
+        if features.probe("time-namespace").available:
+            flags |= un.CLONE_NEWTIME
+        elif wanted.timens:
+            raise RestoreError("this kernel has no time namespaces", hint="leave --timens away: the clocks jump")
+    if strange and not flags & un.CLONE_NEWTIME:
+        jump = (monotonic - tree.monotonic_ns) / 1e9
+        notes.append(f"CLOCK_MONOTONIC and CLOCK_BOOTTIME jump by {jump:+.0f} s: the image comes from another boot")
+    return Place(flags, tree.monotonic_ns, tree.boottime_ns, tuple(notes), tuple(os.getgroups()))
+
+
+def outside_pid(init: int, pid: int) -> int:
+    """The pid, seen from here, of the child `pid` of the init of a pid namespace."""
+    for child in procfs.children(init, [init]):
+        try:
+            if namespaces.pid_inside(child) == pid:
+                return child
+        except (NoSuchTask, KeyError):
+            continue
+    raise NoSuchTask(f"the restored task {pid} has ended already")
+
+
+def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress: Progress | None = None) -> T:
+    """`work(pid, progress)`, in the namespaces of pids, users, mounts and time of that task and with its pid there.
+
+    In ckpt itself when they are its own, as nearly always.
+    """
+    flags = namespaces.differing(pid) if procfs.exists(pid) else 0
+    if not flags & (un.CLONE_NEWPID | un.CLONE_NEWTIME):
+        return work(pid, progress)
+    theirs, ours = os.stat(f"/proc/{pid}/root"), os.stat("/")
+    if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+        raise TaskError(
+            f"task {pid} lives in a container: its pid namespace and its root directory are not ckpt's",
+            hint="run ckpt inside that container",
+        )
+    inside = namespaces.pid_inside(pid)
+    result: T = work_elsewhere(
+        lambda: namespaces.enter(pid, flags), lambda progress: work(inside, progress), progress=progress
+    )
+    return result

@@ -1,0 +1,186 @@
+"""Namespaces: entering new ones and those of a task, a /proc of one's own, clocks, and the init of a pid namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from ckpt.errors import KernelError
+from ckpt.kernel import procfs, tiny, uapi
+from ckpt.kernel import uapi_namespaces as un
+from ckpt.kernel import uapi_state as us
+from ckpt.kernel.descriptors import pidfd_open
+from ckpt.kernel.libc import kernel_error, syscall
+
+_LINKS = {"user": un.CLONE_NEWUSER, "pid": un.CLONE_NEWPID, "mnt": un.CLONE_NEWNS, "time": un.CLONE_NEWTIME}
+STATUS_FD = 3
+"""The descriptor on which the init of a pid namespace tells the wait status of the process it was started for."""
+
+_INIT = (
+    "6a00"  # push 0
+    "48b8636b70742d696e69"  # mov rax, 'ckpt-ini'
+    "50"  # push rax
+    "c644240874"  # mov byte [rsp+8], 't'
+    "4889e6"  # mov rsi, rsp
+    "bf0f000000"  # mov edi, PR_SET_NAME
+    "b89d000000"  # mov eax, SYS_prctl
+    "0f05"  # syscall
+    # again:
+    "b83d000000"  # mov eax, SYS_wait4
+    "4883cfff"  # or rdi, -1
+    "4889e6"  # mov rsi, rsp
+    "ba00000040"  # mov edx, __WALL
+    "4531d2"  # xor r10d, r10d
+    "0f05"  # syscall
+    "3d{pid}"  # cmp eax, the pid
+    "743a"  # je root
+    "85c0"  # test eax, eax
+    "79df"  # jns again
+    "83f8fc"  # cmp eax, -EINTR
+    "74da"  # je again
+    # No child is left; but a dump may be at work that came in from outside, and would die with init.
+    "b83e000000"  # mov eax, SYS_kill
+    "4883cfff"  # or rdi, -1
+    "31f6"  # xor esi, esi
+    "0f05"  # syscall
+    "85c0"  # test eax, eax
+    "7817"  # js leave
+    "6880f0fa02"  # push 50_000_000
+    "6a00"  # push 0
+    "4889e7"  # mov rdi, rsp
+    "31f6"  # xor esi, esi
+    "b823000000"  # mov eax, SYS_nanosleep
+    "0f05"  # syscall
+    "58"  # pop rax
+    "58"  # pop rax
+    "ebb2"  # jmp again
+    # leave:
+    "31ff"  # xor edi, edi
+    "b8e7000000"  # mov eax, SYS_exit_group
+    "0f05"  # syscall
+    # root:
+    "b801000000"  # mov eax, SYS_write
+    "bf03000000"  # mov edi, STATUS_FD
+    "4889e6"  # mov rsi, rsp
+    "ba04000000"  # mov edx, 4
+    "0f05"  # syscall
+    "b803000000"  # mov eax, SYS_close
+    "bf03000000"  # mov edi, STATUS_FD
+    "0f05"  # syscall
+    "eb87"  # jmp again
+)
+
+
+def differing(pid: int) -> int:
+    """The CLONE_NEW* flags of user, pid, mount and time namespaces in which the process is and this one is not."""
+    flags = 0
+    for name, flag in _LINKS.items():
+        try:
+            theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        except OSError:
+            continue  # this kernel has no such namespaces, or this user may not look: the freezer says so
+        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            flags |= flag
+    return flags
+
+
+def pid_inside(pid: int) -> int:
+    """The pid of a process in its own, innermost pid namespace."""
+    return int(procfs.status(pid)["NSpid"].split()[-1])
+
+
+def unshare(flags: int) -> None:
+    """New namespaces; that of pids and that of time are for the children."""
+    syscall(f"unshare({flags:#x})", un.SYS_unshare, flags)
+
+
+def enter(pid: int, flags: int) -> None:
+    """The namespaces of a process; those of pids and of time are for the children."""
+    pidfd = pidfd_open(pid)
+    try:
+        syscall(f"setns({pid}, {flags:#x})", un.SYS_setns, pidfd, flags)
+    finally:
+        os.close(pidfd)
+
+
+def map_own_ids(uid: int, gid: int) -> None:
+    """In a new user namespace of this process: its own ids, which were `uid` and `gid`, under their own numbers."""
+    _write("setgroups", "deny")  # without it nobody may map groups
+    _write("uid_map", f"{uid} {uid} 1")
+    _write("gid_map", f"{gid} {gid} 1")
+
+
+def set_clock_offsets(offsets: Mapping[str, int]) -> None:
+    """Set "monotonic" and "boottime" of the new time namespace of this process's children, in nanoseconds."""
+    lines = (f"{clock} {ns // 10**9} {ns % 10**9}\n" for clock, ns in offsets.items())
+    _write("timens_offsets", "".join(lines))
+
+
+def clock_offsets() -> dict[str, int]:
+    """Those of this process's time namespace, in nanoseconds; zero where the kernel has none."""
+    try:
+        lines = Path("/proc/self/timens_offsets").read_text().splitlines()
+    except OSError:
+        return {"monotonic": 0, "boottime": 0}
+    return {clock: int(seconds) * 10**9 + int(ns) for clock, seconds, ns in map(str.split, lines)}
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(f"/proc/self/{name}").write_text(text)
+    except OSError as error:
+        raise kernel_error(f"writing {text!r} to /proc/self/{name}", error.errno or 0) from None
+
+
+def mount_proc() -> None:
+    """In a new mount namespace: a /proc that shows the pid namespace of this process."""
+    _mount("none", "/", None, un.MS_REC | un.MS_PRIVATE)
+    _mount("proc", "/proc", "proc", un.MS_NOSUID | un.MS_NODEV | un.MS_NOEXEC)
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    words = [None if word is None else ctypes.create_string_buffer(word.encode()) for word in (source, target, kind)]
+    syscall(f"mount({source}, {target})", un.SYS_mount, *(word or 0 for word in words), flags, 0)
+
+
+def keep_capabilities() -> None:
+    """Let the capabilities of this process outlast an exec, which takes them from all but user 0."""
+    mask = int(procfs.status(os.getpid())["CapPrm"], 16)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = ctypes.create_string_buffer(us.cap_header.pack(us.LINUX_CAPABILITY_VERSION_3, 0))
+    data = ctypes.create_string_buffer(us.cap_data.pack(low, low, low, high, high, high))
+    syscall("capset", uapi.SYS_capset, header, data)
+    for capability in range(64):
+        if mask >> capability & 1:
+            syscall(
+                "prctl(PR_CAP_AMBIENT)", uapi.SYS_prctl, us.PR_CAP_AMBIENT, us.PR_CAP_AMBIENT_RAISE, capability, 0, 0
+            )
+
+
+def die_with_parent(signal: int) -> None:
+    """The signal that comes when the thread that made this process ends; 0 for none."""
+    syscall("prctl(PR_SET_PDEATHSIG)", uapi.SYS_prctl, un.PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def become_init(root: int, status_fd: int) -> NoReturn:
+    """Go on as a tiny init: it reaps, tells the wait status of `root` on `status_fd`, and ends when nobody is left.
+
+    Does not return: KernelError when it fails.
+    """
+    code = bytes.fromhex(_INIT.format(pid=root.to_bytes(4, "little").hex()))
+    program = fcntl.fcntl(tiny.memfd("ckpt-init", tiny.elf(code)), fcntl.F_DUPFD_CLOEXEC, STATUS_FD + 1)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(status_fd, STATUS_FD)
+        for number in range(STATUS_FD):
+            os.dup2(null, number)
+        os.closerange(STATUS_FD + 1, program)
+        os.closerange(program + 1, 1 << 20)
+        os.chdir("/")
+        os.execve(program, ["ckpt-init"], {})
+    except OSError as error:
+        raise KernelError(f"starting the init of the pid namespace: {error.strerror}", errno=error.errno or 0) from None

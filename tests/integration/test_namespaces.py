@@ -1,0 +1,124 @@
+"""Restores in other namespaces: without root in a user and pid namespace, as root in a pid or a time namespace.
+
+Root runs the commands of the unprivileged tests as another user; anybody else runs them as himself.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Container
+from pathlib import Path
+
+import pytest
+
+from ckpt.kernel import features, namespaces
+from tests.support import harness
+from tests.support.harness import MODES, Mode, Run, Target
+
+ROOT = os.geteuid() == 0
+USER = 65534
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not features.probe("user-namespace").available, reason="no user namespaces"),
+]
+
+PLAIN = (
+    "memory/private_anon", "memory/shared_anon", "memory/memfd_sealed", "memory/file_private", "memory/brk_heap",
+    "files/append", "files/deleted", "files/flock", "files/proc_files", "pipes/data", "pipes/epoll", "pipes/eventfd",
+    "signals/pending_realtime", "signals/alternate_stack", "timers/posix", "timers/timerfd_ticks", "threads/pool",
+    "threads/locks_held", "processes/grandchildren", "processes/pool", "processes/zombie_code", "processes/sessions",
+    "sockets/unix_stream", "sockets/tcp_listening", "sockets/udp", "ttys/pair", "ids/rlimits", "ids/umask_cwd",
+)  # fmt: skip
+
+
+@functools.cache
+def unprivileged() -> dict[str, object]:
+    """The arguments of subprocess that make a command another user's; skips when that user cannot run ckpt."""
+    if not ROOT:
+        return {}
+    who: dict[str, object] = {"user": USER, "group": USER, "extra_groups": []}
+    command = [sys.executable, "-B", "-m", "ckpt", "--version"]
+    probe = subprocess.run(command, cwd=harness.REPOSITORY, stdout=subprocess.DEVNULL, check=False, **who)
+    if probe.returncode:
+        pytest.skip("another user cannot run this interpreter or read this checkout")
+    return who
+
+
+class Elsewhere(Run):
+    """A run whose restores are made with `options`; the root's pid is then another one here."""
+
+    def __init__(self, target: Target, who: dict[str, object], options: tuple[str, ...]) -> None:
+        super().__init__(target)
+        self.who, self.options = who, options
+        self.own_pid = 0
+        log = self.work / "log"  # the target holds it open, and restore opens it as that user
+        log.touch()
+        log.chmod(0o666)
+
+    def start(self) -> None:
+        popen = subprocess.Popen
+        try:
+            subprocess.Popen = functools.partial(popen, **self.who)  # type: ignore[misc, assignment]
+            super().start()
+        finally:
+            subprocess.Popen = popen  # type: ignore[misc]
+        self.own_pid = self.pid
+
+    def ckpt(self, *arguments: str, expect: Container[int] = (0,)) -> dict[str, object]:
+        command = [sys.executable, "-B", "-m", "ckpt", *arguments, "--json"]
+        streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, cwd=harness.REPOSITORY, timeout=120, check=False, **streams, **self.who)
+        self.history.append(f"$ ckpt {' '.join(arguments)} -> {done.returncode}\n{done.stdout}{done.stderr}"[-2500:])
+        if done.returncode not in expect:
+            self.fail(f"ckpt {arguments[0]} gave {done.returncode}")
+        return json.loads(done.stdout or "{}")  # type: ignore[no-any-return]
+
+    def restore(self, images: Path) -> None:
+        pidfile = self.work / "pid"
+        answer = self.ckpt("restore", "-D", str(images), "--detach", "--pidfile", str(pidfile), *self.options)
+        self.pid = int(pidfile.read_text())
+        assert answer["pid"] == self.own_pid, "the pid inside is the old one"
+        assert answer["outside_pid"] == self.pid
+        assert namespaces.pid_inside(self.pid) == self.own_pid
+
+
+def go_through(target: str, mode: Mode, who: dict[str, object], *options: str) -> None:
+    path = next(t.path for t in harness.all_targets() if t.name == target)
+    run = Elsewhere(Target(path), who, options)
+    run.images.mkdir()
+    run.images.chmod(0o777)
+    harness.become_subreaper()
+    try:
+        run.start()
+        for cycle in range(mode.cycles):
+            images = run.images / str(cycle)
+            run.take(mode, images)
+            run.gone()
+            run.restore(images)
+            run.wait_for_ticks()
+        run.expect_pass()
+    except harness.TargetSkipped as skipped:
+        pytest.skip(str(skipped))
+    finally:
+        run.close()
+        harness.become_subreaper(False)
+
+
+@pytest.mark.parametrize("target", PLAIN)
+def test_without_root(target: str) -> None:
+    go_through(target, MODES["pre-dump-1"], unprivileged())
+
+
+@pytest.mark.parametrize("target", ["threads/pool", "processes/grandchildren", "memory/shared_anon"])
+def test_twice_without_root(target: str) -> None:
+    go_through(target, MODES["twice"], unprivileged())
+
+
+@pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
+@pytest.mark.parametrize("target", ["memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session"])
+def test_in_a_pid_namespace(target: str) -> None:
+    go_through(target, MODES["twice"], {}, "--pidns")

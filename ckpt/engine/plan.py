@@ -32,6 +32,7 @@ class Create:
     flags: int = 0
     exit_signal: int = 0
     helper: bool = False
+    thread: int = 0  # of the creator, the child's parent; 0: its leader
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +187,10 @@ class _Planner:
 
     # ------------------------------------------------------------------ births and sessions
 
-    def _create(self, pid: int, creator: int, flags: int, exit_signal: int, *, helper: bool = False) -> None:
-        self.steps.append(Create(pid, creator, flags, exit_signal, helper))
+    def _create(
+        self, pid: int, creator: int, flags: int, exit_signal: int, *, helper: bool = False, thread: int = 0
+    ) -> None:
+        self.steps.append(Create(pid, creator, flags, exit_signal, helper, thread))
         self._session[pid] = self._session.get(creator, OUTSIDE)
         self._group[pid] = self._group.get(creator, OUTSIDE)
         self._parent[pid] = self._parent[creator] if flags & uapi.CLONE_PARENT else creator
@@ -242,7 +245,8 @@ class _Planner:
             if flags & uapi.CLONE_SIGHAND and not flags & uapi.CLONE_VM:
                 self._refuse(child.pid, "its signal actions", "are shared without its memory")
                 return
-            self._create(child.pid, creator.pid, flags, child.exit_signal)
+            thread = child.parent_tid if creator is parent and child.parent_tid in parent.tids[1:] else 0
+            self._create(child.pid, creator.pid, flags, child.exit_signal, thread=thread)
             self._grow(child)
             return
         self._refuse(

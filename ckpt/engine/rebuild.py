@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ckpt.engine import stops
 from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid, Step
 from ckpt.engine.progress import Progress
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
@@ -29,7 +30,6 @@ from ckpt.state.sysv_queues import restore_queues
 from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
 
 _THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
-_WUNTRACED = 2
 
 
 @dataclass
@@ -66,11 +66,7 @@ class Tree:
         self._install_tables(living, channel)
         files.finish_files(self.context)  # an owner may be a thread
         sockets.finish(self.context, self.leaders.__getitem__)
-        for task in living:
-            if task.state == "stopped":
-                self._stop(task)
-        for task in living:
-            self._drain(task)
+        self._stop(living)
         self._restore_state(living)
         files.close_files(self.context)
 
@@ -118,7 +114,10 @@ class Tree:
                 made = self._root(pid, address, channel)
             else:
                 exit_signal = 0 if step.flags & uapi.CLONE_PARENT else step.exit_signal
-                made = self._clone(self.leaders[step.creator], pid, step.flags, exit_signal)
+                creator = self.leaders[step.creator]
+                if step.thread:
+                    creator = self._thread(creator, step.thread)
+                made = self._clone(creator, pid, step.flags, exit_signal)
         except KernelError as error:
             raise _cannot_create("task", pid, error) from None
         self.leaders[step.pid] = self.skeletons[made.tid] = made
@@ -185,12 +184,17 @@ class Tree:
         self.leaders[pid].syscall(uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)
 
     def _make_threads(self, task: TaskRecord) -> None:
-        leader = self.leaders[task.pid]
         for tid in task.tids[1:]:
+            self._thread(self.leaders[task.pid], tid)
+
+    def _thread(self, leader: Skeleton, tid: int) -> Skeleton:
+        """Thread `tid`, made when it is first asked for."""
+        if tid not in self.skeletons:
             try:
                 self.skeletons[tid] = leader.clone(tid, _THREAD)
             except KernelError as error:
-                raise _cannot_create(f"thread of task {task.pid}", tid, error) from None
+                raise _cannot_create(f"thread of task {leader.pid}", tid, error) from None
+        return self.skeletons[tid]
 
     # ------------------------------------------------------------------ memory, files, state
 
@@ -224,6 +228,18 @@ class Tree:
                     installed.add(task.table_id)
             skeleton.close_memory()
 
+    def _stop(self, living: Sequence[TaskRecord]) -> None:
+        by_pid = {task.pid: task for task in self.tasks}
+        for task in living:
+            if task.state == "stopped" or task.news == "continued":
+                with self._naming(task.pid, "its stop"):
+                    threads = [self.skeletons[thread.tid] for thread in self.threads[task.pid]]
+                    parent = self.leaders.get(task.ppid) if task.ppid in self.context.pids else None
+                    stops.stop(task, by_pid, threads, parent)
+        for task in living:
+            with self._naming(task.pid, "its signals"):
+                stops.drain(self.leaders[task.pid])
+
     def _restore_state(self, living: Sequence[TaskRecord]) -> None:
         for task in living:
             for thread in self.threads[task.pid]:
@@ -243,33 +259,6 @@ class Tree:
                 prctl.restore_dumpable(leader, self.mms[task.mm_id].dumpable)
             for thread in self.threads[task.pid]:
                 self.skeletons[thread.tid].close_memory()
-
-    # ------------------------------------------------------------------ stops and the news of them
-
-    def _stop(self, task: TaskRecord) -> None:
-        """Bring the task into group-stop now, while its parent's SIGCHLD can still be taken back."""
-        with self._naming(task.pid, "its stop"):
-            os.kill(task.pid, signal.SIGSTOP)
-            for thread in self.threads[task.pid]:
-                self.skeletons[thread.tid].enter_group_stop()
-            parent = self.leaders.get(task.ppid)
-            if parent is not None and task.ppid in self.context.pids:
-                # Its parent heard of this stop long ago.
-                flags = uapi_restore.WALL | uapi_restore.WNOHANG | _WUNTRACED
-                parent.syscall(uapi_restore.SYS_wait4, task.pid, 0, flags, 0)
-
-    def _drain(self, task: TaskRecord) -> None:
-        """Take back the SIGCHLDs that came of the building itself."""
-        leader = self.leaders[task.pid]
-        address = leader.put((1 << (signal.SIGCHLD - 1)).to_bytes(8, "little") + bytes(16))
-        while True:
-            try:
-                leader.syscall(uapi.SYS_rt_sigtimedwait, address, 0, address + 8, 8)
-            except KernelError as error:
-                if error.errno == errno.EAGAIN:
-                    break
-                raise
-        leader.close_memory()
 
     # ------------------------------------------------------------------ failure
 

@@ -82,6 +82,7 @@ SYS_epoll_ctl = 233
 SYS_tgkill = 234
 SYS_set_mempolicy = 238
 SYS_get_mempolicy = 239
+SYS_waitid = 247
 SYS_ioprio_set = 251
 SYS_ioprio_get = 252
 SYS_openat = 257

@@ -23,6 +23,18 @@ SS_ONSTACK = 1
 SS_DISABLE = 2
 SIGSET_SIZE = 8
 
+# include/uapi/linux/wait.h, include/uapi/asm-generic/siginfo.h
+P_ALL = 0
+P_PID = 1
+WNOHANG = 1
+WSTOPPED = 2
+WCONTINUED = 8
+WNOWAIT = 0x01000000
+WALL = 0x40000000  # __WALL
+CLD_STOPPED = 5
+CLD_CONTINUED = 6
+siginfo_child = struct.Struct("<3i4xi")  # signo, errno, code, pid
+
 # include/uapi/linux/rseq.h
 rseq_cs = struct.Struct("<IIQQQ")  # version, flags, start_ip, post_commit_offset, abort_ip
 RSEQ_CS_OFFSET = 8  # of rseq_cs in struct rseq

@@ -68,3 +68,5 @@ class TaskRecord:
     rlimits: tuple[ResourceLimit, ...]
     attributes: Attributes
     ctty_file: str = ""  # path of the controlling terminal, when the session has one ("/dev/pts/3")
+    parent_tid: int = 0  # the thread of the parent that made it, 0 when the parent is outside the tree
+    news: str = ""  # stopped | continued: what its parent has not waited for yet

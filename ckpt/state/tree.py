@@ -6,9 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 
-from ckpt.errors import NotDumpable
+from ckpt.errors import KernelError, NotDumpable
 from ckpt.kernel import procfs, uapi
+from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
+from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Attributes
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord
@@ -31,6 +33,9 @@ SUPPORT = Support(
 _NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
 
 
+_NEWS = {us.CLD_STOPPED: "stopped", us.CLD_CONTINUED: "continued"}
+
+
 def ordered(tree: FrozenTree) -> list[FrozenTask]:
     """The frozen tasks, parents before children."""
     return list(tree.tasks.values())
@@ -51,6 +56,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     for mm in mms:
         context.records.append(collect_mm(mm, context))
     context.records += tables
+    context.shared["tree:news"] = _news(tree)
     sighand = _shared_with_parent(tree, uapi.KCMP_SIGHAND)
     fs = _shared_with_parent(tree, uapi.KCMP_FS)
     for task in tree.tasks.values():
@@ -69,6 +75,29 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     )
     if context.refusals:
         raise NotDumpable(context.refusals)
+
+
+def _news(tree: FrozenTree) -> dict[int, str]:
+    """Which stopped and continued children their parents have not waited for; one remote syscall for each parent."""
+    found: dict[int, str] = {}
+    for parent in {pid for pid in tree.parents.values() if pid in tree.tasks}:
+        remote = tree.tasks[parent].remote()
+        if _untold(remote, us.P_ALL, 0):
+            children = [pid for pid, above in tree.parents.items() if above == parent and pid in tree.tasks]
+            found |= {pid: _NEWS[code] for pid in children if (code := _untold(remote, us.P_PID, pid)) in _NEWS}
+    return found
+
+
+def _untold(remote: RemoteTask, which: int, child: int) -> int:
+    """The si_code of what waitid(2) would tell of stops and continuations, 0 for nothing."""
+    info = remote.put(bytes(us.SIGINFO_SIZE))
+    try:
+        flags = us.WNOHANG | us.WNOWAIT | us.WSTOPPED | us.WCONTINUED | us.WALL
+        remote.syscall(uapi.SYS_waitid, which, child, info, flags, 0)
+    except KernelError:
+        return 0  # ECHILD: they ended just now
+    _, _, code, pid = us.siginfo_child.unpack(remote.read(info, us.siginfo_child.size))
+    return int(code) if pid else 0
 
 
 def _shared_with_parent(tree: FrozenTree, what: int) -> dict[int, int]:
@@ -116,6 +145,8 @@ def _collect_task(
             rlimits=state.rlimits,
             attributes=state.attributes,
             ctty_file=_terminal(stat.tty_nr),
+            parent_tid=tree.parent_threads.get(task.pid, 0),
+            news=context.shared["tree:news"].get(task.pid, ""),
         )
     )
 
@@ -126,7 +157,7 @@ def _zombie(tree: FrozenTree, pid: int) -> TaskRecord:
         pid=pid, ppid=tree.parents.get(pid, 0), pgid=stat.pgid, sid=stat.sid, tids=(pid,), state="zombie",
         exit_code=stat.exit_code, exit_signal=stat.exit_signal, stop_signal=0, mm_id=0, table_id=0,
         sighand_id=0, fs_id=0, fs=None, sigactions=(), pending=(), itimers=(), posix_timers=(), rlimits=(),
-        attributes=_NO_ATTRIBUTES,
+        attributes=_NO_ATTRIBUTES, parent_tid=tree.parent_threads.get(pid, 0),
     )  # fmt: skip
 
 

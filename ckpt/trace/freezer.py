@@ -73,6 +73,7 @@ class FrozenTree:
     tasks: dict[int, FrozenTask] = field(default_factory=dict)
     zombies: list[int] = field(default_factory=list)
     parents: dict[int, int] = field(default_factory=dict)  # child -> parent within the tree
+    parent_threads: dict[int, int] = field(default_factory=dict)  # child -> the thread that is its parent
     started_ns: int = 0
     frozen_ns: int = 0  # when everything stood still
     thawed_ns: int = 0
@@ -239,16 +240,17 @@ class _Freeze:
         found = []
         for pid, task in tree.tasks.items():
             tids = task.tids if not task.leader_exited else [pid, *task.tids]
-            for child in procfs.children(pid, tids):
-                if child in tree.tasks or child in tree.zombies:
-                    continue
-                if child == os.getpid():
-                    raise TaskError(
-                        f"ckpt runs inside the tree of task {tree.root}",
-                        hint="start ckpt from outside the tree that is to be dumped",
-                    )
-                tree.parents[child] = pid
-                found.append(child)
+            for tid in tids:
+                for child in procfs.children(pid, [tid]):
+                    if child in tree.tasks or child in tree.zombies:
+                        continue
+                    if child == os.getpid():
+                        raise TaskError(
+                            f"ckpt runs inside the tree of task {tree.root}",
+                            hint="start ckpt from outside the tree that is to be dumped",
+                        )
+                    tree.parents[child], tree.parent_threads[child] = pid, tid
+                    found.append(child)
         return found
 
     def _freeze_task(self, pid: int) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from ckpt.errors import RestoreError
+from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import procfs, uapi, uapi_restore
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
@@ -205,12 +205,25 @@ class Skeleton:
         """Keep filters that will be installed away from the calls that still follow."""
         ptrace.setoptions(self.tid, _OPTIONS | uapi.PTRACE_O_SUSPEND_SECCOMP)
 
-    def enter_group_stop(self) -> None:
-        """Take part in the group-stop of a SIGSTOP that was sent to the task: it stays stopped after `let_go`."""
+    def enter_group_stop(self, number: int) -> None:
+        """Let the SIGSTOP that was sent to the task stop it as `number` would: it stays stopped after `let_go`."""
+        mask = ptrace.getsigmask(self.tid)
+        ptrace.setsigmask(self.tid, mask & ~(1 << (number - 1)))
         ptrace.cont(self.tid, 0)
         while (status := self._wait()) >> 16 != uapi.PTRACE_EVENT_STOP:
-            number = os.WSTOPSIG(status)
-            ptrace.cont(self.tid, signal.SIGSTOP if number == signal.SIGSTOP else 0)
+            ptrace.cont(self.tid, number if os.WSTOPSIG(status) == signal.SIGSTOP else 0)
+        ptrace.setsigmask(self.tid, mask)
+
+    def enter_stop(self) -> None:
+        """Come to a PTRACE_EVENT_STOP, past whatever the kernel had to tell of the thread."""
+        waits.event_stop(self.tid)
+
+    def attempt(self, nr: int, *args: int) -> int:
+        """`syscall`, but -1 when the call fails."""
+        try:
+            return self.syscall(nr, *args)
+        except KernelError:
+            return -1
 
     def interrupted(self, nr: int, *args: int) -> int:
         """Begin a call and interrupt it: its result, or -ERESTART_RESTARTBLOCK when it waits.

@@ -92,7 +92,7 @@ def dump(
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
-    ghost_limit: opt.GhostLimit = 1 << 20,
+    ghost_limit: opt.GhostLimit = opt.GHOST_LIMIT,
     timeout: opt.Timeout = 5.0,
     as_json: opt.Json = False,
     progress: opt.Shown = "auto",
@@ -125,7 +125,7 @@ def precopy(
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
-    ghost_limit: opt.GhostLimit = 1 << 20,
+    ghost_limit: opt.GhostLimit = opt.GHOST_LIMIT,
     timeout: opt.Timeout = 5.0,
     as_json: opt.Json = False,
 ) -> None:
@@ -295,7 +295,7 @@ def doctor(
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
-    ghost_limit: opt.GhostLimit = 1 << 20,
+    ghost_limit: opt.GhostLimit = opt.GHOST_LIMIT,
     as_json: opt.Json = False,
 ) -> int:
     """What this kernel and this user can do, by real probes; with -t, what stands against a dump of a tree."""

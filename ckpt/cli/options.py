@@ -43,3 +43,4 @@ Timens = Annotated[
     bool | None,
     typer.Option("--timens/--no-timens", help="CLOCK_MONOTONIC goes on from the dump; by default after another boot."),
 ]
+GHOST_LIMIT = 16 << 20  # as ckpt.state.context, which is not imported for --help

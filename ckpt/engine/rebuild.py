@@ -21,7 +21,7 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import prctl, sockets, task_state, threads
+from ckpt.state import fs, prctl, sockets, task_state, threads
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import MmBuilder, free_block
@@ -61,6 +61,9 @@ class Tree:
             self._make_threads(task)
         files.open_files(self.context)  # some are of threads: in /proc, pidfds
         restore_queues(self.context)
+        for task in living:
+            if task.fs is not None:
+                fs.prepare_deleted(self.context, task.pid, task.fs)
         self._build_memory(living)
         seal_objects(self.context)
         self._install_tables(living, channel)

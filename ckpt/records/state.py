@@ -128,6 +128,7 @@ class FsState:  # fs.py
     cwd: str
     root: str
     umask: int
+    cwd_file: int = 0  # the file_id of a cwd that was deleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from ckpt.records.base import Record
 from ckpt.records.files import FdTable, FileRecord
 from ckpt.records.seams import ImageView, RemoteTask
 
+GHOST_LIMIT = 16 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class DumpOptions:
@@ -21,7 +23,7 @@ class DumpOptions:
     ext_unix: bool = False
     shell_job: bool = False
     ext_pipe: bool = False
-    ghost_limit: int = 1 << 20  # bytes of a deleted file that may be kept in the image
+    ghost_limit: int = GHOST_LIMIT  # bytes of a deleted file that may be kept in the image
 
 
 class FrozenTaskLike(Protocol):

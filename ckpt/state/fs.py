@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 from ckpt.errors import FileChanged, KernelError, RestoreError
-from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.kernel import procfs, taskinfo, uapi, uapi_files
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import FsState
 from ckpt.records.support import Support
-from ckpt.state.context import CollectContext
+from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files.channel import deliver
+from ckpt.state.files.collect import collect_mapped_file
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
     "identity",
     "directories",
     "cwd, root, umask",
-    refused="a directory that was deleted or cannot be reached (let the task change to another one)",
+    refused="a root that was deleted, a directory that cannot be reached (let the task change to another one)",
 )
 
 _PATH_MAX = 4096
@@ -22,11 +27,13 @@ _ENOENT, _ENOTDIR = 2, 20
 
 
 def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectContext) -> FsState:
-    """Paths as seen from ckpt's own root; a directory that has no path any more is refused."""
-    paths = {}
+    """Paths as seen from ckpt's own root; a cwd that was deleted is a file of the image like others."""
+    paths, cwd_file = {}, 0
     for name, words in (("cwd", "its working directory"), ("root", "its root directory")):
         path, deleted = taskinfo.link_state(tid, name)
-        if deleted:
+        if deleted and name == "cwd":
+            cwd_file = collect_mapped_file(context, pid, f"/proc/{pid}/task/{tid}/cwd", os.O_RDONLY)
+        elif deleted:
             context.refuse(
                 pid,
                 words,
@@ -38,18 +45,31 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
         elif len(path.encode("utf-8", "surrogateescape")) >= _PATH_MAX:
             context.refuse(pid, words, "has a path longer than PATH_MAX", None)
         paths[name] = path
-    return FsState(cwd=paths["cwd"], root=paths["root"], umask=int(status["Umask"], 8))
+    return FsState(cwd=paths["cwd"], root=paths["root"], umask=int(status["Umask"], 8), cwd_file=cwd_file)
 
 
 def restore_fs(remote: RemoteTask, record: FsState) -> None:
     """Before the credentials. chdir comes first, for its path is not one inside the new root."""
     pid = remote.pid
-    if procfs.link(f"/proc/{pid}/cwd") != record.cwd:
+    if not record.cwd_file and procfs.link(f"/proc/{pid}/cwd") != record.cwd:
         _change(remote, uapi.SYS_chdir, record.cwd, "working directory")
     if procfs.link(f"/proc/{pid}/root") != record.root:
         _change(remote, uapi.SYS_chroot, record.root, "root directory")
     with rebuilding(pid, "umask"):
         remote.syscall(uapi.SYS_umask, record.umask)
+
+
+def prepare_deleted(context: RestoreContext, pid: int, record: FsState) -> None:
+    """Queue the change to a cwd without a name, for when descriptors come to the task. Inside its root by then."""
+    if record.cwd_file:
+        context.when_installed(pid, partial(_change_to_deleted, context, record))
+
+
+def _change_to_deleted(context: RestoreContext, record: FsState, task: RemoteTask) -> None:
+    with rebuilding(task.pid, "working directory"):
+        fd = deliver(context, task, record.cwd_file)
+        task.syscall(uapi.SYS_fchdir, fd)
+        task.syscall(uapi_files.SYS_close, fd)
 
 
 def _change(remote: RemoteTask, nr: int, path: str, words: str) -> None:

@@ -89,7 +89,7 @@ os.write(a, b"head"); os.pwrite(a, b"tail", 1 << 20); os.dup2(a, 50); os.dup2(b,
 
 def test_big_deleted_file_is_refused(target, tmp_path):
     t = target(
-        'f = open(sys.argv[1] + "/x", "wb"); f.write(bytes(3 << 20)); f.flush(); os.unlink(f.name)',
+        'f = open(sys.argv[1] + "/x", "wb"); f.write(bytes(17 << 20)); f.flush(); os.unlink(f.name)',
         str(tmp_path),
     )
     context, _ = take(t)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ckpt.errors import NotDumpable, RestoreError
+from ckpt.errors import RestoreError
 from ckpt.kernel import taskinfo, uapi
 from ckpt.records.state import ResourceLimit, SigInfo
 from ckpt.state import attributes, limits, prctl, task_state, threads
 from ckpt.trace.freezer import freeze
 from ckpt.trace.sigframe import ORIG_RAX, unpack
 from ckpt.trace.skeleton import reap, spawn_skeleton
-from tests.support.state_rounds import STUB, Built, collect, collect_from, in_call, round_trip, target
+from tests.support.state_rounds import STUB, Built, collect, collect_from, in_call, round_trip
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="chooses ids and pids")]
 
@@ -165,14 +165,6 @@ def test_threads(tmp_path):
     assert [t.sigmask for t in got.threads] == [0, 1 << 11, 1 << 9]
     assert all(t.rseq is None or t.rseq.address for t in got.threads)
     assert len({t.clear_child_tid for t in got.threads}) == 3
-
-
-def test_a_deleted_directory_is_refused(tmp_path):
-    with (
-        target(tmp_path, "deleted") as pid,
-        pytest.raises(NotDumpable, match=r"working directory was deleted"),
-    ):
-        collect_from(pid)
 
 
 def test_a_limit_out_of_reach_is_refused(tmp_path):

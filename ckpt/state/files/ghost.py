@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -269,16 +268,8 @@ def _write(fd: int, offset: int, data: bytes | memoryview) -> None:
         offset, data = offset + count, data[count:]
 
 
-def _standing(path: str) -> str:
-    """The nearest directory above `path` that exists."""
-    directory = os.path.dirname(path) or "/"
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    return directory
-
-
 def _nameless_file(ghost: GhostRecord, tmpfile_flags: int | None) -> _Made:
-    directory = _standing(ghost.path)
+    directory = paths.standing(ghost.path)
     if tmpfile_flags is not None:
         try:
             fd = os.open(directory, tmpfile_flags | os.O_CLOEXEC, 0o600)
@@ -286,24 +277,16 @@ def _nameless_file(ghost: GhostRecord, tmpfile_flags: int | None) -> _Made:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-    name = _unused(directory, ghost)
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.unlink(name)
-    return _Made(fd)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return _Made(paths.make_nameless(ghost.path, lambda name: os.open(name, flags, 0o600), os.unlink))
 
 
 def _nameless_directory(ghost: GhostRecord) -> int:
-    name = _unused(_standing(ghost.path), ghost)
-    os.mkdir(name, 0o700)
-    try:
+    def make(name: str) -> int:
+        os.mkdir(name, 0o700)
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        os.rmdir(name)
 
-
-def _unused(directory: str, ghost: GhostRecord) -> str:
-    # Not the old name: another program may be waiting for that one to be free.
-    return os.path.join(directory, f".{os.path.basename(ghost.path)[:200]}.{secrets.token_hex(6)}")
+    return paths.make_nameless(ghost.path, make, os.rmdir)
 
 
 KIND = GhostFiles()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
+from collections.abc import Callable
+from typing import TypeVar
 
 from ckpt.errors import FileChanged, RestoreError
 from ckpt.kernel import uapi_files
+
+T = TypeVar("T")
 
 ONCE = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_ASYNC | uapi_files.O_TMPFILE_BIT
 """Flags that belong to the first open alone, or are set with F_SETFL afterwards."""
@@ -56,3 +61,29 @@ def reachable(path: str, found: os.stat_result) -> bool:
 def without_deleted(link: str) -> str:
     """The path in front of the " (deleted)" that readlink adds."""
     return link.removesuffix(DELETED)
+
+
+def standing(path: str) -> str:
+    """The nearest directory above `path` that exists."""
+    directory = os.path.dirname(path) or "/"
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    return directory
+
+
+def make_nameless(path: str, make: Callable[[str], T], remove: Callable[[str], None]) -> T:
+    """What `make` makes under a name that `remove` takes away at once: the old path, for /proc shows it ever after.
+
+    When that is in use, or its directory is gone, a name beside it that nobody uses. `make` must fail with
+    FileExistsError where something stands.
+    """
+    directory = standing(path)
+    beside = os.path.join(directory, f".{os.path.basename(path)[:200]}.{secrets.token_hex(6)}")
+    for name in (path, beside) if directory == (os.path.dirname(path) or "/") else (beside,):
+        try:
+            made = make(name)
+        except FileExistsError:
+            continue
+        remove(name)
+        return made
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)

@@ -208,6 +208,8 @@ def _anonymous(pipe: PipeRecord) -> _Made:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     if (pipe.uid, pipe.gid) != (os.getuid(), os.getgid()):
         os.fchown(read_end, pipe.uid, pipe.gid)
+    if stat.S_IMODE(pipe.mode) != stat.S_IMODE(os.fstat(read_end).st_mode):
+        os.fchmod(read_end, stat.S_IMODE(pipe.mode))
     both = paths.reopen(read_end, os.O_RDWR | os.O_NONBLOCK)
     return _Made(both, {os.O_RDONLY: read_end, os.O_WRONLY: write_end})
 
@@ -219,12 +221,12 @@ def _fifo(pipe: PipeRecord) -> int:
             os.close(fd)
             raise RestoreError(f"{pipe.path} was a FIFO at the dump and is none now", hint="make the FIFO again")
         return fd
-    name = f"{pipe.path}.{os.urandom(6).hex()}"
-    os.mkfifo(name, 0o600)
-    try:
-        fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
-        os.unlink(name)
+
+    def make(name: str) -> int:
+        os.mkfifo(name, 0o600)
+        return os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    fd = paths.make_nameless(pipe.path, make, os.unlink)
     os.fchown(fd, pipe.uid, pipe.gid)
     os.fchmod(fd, stat.S_IMODE(pipe.mode))
     return fd

@@ -25,6 +25,7 @@ def main():
     assert os.pread(again, 5, 0) == b"newll"
     assert os.lseek(fd, 0, 1) == 10000 and os.pread(unnamed, 99, 0) == b"no name"
     assert os.fstat(linked).st_ino == os.stat(DIR / "second").st_ino
+    assert os.readlink(f"/proc/self/fd/{fd}") == f"{path} (deleted)"
     assert not path.exists() and not (DIR / "first").exists()
 
 

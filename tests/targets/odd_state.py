@@ -102,12 +102,6 @@ def chroot() -> None:
     os.chroot(sys.argv[1] + ".dir")
 
 
-def deleted() -> None:
-    os.mkdir(sys.argv[1] + ".dir")
-    os.chdir(sys.argv[1] + ".dir")
-    os.rmdir(sys.argv[1] + ".dir")
-
-
 def attributes() -> None:
     libc.personality(0x0040000)
     prctl(36, 1)

@@ -54,7 +54,7 @@ def lineage(path: Path, at: int | None) -> list[ImageReader]:
     elif path.exists():
         paths = [path]
     else:
-        raise ChainError(f"there is no {path}")
+        raise ChainError(f"there is no {path}", hint="give a chain's directory or an image file with -D")
     readers, broken = open_each(paths)
     used: list[ImageReader] = []
     try:

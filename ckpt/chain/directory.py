@@ -60,7 +60,7 @@ class Chain:
         except OSError as error:
             raise ChainError(f"{path} cannot be made: {error.strerror}") from error
         if not path.is_dir():
-            raise ChainError(f"there is no directory {path}")
+            raise ChainError(f"there is no directory {path}", hint="give the directory of a chain with -D")
         chain = cls(path, _lock(path) if create or write else -1)
         if chain.writable:
             chain._clean()

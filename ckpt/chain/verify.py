@@ -42,7 +42,7 @@ def verify(path: Path | str, progress: Progress | None = None) -> VerifyReport:
     target = Path(path)
     paths = image_paths(target) if target.is_dir() else [target]
     if not paths or not target.exists():
-        raise ChainError(f"there is no image in {target}")
+        raise ChainError(f"there is no image in {target}", hint="give the directory of a chain with -D")
     return _Verification(target, paths, progress).run()
 
 

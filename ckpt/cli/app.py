@@ -325,8 +325,8 @@ def doctor(
         return 0
     for feature in report.features:
         mark = "yes" if feature.available else "no "
-        print(f"{mark}  {feature.name:22} {feature.evidence}")
+        print(f"{mark}  {feature.name:24} {feature.evidence}")
         if not feature.available:
-            print(f"     {'':22} needed for {feature.needed_for}; {feature.remedy}")
+            print(f"     {'':24} needed for {feature.needed_for}; {feature.remedy}")
     print(f"tracker: {report.tracker} ({report.why})")
     return 0

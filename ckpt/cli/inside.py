@@ -33,11 +33,12 @@ def as_json(source: Path, wanted: Sequence[str]) -> dict[str, Any]:
 def tables(source: Path, wanted: Sequence[str]) -> Iterator[Any]:
     """Rich tables."""
     from rich.table import Table
+    from rich.text import Text
 
     for name, found in rows(source, wanted).items():
         table = Table(*_COLUMNS[name], title=name, title_justify="left")
         for row in found:
-            table.add_row(*(str(row[column]) for column in _COLUMNS[name]))
+            table.add_row(*(Text(str(row[column])) for column in _COLUMNS[name]))  # "[stack]" is no markup
         yield table
 
 

@@ -17,12 +17,13 @@ from functools import cache
 import numpy as np
 
 from ckpt.errors import CkptError, KernelError
-from ckpt.kernel import pagemap, procfs, tiny, uapi, userfault
+from ckpt.kernel import mapped, pagemap, procfs, tiny, uapi, userfault
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel import uapi_probe as names
 from ckpt.kernel.descriptors import kcmp, steal_descriptor
 from ckpt.kernel.libc import syscall
+from ckpt.kernel.memory import Memory
 from ckpt.records.runs import PAGE_SIZE, U64
 
 
@@ -243,6 +244,28 @@ def _ptrace_scope() -> str:
     if scope == 3:
         raise _Missing("ptrace_scope is 3: nobody may trace")
     return f"ptrace_scope is {scope}, CAP_SYS_PTRACE " + _capability(names.CAP_SYS_PTRACE)
+
+
+@_probe("proc-mem", "reading protected pages, remote syscalls", "a kernel that lets tracers through /proc/PID/mem")
+def _proc_mem() -> str:
+    with _Pages(1) as own, Memory(os.getpid(), write=True) as memory:
+        own.touch(0)
+        syscall("mprotect", uapi.SYS_mprotect, own.address, PAGE_SIZE, 0)
+        try:
+            memory.write(own.address, b"\2")
+            seen = memory.read(own.address, 1)
+        finally:
+            syscall("mprotect", uapi.SYS_mprotect, own.address, PAGE_SIZE, uapi.PROT_READ | uapi.PROT_WRITE)
+    if seen != b"\2":
+        raise _Missing("what was written to a PROT_NONE page through /proc/self/mem is not there")
+    return "a PROT_NONE page was written and read through /proc/self/mem"
+
+
+@_probe("map-files", "dumping shared memory without a copy", "run as root (CAP_CHECKPOINT_RESTORE)")
+def _map_files() -> str:
+    if not mapped.map_files_allowed():
+        raise _Missing("/proc/self/map_files may not be followed")
+    return "a link in /proc/self/map_files was followed"
 
 
 @_probe("madv-guard", "guard pages in restored tasks", "Linux 6.13 or newer, where a task uses guard pages")

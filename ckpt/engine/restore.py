@@ -18,6 +18,7 @@ from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
 from ckpt.engine.plan import plan
 from ckpt.engine.progress import Progress
 from ckpt.engine.rebuild import Tree, adopting
+from ckpt.engine.relay import relay
 from ckpt.engine.restore_wait import wait_for
 from ckpt.errors import RestoreError
 from ckpt.kernel.namespaces import become_init
@@ -28,7 +29,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import ids, sockets
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import inherit
+from ckpt.state.files import caller, inherit
 from ckpt.state.mm_build import free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
 
@@ -46,10 +47,15 @@ class Restored:
     outside_pid: int = 0  # the root's pid as seen from here; another one than `pid` in a pid namespace of its own
     notes: tuple[str, ...] = ()  # what was chosen unasked, and what could not be kept
     status_fd: int = -1  # where the init of the pid namespace tells how the root ended
+    job: bool = False  # of the shell that ckpt is called from
+    terminal: int = -1  # the master of the tree's own terminal, to be copied to ckpt's; -1 for none
 
     def wait(self) -> int:
         """Wait for the root task: its exit code, or 128 + signal. Signals sent to ckpt go to it meanwhile."""
-        return wait_for(self.outside_pid or self.pid, self.status_fd)
+        pid = self.outside_pid or self.pid
+        if self.terminal >= 0:
+            relay(self.terminal, pid)
+        return wait_for(pid, self.status_fd, job=self.job)
 
 
 def restore(
@@ -163,6 +169,8 @@ def restore_view(
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
     context = RestoreContext(view, frozenset(task.pid for task in tasks))
     context.options["shell_job"] = shell_job
+    context.options["detach"] = detach
+    context.options["relays"] = not detach and not place.flags
     context.options["inherit"] = given
     by_tid = {thread.tid: thread for thread in threads}
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
@@ -185,7 +193,11 @@ def restore_view(
             raise
     spent = (time.perf_counter_ns() - started) // 1000
     pids = tuple(task.pid for task in tasks)
-    return Restored(tree.root_pid, pids, spent, view.header, detach, place.names, notes=place.notes)
+    terminal = caller.relay_master(context)
+    return Restored(
+        tree.root_pid, pids, spent, view.header, detach, place.names, notes=place.notes, job=shell_job,
+        terminal=terminal,
+    )  # fmt: skip
 
 
 def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:

@@ -13,11 +13,12 @@ class TtyPayload:
     index: int  # of the pseudoterminal; -1 for the caller's terminal
     path: str  # as the task opened it, for messages
     termios: bytes = b""  # of the caller's terminal; struct termios2
+    pgrp: int = 0  # the foreground process group of the caller's terminal, if it is in the tree
 
 
 @record("pty")
 class PtyRecord:
-    """One pseudoterminal whose master is in the tree."""
+    """One pseudoterminal whose master is in the tree, or one that the tree's session leader was called from."""
 
     index: int
     termios: bytes  # struct termios2 of the slave side
@@ -36,3 +37,4 @@ class PtyRecord:
     lines: tuple[bytes, ...]  # input, one read of the slave each; one without an end was ended by EOF
     rest: bytes  # input behind them: an unfinished line; everything in non-canonical mode
     stopped: int  # output: 0 no, 1 by ^S, 2 by tcflow(TCOOFF)
+    relayed: bool = False  # its master was outside: ckpt has it while it waits, and copies to its own terminal

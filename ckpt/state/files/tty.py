@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.records.tty import PtyRecord, TtyPayload
 from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import caller
 from ckpt.state.files.base import FileView
 from ckpt.state.files.channel import deliver
 from ckpt.state.files.registry import registry
@@ -32,7 +32,6 @@ SUPPORT = Support(
 _ENDS = "tty:ends"
 _EXCLUSIVE = "tty:exclusive"  # collecting: indices
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
-_SHELL_JOB = "--shell-job"
 
 
 class TtyKind:
@@ -54,7 +53,7 @@ class TtyKind:
         payload: TtyPayload = file.payload
         try:
             if payload.role == "caller":
-                return _caller(file, context)
+                return caller.restore(file, context)
             if payload.role == "hung-up":
                 return _hung_up(file, context)
             return _restore_pty(file, context)
@@ -67,6 +66,7 @@ KIND = TtyKind()
 
 def finish_terminals(context: RestoreContext, remote: Callable[[int], RemoteTask]) -> None:
     """Put the foreground process groups back. Called when every process group exists; `remote` gives a task."""
+    caller.finish(context)
     for pty in context.view.records("pty"):
         if not pty.sid or pty.sid not in context.pids or not pty.pgrp or pty.pgrp == pty.sid:
             continue
@@ -112,6 +112,7 @@ def _collect_master(view: FileView, fd: int, context: CollectContext) -> TtyPayl
 
 def collect_ptys(context: CollectContext) -> None:
     """The records of the pseudoterminals. Called when every file is collected."""
+    caller.collect_terminals(context)
     if _ENDS not in context.shared:
         return
     masters, slaves = _ends(context)
@@ -170,11 +171,7 @@ def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPaylo
         return TtyPayload("hung-up", -1, view.link)
     index = ttys.index_of(device)
     if index is None or index not in _ends(context)[0]:
-        if not context.options.shell_job:
-            reason = "is a terminal whose other end is outside the tree"
-            context.refuse(view.pid, view.subject, reason, f"{_SHELL_JOB} gives it the terminal of the restore")
-            return TtyPayload("caller", -1, view.link)
-        return TtyPayload("caller", -1, view.link, ttys.get_bytes(fd, t.TCGETS2, t.TERMIOS2_SIZE))
+        return caller.collect(view, fd, index, context)
     if ttys.get_int(fd, t.TIOCGETD) != t.N_TTY:
         context.refuse(view.pid, view.subject, "has a line discipline other than N_TTY")
     if ttys.get_int(fd, t.TIOCGEXCL):  # asked through the master it would be the master's own
@@ -195,6 +192,8 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
         for pty in sorted(context.view.records("pty"), key=lambda p: int(p.index)):
             flags = opened[pty.index].flags if pty.index in opened else os.O_RDWR
             fd = ttys.open_master_at(pty.index, flags & os.O_ACCMODE)
+            if fd is None and pty.relayed:
+                fd, _index = ttys.open_master(os.O_RDWR)
             if fd is None:
                 raise RestoreError(
                     f"/dev/pts/{pty.index}, a terminal of the image, is in use by somebody else",
@@ -243,6 +242,8 @@ def _settle(made: dict[int, int], context: RestoreContext) -> None:
     """Modes and sizes, when every slave is open: an exclusive or locked terminal could not be opened again."""
     for pty in context.view.records("pty"):
         fd = made[pty.index]
+        if pty.relayed:
+            caller.relay(context, fd, pty)
         ttys.set_bytes(fd, t.TCSETS2, pty.termios)
         ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)
         ttys.set_int(fd, t.TIOCPKT, int(pty.packet))
@@ -252,7 +253,7 @@ def _settle(made: dict[int, int], context: RestoreContext) -> None:
                 tty_queue.put(fd, slave, queues)
                 if pty.exclusive:
                     ttys.set_bytes(slave, t.TIOCEXCL, b"")
-        path = f"/dev/pts/{pty.index}"
+        path = f"/dev/pts/{ttys.get_int(fd, t.TIOCGPTN)}"
         try:
             os.chown(path, pty.uid, pty.gid)
             os.chmod(path, pty.mode)
@@ -272,25 +273,3 @@ def _hung_up(file: FileRecord, context: RestoreContext) -> int:
         return ttys.open_slave(master, file.flags & os.O_ACCMODE)
     finally:
         os.close(master)
-
-
-def _caller(file: FileRecord, context: RestoreContext) -> int:
-    """A new description of the terminal that ckpt is called from."""
-    if not context.options.get("shell_job"):
-        raise RestoreError(
-            f"the image used the terminal {file.payload.path} of the shell that started it",
-            hint=f"{_SHELL_JOB} gives it the terminal of the restore",
-        )
-    terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
-    path = "/dev/tty" if terminal is None else f"/proc/self/fd/{terminal}"
-    try:
-        fd = os.open(path, file.flags & (os.O_ACCMODE | os.O_NONBLOCK) | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise RestoreError(
-            f"ckpt has no terminal to give: {error.strerror}", hint="restore from an interactive shell"
-        ) from error
-    # Only from the foreground: a change from the background would stop ckpt.
-    with contextlib.suppress(OSError):
-        if file.payload.termios and os.tcgetpgrp(fd) == os.getpgrp():
-            ttys.set_bytes(fd, t.TCSETS2, file.payload.termios)
-    return fd

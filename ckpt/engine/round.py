@@ -158,8 +158,10 @@ class _Round:
                 tree.before_thaw = partial(sockets.release, context)
                 # First of all: a refusal must come before anything is armed or cleared.
                 collect_tree(tree, mms, context)
-            spaces = [self.tracking.collect(mm, parents) for mm in mms] + shared_spaces(mms, context)
+            looks = [self.tracking.look(mm) for mm in mms]
+            shared = shared_spaces(mms, context)
             if dump:
+                spaces = [look(parents) for look in looks] + shared
                 spaces += _unmapped_objects(context, spaces)
                 LiveRemote.put_back()  # its frame is not to be in the image
                 cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)
@@ -173,6 +175,7 @@ class _Round:
                 cut = Cut()
                 tree.thaw()
                 self.tracking.thawed()
+                spaces = [look(parents) for look in looks] + shared
             self._copy(writer, spaces, cut)
             if dump and not cut.held:
                 cuts.check_intact(tree)

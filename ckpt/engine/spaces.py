@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from ckpt.kernel import pagemap
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
-from ckpt.records.seams import DirtyTracker, ImageView
+from ckpt.records.seams import Conclusion, DirtyTracker, ImageView
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Mm, shared_objects
 from ckpt.state.unseen import open_object
@@ -74,19 +75,34 @@ class Tracking:
     reasons: list[str] = field(default_factory=list)
     nr_spaces: int = 0
 
-    def collect(self, mm: Mm, parents: Parents) -> Space:
-        """In the freeze: what of an address space is populated, and what of that is as in the parent."""
+    def look(self, mm: Mm) -> Callable[[Parents], Space]:
+        """In the freeze: everything that says what of an address space is populated and what has been written.
+
+        What comes of it, the pages by kind, is found when it is asked for, which may be after the thaw.
+        """
         tracker = choice.make(self.name, self.held)
         self.trackers.append(tracker)
-        clean, reason, state = tracker.collect(mm, self.states.get(mm.space))
+        conclude = tracker.look(mm, self.states.get(mm.space))
+        there: Callable[[], PageRuns]
+        if tracker.seen is not None:
+            there = partial(pagemap.populated_of, *tracker.seen)
+        else:
+            anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
+            found = pagemap.populated(mm.pid, mm.ranges, anonymous)
+            there = lambda: found  # noqa: E731
+        return partial(self._space, mm, conclude, there, pagemap.guards(mm.pid, mm.shared_ranges))
+
+    def _space(
+        self, mm: Mm, conclude: Conclusion, populated: Callable[[], PageRuns], guards: PageRuns, parents: Parents
+    ) -> Space:
+        clean, reason, state = conclude()
+        there = populated()
         self.new_states[mm.space] = state
         self.nr_spaces += 1
         if reason is not None:
             self.reasons.append(reason)
-        anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
-        there = pagemap.populated(mm.pid, mm.ranges, anonymous)
         data = as_spans(there.of(DATA))
-        parts = [there.of(ZERO), there.of(GUARD), pagemap.guards(mm.pid, mm.shared_ranges)]
+        parts = [there.of(ZERO), there.of(GUARD), guards]
         before = parents.data.get(mm.space)
         if clean is not None and before is not None and len(clean):
             same = spans.both(spans.both(data, clean), before)

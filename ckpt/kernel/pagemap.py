@@ -206,7 +206,7 @@ def populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = N
     """
     with Pagemap(pid) as pagemap:
         if not has_pagemap_scan():
-            return _by_entries(pagemap, contiguous(ranges))
+            return populated_of(*pagemap.populated_entries(contiguous(ranges)))
         if anonymous is None:
             return _by_scan(pagemap, contiguous(ranges))
         first = _by_inverted_scan(pagemap, contiguous(ranges[anonymous]))
@@ -269,8 +269,8 @@ def _runs(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
     return _joined(start // np.uint64(PAGE_SIZE), end // np.uint64(PAGE_SIZE), kind)
 
 
-def _by_entries(pagemap: Pagemap, spans: U64) -> PageRuns:
-    pages, entries = pagemap.populated_entries(spans)
+def populated_of(pages: U64, entries: U64) -> PageRuns:
+    """The populated map as the pagemap entries of the present and swapped pages tell it."""
     kind = np.full(len(pages), DATA, np.uint8)
     zero = zero_page_frame()
     if zero:

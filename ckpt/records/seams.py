@@ -67,10 +67,19 @@ class MmAccess(Protocol):
         """A thread of the task for remote syscalls; made on first use."""
 
 
+Conclusion = Callable[[], tuple[U64 | None, str | None, bytes]]
+"""Gives what `DirtyTracker.collect` gives; asked once, when the tree may run on already."""
+
+
 class DirtyTracker(Protocol):
     """Finds the pages written since the last round, and re-arms. One object for each address space and round."""
 
     name: str
+    seen: tuple[U64, U64] | None
+    """The populated pages and their pagemap entries, where the tracker has read them all in the freeze."""
+
+    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+        """`collect` in two steps: what needs the freeze now, the rest when the answer is asked for."""
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """Called in the freeze. `state` is what the last round's `collect` gave for this mm (None: no last round).

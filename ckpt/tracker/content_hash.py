@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt.records.runs import U64
-from ckpt.records.seams import MmAccess
+from ckpt.records.seams import Conclusion, MmAccess
 from ckpt.tracker.state import pack
 from ckpt.tracker.write_protect import release
 
@@ -13,11 +13,17 @@ class ContentHash:
 
     name = "content-hash"
     by_content = True
+    seen: tuple[U64, U64] | None = None
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; the reason is None too, for nothing went wrong."""
         release(state)  # of a round that another tracker did
         return None, None, pack(self.name, {"mm_key": mm.mm_key})
+
+    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+        """See DirtyTracker."""
+        found = self.collect(mm, state)
+        return lambda: found
 
     def thawed(self) -> None:
         """Nothing is left to do."""

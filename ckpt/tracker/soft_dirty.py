@@ -9,6 +9,7 @@ KSM drops bits too: nothing is vouched for while pages of the task are merged.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ckpt.kernel import procfs
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, zero_page_frame
 from ckpt.records.runs import PAGE_SIZE, U64
-from ckpt.records.seams import MmAccess
+from ckpt.records.seams import Conclusion, MmAccess
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import numbers, pack, same_rows, unpack
 from ckpt.tracker.write_protect import release
@@ -35,31 +36,43 @@ class SoftDirty:
     name = "soft-dirty"
     by_content = False
 
+    def __init__(self) -> None:
+        self.seen: tuple[U64, U64] | None = None
+
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
+        return self.look(mm, state)()
+
+    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+        """See DirtyTracker: in the freeze the entries are read and the bits cleared, what they say is found later."""
         release(state)  # of a round that write-protect did
-        fields, reason = unpack(self.name, state)
-        reason = reason or self._stale(mm, fields)
-        clean = None
         try:
             with Pagemap(mm.pid) as pagemap:
                 pages, entries = pagemap.populated_entries(contiguous(mm.ranges))
-                if reason is None:
-                    reason = self._canaries_say(fields, pages, entries)
-                if reason is None:
-                    clean = self._clean(mm, fields, pages, entries)
                 clear_soft_dirty(mm.pid)
                 canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
                 before = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
                 canary.sing(mm, canaries)
                 after = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
+            merged = _merged_pages(mm.pid)
         except NoSuchTask:
             raise
         except KernelError as error:
-            return None, f"soft-dirty bits could not be read or cleared: {error.message}", pack(self.name, {})
-        if any(before) or not all(after) or not canaries:
+            why = f"soft-dirty bits could not be read or cleared: {error.message}"
+            return lambda: (None, why, pack(self.name, {}))
+        self.seen = pages, entries
+        obeyed = bool(canaries) and not any(before) and all(after)
+        return partial(self._conclude, mm, state, pages, entries, canaries if obeyed else [], merged)
+
+    def _conclude(
+        self, mm: MmAccess, state: bytes | None, pages: U64, entries: U64, canaries: list[int], merged: bool
+    ) -> tuple[U64 | None, str | None, bytes]:
+        fields, reason = unpack(self.name, state)
+        reason = reason or self._stale(mm, fields, merged) or self._canaries_say(fields, pages, entries)
+        if not canaries:
             why = "the soft-dirty bits of this address space cannot be cleared and set (no canary page obeys)"
             return None, reason or why, pack(self.name, {})
+        clean = None if reason else self._clean(mm, fields, pages, entries)
         sampled, identity = _samples(pages, entries)
         new_state = {
             "mm_key": mm.mm_key,
@@ -80,7 +93,7 @@ class SoftDirty:
 
     # ------------------------------------------------------------------ can the last epoch be trusted?
 
-    def _stale(self, mm: MmAccess, fields: dict[str, Any]) -> str | None:
+    def _stale(self, mm: MmAccess, fields: dict[str, Any], merged: bool) -> str | None:
         if "mm_key" not in fields:
             return "the last round could not arm soft-dirty"
         if fields["boot_id"] != procfs.boot_id():
@@ -89,7 +102,7 @@ class SoftDirty:
             return "the task has another address space than in the last round (exec)"
         if zero_page_frame() == 0:
             return "frame numbers are hidden from this user, without which moved pages cannot be told"
-        if _merged_pages(mm.pid):
+        if merged:
             return "KSM has merged pages of the task, which loses soft-dirty bits"
         return None
 

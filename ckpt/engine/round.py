@@ -30,7 +30,7 @@ from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.files.registry import registry
-from ckpt.state.mm import address_spaces
+from ckpt.state.mm import address_spaces, layout_of
 from ckpt.state.tree import as_tasks, collect_tree
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
@@ -267,9 +267,10 @@ def tree_pids(root: int) -> list[int]:
 
 
 def prepare(root: int) -> None:
-    """What the freeze would otherwise have to wait for: the look for code that remote syscalls borrow."""
+    """What the freeze would otherwise have to wait for: the parse of the mappings, and the look for code that remote
+    syscalls borrow."""
     for pid in tree_pids(root):
         try:
-            gadgets.find(pid)
+            gadgets.find(pid, layout_of(procfs.maps_text(pid)).lines)
         except CkptError:
             continue  # said again, with its reason, when a remote syscall is needed

@@ -85,7 +85,8 @@ class Tracking:
         conclude = tracker.look(mm, self.states.get(mm.space))
         there: Callable[[], PageRuns]
         if tracker.seen is not None:
-            there = partial(pagemap.populated_of, *tracker.seen)
+            seen = tracker.seen
+            there = lambda: pagemap.populated_of(*seen())  # noqa: E731
         else:
             anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
             found = pagemap.populated(mm.pid, mm.ranges, anonymous)

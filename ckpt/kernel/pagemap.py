@@ -7,6 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -20,10 +21,13 @@ from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
 
 REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])  # struct page_region
 Regions = npt.NDArray[np.void]  # of REGION
+Block = tuple[int, U64, npt.NDArray[np.int64] | None]  # first page, entries, of which pages after the first (all: None)
 
 _VEC = 1 << 15  # regions in one PAGEMAP_SCAN
 _ENTRIES = 1 << 17  # entries in one read of pagemap: 512 MiB of addresses
 _THERE = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
+_RAW_ENTRIES = 1 << 20  # entries that may wait to be sifted: those of 4 GiB
+_THERE_ENTRY = np.uint64(up.PM_PRESENT | up.PM_SWAP)
 _GAP = 512 * PAGE_SIZE  # holes shorter than this are read over: one page of pagemap costs less than a call
 
 
@@ -122,19 +126,34 @@ class Pagemap:
 
     def populated_entries(self, spans: U64) -> tuple[U64, U64]:
         """(page numbers, entries) of every present or swapped page of `spans` (bytes), ascending."""
-        pages, values = [], []
-        keep = np.uint64(up.PM_PRESENT | up.PM_SWAP)
+        return sifted(self.read_entries(spans), spans)
+
+    def read_entries(self, spans: U64) -> list[Block]:
+        """The entries of `spans` (bytes) for `sifted`: in a freeze, where there is time to read and no more."""
+        blocks: list[Block] = []
+        room = _RAW_ENTRIES
         for start, end in self.spans_to_read(spans).tolist():
             for at in range(start, end, _ENTRIES * PAGE_SIZE):
                 entries = self.entries(at, min(_ENTRIES, (end - at) // PAGE_SIZE))
-                index = np.flatnonzero(entries & keep)
-                pages.append(index.astype(np.uint64) + np.uint64(at // PAGE_SIZE))
-                values.append(entries[index])
-        none = np.empty(0, np.uint64)
-        found, entry = np.concatenate([none, *pages]), np.concatenate([none, *values])
-        # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
-        keep_page = _covered(found * np.uint64(PAGE_SIZE), spans)
-        return found[keep_page], entry[keep_page]
+                room -= len(entries)
+                index = None if room >= 0 else np.flatnonzero(entries & _THERE_ENTRY)
+                blocks.append((at // PAGE_SIZE, entries if index is None else entries[index], index))
+        return blocks
+
+
+def sifted(blocks: Sequence[Block], spans: U64) -> tuple[U64, U64]:
+    """What of `read_entries` is present or swapped: (page numbers, entries), ascending."""
+    pages, values = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    for first, entries, index in blocks:
+        if index is None:
+            index = np.flatnonzero(entries & _THERE_ENTRY)
+            entries = entries[index]
+        pages.append(index.astype(np.uint64) + np.uint64(first))
+        values.append(entries)
+    found, entry = np.concatenate(pages), np.concatenate(values)
+    # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
+    keep = _covered(found * np.uint64(PAGE_SIZE), spans)
+    return found[keep], entry[keep]
 
 
 def _covered(address: U64, spans: U64) -> npt.NDArray[np.bool_]:

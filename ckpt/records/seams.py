@@ -71,12 +71,16 @@ Conclusion = Callable[[], tuple[U64 | None, str | None, bytes]]
 """Gives what `DirtyTracker.collect` gives; asked once, when the tree may run on already."""
 
 
+Seen = Callable[[], tuple[U64, U64]]
+"""Gives the populated pages and their pagemap entries, as they were in the freeze."""
+
+
 class DirtyTracker(Protocol):
     """Finds the pages written since the last round, and re-arms. One object for each address space and round."""
 
     name: str
-    seen: tuple[U64, U64] | None
-    """The populated pages and their pagemap entries, where the tracker has read them all in the freeze."""
+    seen: Seen | None
+    """Where the tracker has read all pagemap entries in the freeze."""
 
     def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
         """`collect` in two steps: what needs the freeze now, the rest when the answer is asked for."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,16 +44,40 @@ def backing(line: MapsLine) -> str:
     return "file"
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The mappings of an address space by what becomes of them."""
+
+    lines: Sequence[MapsLine]
+    ranges: U64  # tracked private mappings
+    vma_keys: Sequence[str]  # of each of them
+    shared_ranges: U64
+    objects: Sequence[tuple[str, MapsLine]]  # space key and mapping of each shared memory object
+
+
+@lru_cache(maxsize=64)
+def layout_of(text: str) -> Layout:
+    """What a text of /proc/PID/maps says. Remembered: asked for before the freeze, it costs nothing inside."""
+    lines = procfs.parse_maps(text)
+    kinds = [backing(line) for line in lines]
+    private = [(line, kind) for line, kind in zip(lines, kinds, strict=True) if not line.shared and kind != "special"]
+    keys = []
+    for line, kind in private:
+        tracked = "anon" if kind == "anon" and not line.ino else "file"
+        keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
+    shared = [line for line, kind in zip(lines, kinds, strict=True) if line.shared and kind != "special"]
+    objects = [(shm.shm_key(line), line) for line, kind in zip(lines, kinds, strict=True) if kind == "shm"]
+    return Layout(lines, _ranges([line for line, _ in private]), keys, _ranges(shared), objects)
+
+
 @dataclass
 class Mm:
     """One address space of a frozen tree, as a tracker sees it (MmAccess)."""
 
     task: FrozenTaskLike
     pids: list[int]  # every task that uses it
-    lines: list[MapsLine]
     mm_key: str
-    ranges: U64
-    vma_keys: Sequence[str]
+    layout: Layout
 
     @property
     def pid(self) -> int:
@@ -63,9 +88,21 @@ class Mm:
         return f"mm:{self.task.pid}"
 
     @property
+    def lines(self) -> Sequence[MapsLine]:
+        return self.layout.lines
+
+    @property
+    def ranges(self) -> U64:
+        return self.layout.ranges
+
+    @property
+    def vma_keys(self) -> Sequence[str]:
+        return self.layout.vma_keys
+
+    @property
     def shared_ranges(self) -> U64:
         """The shared mappings, shape (n, 2) in bytes: their contents belong to others, their guard pages do not."""
-        return _ranges([line for line in self.lines if line.shared and backing(line) != "special"])
+        return self.layout.shared_ranges
 
     def remote(self) -> RemoteTask:
         return self.task.remote()
@@ -89,32 +126,22 @@ def address_spaces(tasks: Sequence[FrozenTaskLike]) -> list[Mm]:
                 other.pids.append(task.pid)
                 break
         else:
-            found.append(_mm(task, key))
+            found.append(Mm(task, [task.pid], key, layout_of(procfs.maps_text(task.pid))))
     return found
 
 
-def _mm(task: FrozenTaskLike, key: str) -> Mm:
-    lines = procfs.maps(task.pid)
-    private = [(line, kind) for line in lines if not line.shared and (kind := backing(line)) != "special"]
-    ranges = _ranges([line for line, _ in private])
-    keys = []
-    for line, kind in private:
-        tracked = "anon" if kind == "anon" and not line.ino else "file"
-        keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
-    return Mm(task, [task.pid], lines, key, ranges, keys)
-
-
 def _ranges(lines: Sequence[MapsLine]) -> U64:
-    return np.array([(line.start, line.end) for line in lines], np.uint64).reshape(-1, 2)
+    array = np.array([(line.start, line.end) for line in lines], np.uint64).reshape(-1, 2)
+    array.setflags(write=False)
+    return array
 
 
 def shared_objects(mms: Sequence[Mm]) -> dict[str, tuple[Mm, MapsLine]]:
     """Space key -> one mapping of each shared memory object of the tree that has no file of its own."""
     objects: dict[str, tuple[Mm, MapsLine]] = {}
     for mm in mms:
-        for line in mm.lines:
-            if backing(line) == "shm":
-                objects.setdefault(shm.shm_key(line), (mm, line))
+        for key, line in mm.layout.objects:
+            objects.setdefault(key, (mm, line))
     return objects
 
 

@@ -5,6 +5,7 @@ Two more, which are bytes in the middle of something else, let a thread close th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RemoteCallError
@@ -38,7 +39,7 @@ class Gadgets:
     pop_rax: int = 0
 
 
-def find(pid: int, maps: list[procfs.MapsLine] | None = None) -> Gadgets:
+def find(pid: int, maps: Sequence[procfs.MapsLine] | None = None) -> Gadgets:
     """The addresses in a task. Looked for once a file: the first call is best made before the freeze."""
     lines = [m for m in (maps or procfs.maps(pid)) if "x" in m.perms and "r" in m.perms]
     lines = [m for m in lines if not m.path.startswith(("[vvar", "[vsyscall"))]

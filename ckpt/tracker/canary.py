@@ -6,6 +6,7 @@ Two pages that as a rule live as long as the address space: near its start (data
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -27,13 +28,18 @@ def _writable(key: str) -> bool:
 
 def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
     """Page numbers of at most two populated pages of writable mappings among the given ones."""
-    rows = [tuple(row) for row, key in zip(ranges.tolist(), keys, strict=True) if _writable(key)]
-    first = _populated(pagemap, rows[:_ROWS], from_end=False)
-    last = _populated(pagemap, list(reversed(rows))[:_ROWS], from_end=True)
+    first = _populated(pagemap, _rows(ranges, keys, range(len(keys))), from_end=False)
+    last = _populated(pagemap, _rows(ranges, keys, reversed(range(len(keys)))), from_end=True)
     return sorted({page for page in (first, last) if page is not None})
 
 
-def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, ...]], *, from_end: bool) -> int | None:
+def _rows(ranges: U64, keys: Sequence[str], order: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """The first writable mappings in some order."""
+    writable = (at for at in order if _writable(keys[at]))
+    return ((int(ranges[at, 0]), int(ranges[at, 1])) for at in islice(writable, _ROWS))
+
+
+def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, int]], *, from_end: bool) -> int | None:
     for start, end in rows:
         nr_pages = min(_WINDOW, (end - start) // PAGE_SIZE)
         at = end - nr_pages * PAGE_SIZE if from_end else start

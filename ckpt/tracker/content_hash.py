@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt.records.runs import U64
-from ckpt.records.seams import Conclusion, MmAccess
+from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker.state import pack
 from ckpt.tracker.write_protect import release
 
@@ -13,7 +13,7 @@ class ContentHash:
 
     name = "content-hash"
     by_content = True
-    seen: tuple[U64, U64] | None = None
+    seen: Seen | None = None
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; the reason is None too, for nothing went wrong."""

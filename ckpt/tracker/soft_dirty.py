@@ -9,7 +9,7 @@ KSM drops bits too: nothing is vouched for while pages of the task are merged.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ import numpy as np
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs
 from ckpt.kernel import uapi_pagemap as up
-from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, zero_page_frame
+from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, sifted, zero_page_frame
 from ckpt.records.runs import PAGE_SIZE, U64
-from ckpt.records.seams import Conclusion, MmAccess
+from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import numbers, pack, same_rows, unpack
 from ckpt.tracker.write_protect import release
@@ -37,7 +37,7 @@ class SoftDirty:
     by_content = False
 
     def __init__(self) -> None:
-        self.seen: tuple[U64, U64] | None = None
+        self.seen: Seen | None = None
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
@@ -48,7 +48,8 @@ class SoftDirty:
         release(state)  # of a round that write-protect did
         try:
             with Pagemap(mm.pid) as pagemap:
-                pages, entries = pagemap.populated_entries(contiguous(mm.ranges))
+                ranges = contiguous(mm.ranges)
+                blocks = pagemap.read_entries(ranges)
                 clear_soft_dirty(mm.pid)
                 canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
                 before = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
@@ -60,13 +61,14 @@ class SoftDirty:
         except KernelError as error:
             why = f"soft-dirty bits could not be read or cleared: {error.message}"
             return lambda: (None, why, pack(self.name, {}))
-        self.seen = pages, entries
+        self.seen = cache(lambda: sifted(blocks, ranges))
         obeyed = bool(canaries) and not any(before) and all(after)
-        return partial(self._conclude, mm, state, pages, entries, canaries if obeyed else [], merged)
+        return partial(self._conclude, mm, state, self.seen, canaries if obeyed else [], merged)
 
     def _conclude(
-        self, mm: MmAccess, state: bytes | None, pages: U64, entries: U64, canaries: list[int], merged: bool
+        self, mm: MmAccess, state: bytes | None, seen: Seen, canaries: list[int], merged: bool
     ) -> tuple[U64 | None, str | None, bytes]:
+        pages, entries = seen()
         fields, reason = unpack(self.name, state)
         reason = reason or self._stale(mm, fields, merged) or self._canaries_say(fields, pages, entries)
         if not canaries:

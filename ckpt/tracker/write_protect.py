@@ -20,7 +20,7 @@ from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.pagemap import Pagemap, Regions, contiguous
 from ckpt.records.runs import PAGE_SIZE, U64
-from ckpt.records.seams import Conclusion, MmAccess
+from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import pack, unpack
 
@@ -68,7 +68,7 @@ class WriteProtect:
 
     name = "write-protect"
     by_content = False
-    seen: tuple[U64, U64] | None = None
+    seen: Seen | None = None
 
     def __init__(self, held: HeldDescriptors | None = None) -> None:
         self._holder = held

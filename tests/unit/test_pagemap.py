@@ -43,7 +43,7 @@ class Area:
 
 def by_entries(area: Area) -> PageRuns:
     with pagemap.Pagemap(os.getpid()) as own:
-        return pagemap._by_entries(own, area.ranges)
+        return pagemap.populated_of(*own.populated_entries(area.ranges))
 
 
 def by_scan(area: Area) -> PageRuns:

@@ -194,7 +194,7 @@ class Chain:
         if kind not in ("pre-dump", "dump"):
             raise UsageError(f"an image cannot be a {kind!r}")
         if shadow not in SHADOWS:
-            raise UsageError(f"there is no shadow {shadow!r}")
+            raise UsageError(f"there is no shadow {shadow!r}", hint=f"one of {', '.join(SHADOWS)}")
         rounds = self.rounds()
         tip = rounds[-1].header if rounds else None
         if tip is None and full_reason is None:

@@ -68,6 +68,7 @@ def pre_dump(
     pid: opt.Pid,
     directory: opt.Directory,
     tracker: opt.Tracker = "auto",
+    shadow: opt.Shadow = "auto",
     timeout: opt.Timeout = 5.0,
     as_json: opt.Json = False,
     progress: opt.Shown = "auto",
@@ -76,7 +77,7 @@ def pre_dump(
     import ckpt
 
     with output.progress_bar(progress, "pre-dump") as shown:
-        info = ckpt.pre_dump(pid, directory, tracker=tracker, timeout=timeout, progress=shown)
+        info = ckpt.pre_dump(pid, directory, tracker=tracker, shadow=shadow, timeout=timeout, progress=shown)
     _report(info, as_json)
 
 
@@ -85,6 +86,7 @@ def dump(
     pid: opt.Pid,
     directory: opt.Directory,
     tracker: opt.Tracker = "auto",
+    shadow: opt.Shadow = "auto",
     leave_running: opt.LeaveRunning = False,
     leave_stopped: opt.LeaveStopped = False,
     snapshot: opt.Snapshot = "auto",
@@ -104,8 +106,8 @@ def dump(
     allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
     with output.progress_bar(progress, "dump") as shown:
         info = ckpt.dump(
-            pid, directory, tracker=tracker, leave=leave, snapshot=snapshot, options=allowed, timeout=timeout,
-            progress=shown,
+            pid, directory, tracker=tracker, shadow=shadow, leave=leave, snapshot=snapshot, options=allowed,
+            timeout=timeout, progress=shown,
         )  # fmt: skip
     _report(info, as_json)
 
@@ -115,6 +117,7 @@ def precopy(
     pid: opt.Pid,
     directory: opt.Directory,
     tracker: opt.Tracker = "auto",
+    shadow: opt.Shadow = "auto",
     max_rounds: Annotated[int, typer.Option(metavar="N", help="At most this many pre-dumps.")] = 8,
     downtime_limit: Annotated[float, typer.Option(metavar="MS", help="Stop when a round would take no longer.")] = 300,
     bandwidth: Annotated[float, typer.Option(metavar="MB/S", help="Of the link; 0: as measured.")] = 0,
@@ -143,6 +146,7 @@ def precopy(
         pid,
         directory,
         tracker=tracker,
+        shadow=shadow,
         max_rounds=max_rounds,
         downtime_limit=downtime_limit / 1000,
         bandwidth=bandwidth * 1e6 if bandwidth else None,

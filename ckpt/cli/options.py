@@ -14,6 +14,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tracker = Annotated[
     str, typer.Option(metavar="NAME", help="soft-dirty, write-protect, content-hash, or auto: the best that works.")
 ]
+Shadow = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW", help="Store pages as differences from the parent's: where that pays (auto), image: always, off."
+    ),
+]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long the tree may take to stand still.")]
 Shown = Annotated[str, typer.Option("--progress", metavar="MODE", help="auto, json (lines on stderr) or none.")]
 LeaveRunning = Annotated[bool, typer.Option("--leave-running", help="The tree goes on after the dump.")]

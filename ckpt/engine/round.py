@@ -57,6 +57,7 @@ class Request:
     options: DumpOptions = field(default_factory=DumpOptions)
     progress: Progress | None = None
     held: HeldDescriptors | None = None
+    shadow: str = "auto"  # image | off | auto: see Chain.begin
 
 
 def run_round(request: Request) -> ImageInfo:
@@ -119,6 +120,7 @@ class _Round:
             tracker=self.tracking.name,
             kernel_release=platform.release(),
             full_reason=reason,
+            shadow=request.shadow,
         )
         with writer:
             parents = Parents.of(writer.parent)

@@ -21,14 +21,18 @@ def pre_dump(
     directory: str | Path,
     *,
     tracker: str = "auto",
+    shadow: str = "auto",
     timeout: float = 5.0,
     progress: Progress | None = None,
 ) -> ImageInfo:
     """One round: the pages written since the last one, as an image on top of the chain; the task goes on.
 
-    `timeout` in seconds bounds the freezing. Raises a CkptError with task and chain as they were.
+    `shadow` says where pages are stored as differences from the parent's: where looking those up pays (auto), always
+    (image), or never (off). `timeout` in seconds bounds the freezing. Raises a CkptError with task and chain as they
+    were.
     """
-    return run_round(Request(pid, Path(directory), "pre-dump", tracker, timeout=timeout, progress=progress))
+    request = Request(pid, Path(directory), "pre-dump", tracker, timeout=timeout, progress=progress, shadow=shadow)
+    return run_round(request)
 
 
 def dump(
@@ -36,6 +40,7 @@ def dump(
     directory: str | Path,
     *,
     tracker: str = "auto",
+    shadow: str = "auto",
     leave: str = "killed",
     snapshot: str = "auto",
     options: DumpOptions | None = None,
@@ -49,7 +54,8 @@ def dump(
     while it stands still (frozen), or whichever is quicker and possible (auto).
     """
     allowed = options or DumpOptions()
-    return run_round(Request(pid, Path(directory), "dump", tracker, leave, snapshot, timeout, allowed, progress))
+    request = Request(pid, Path(directory), "dump", tracker, leave, snapshot, timeout, allowed, progress)
+    return run_round(replace(request, shadow=shadow))
 
 
 def precopy(
@@ -57,6 +63,7 @@ def precopy(
     directory: str | Path,
     *,
     tracker: str = "auto",
+    shadow: str = "auto",
     max_rounds: int = 8,
     downtime_limit: float = 0.3,
     bandwidth: float | None = None,
@@ -80,16 +87,15 @@ def precopy(
         raise UsageError("--bandwidth must be more than 0")
     made: list[ImageInfo] = []
     for _ in range(max_rounds):
-        request = Request(pid, Path(directory), "pre-dump", tracker, timeout=timeout, progress=progress)
-        made.append(run_round(request))
+        made.append(pre_dump(pid, directory, tracker=tracker, shadow=shadow, timeout=timeout, progress=progress))
         if on_round is not None:
             on_round(made[-1])
         if _enough(made, downtime_limit, bandwidth):
             break
     made.append(
         dump(
-            pid, directory, tracker=tracker, leave=leave, snapshot=snapshot, options=options, timeout=timeout,
-            progress=progress,
+            pid, directory, tracker=tracker, shadow=shadow, leave=leave, snapshot=snapshot, options=options,
+            timeout=timeout, progress=progress,
         )
     )  # fmt: skip
     if on_round is not None:

@@ -26,6 +26,7 @@ class PathFile:
     mtime_ns: int
     mapped: bool = False  # some mapping stands on its contents
     virtual: bool = False  # in /proc or /sys, where size and time say nothing
+    rdev: int = 0  # of a device node that has no name any more
 
 
 @record("file-ghost")

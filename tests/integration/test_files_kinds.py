@@ -18,7 +18,8 @@ from ckpt.errors import RestoreError
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.records.files import FileRecord
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import collect, procfiles
+from ckpt.state.files import collect, procfiles, watched
+from ckpt.state.files.registry import registry
 
 pytestmark = pytest.mark.root
 
@@ -419,3 +420,22 @@ def test_many_descriptors_do_not_take_the_channels_number():
     with rebuilt(code) as (before, new):
         assert [(d.fd, d.cloexec) for d in new.table.fds] == [(n, n > 2 and not n % 3) for n in range(1, 500)]
         assert set(before) == set(new.files)
+
+
+def test_a_watched_file_without_a_handle_is_looked_for(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    wanted = tmp_path / "deep" / "er" / "file"
+    wanted.touch()
+    (tmp_path / "beside").touch()
+    target = Target("f = os.open(sys.argv[1] + '/beside', os.O_RDONLY)", str(tmp_path))
+    try:
+        context, _ = collected([target.pid])
+        with context.stack:
+            view = next(v for v in registry(context).views.values() if v.link.endswith("beside"))
+            found = wanted.stat()
+            sdev = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+            values = {"ino": f"{found.st_ino:x}", "sdev": f"{sdev:x}"}  # as fdinfo says where handles cannot be made
+            assert watched.find(context, view, values) == (str(wanted), 0)
+            assert watched.find(context, view, values | {"ino": f"{view.stat.st_ino:x}"}) == (view.link, 0)
+    finally:
+        target.close()

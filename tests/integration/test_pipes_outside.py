@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,6 +123,30 @@ def test_one_stream_goes_to_a_descriptor_by_name(job: subprocess.Popen[str], tmp
         )  # fmt: skip
         assert restoring.wait(60) == 0
     assert (tmp_path / "out").read_text() == "got ''\n"
+
+
+def test_a_socket_for_all_of_them_is_replaced_like_pipes(tmp_path: Path) -> None:
+    become_subreaper()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        job = subprocess.Popen(
+            [sys.executable, "-c", JOB], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            assert ours.recv(100) == b"ready\n"
+            run("dump", "-t", str(job.pid), "-D", str(tmp_path / "i"), "--ext-unix")
+        finally:
+            job.kill()
+            job.wait(30)
+        mine, its = socket.socketpair()
+        with mine, its:
+            restoring = ckpt(
+                "restore", "-D", str(tmp_path / "i"), stdin=its, stdout=its, stderr=subprocess.DEVNULL
+            )  # fmt: skip
+            mine.sendall(b"hello\n")
+            assert restoring.wait(60) == 0
+            assert mine.recv(100) == b"got 'hello\\n'\n"
+    become_subreaper(False)
 
 
 def test_specifications_that_mean_nothing(job: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 
 from ckpt.errors import RestoreError
 from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
+from ckpt.records.file_kinds import PathFile
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
@@ -46,11 +48,15 @@ class Devices:
                 "let the task close the device before the dump",
             )
         elif not paths.reachable(view.link, view.stat):
+            if view.link.endswith(paths.DELETED):
+                return replace(path_payload(view, paths.without_deleted(view.link)), rdev=view.stat.st_rdev)
             context.refuse(view.pid, view.subject, "cannot be reached by its path")
         return path_payload(view, view.link)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         path: str = file.payload.path
+        if file.payload.rdev:
+            return _nameless(file.payload, file.flags)
         fd = paths.open_path(path, file.flags)
         found = os.fstat(fd)
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
@@ -61,6 +67,20 @@ class Devices:
                 hint="restore where /dev is populated as usual",
             )
         return fd
+
+
+def _nameless(payload: PathFile, flags: int) -> int:
+    def make(name: str) -> int:
+        os.mknod(name, payload.mode, payload.rdev)
+        return paths.open_path(name, flags)
+
+    try:
+        return paths.make_nameless(payload.path, make, os.unlink)
+    except OSError as error:
+        raise RestoreError(
+            f"the deleted device node {payload.path} cannot be made again: {error.strerror}",
+            hint="run ckpt with CAP_MKNOD, and where device nodes are allowed (no nodev mount)",
+        ) from None
 
 
 KIND = Devices()

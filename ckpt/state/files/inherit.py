@@ -1,9 +1,9 @@
 """Files that the caller of a restore gives instead of having them rebuilt: `--inherit-fd`.
 
-A pipe to a process outside the tree has nobody at its other end after a restore. The caller names it as the kernel
-did (`pipe:[INODE]`, `socket:[INODE]`, a path) with a descriptor of ckpt's own: `fd[N]:NAME`. `std` takes ckpt's
-standard input, output and error for those of the root task that led outside. The descriptor shares its description
-with the caller's, whose flags and position are left alone.
+A pipe or Unix socket to a process outside the tree has nobody at its other end after a restore. The caller names it as
+the kernel did (`pipe:[INODE]`, `socket:[INODE]`, a path) with a descriptor of ckpt's own: `fd[N]:NAME`. `std` takes
+ckpt's standard input, output and error for those of the root task that led outside. The descriptor shares its
+description with the caller's, whose flags and position are left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ckpt.errors import RestoreError, UsageError
 from ckpt.records.file_kinds import PipeEnd, PipeRecord
 from ckpt.records.files import FileRecord
+from ckpt.records.sockets import UnixPayload
 from ckpt.state.context import RestoreContext
 
 STD = "std"
@@ -54,53 +55,77 @@ def parse(specs: Sequence[str], *, std: bool = False) -> Inherit:
 def choose(inherit: Inherit, context: RestoreContext) -> dict[int, int]:
     """file_id -> the caller's descriptor, for every file that is not to be rebuilt."""
     chosen: dict[int, int] = {}
-    pipes = {pipe.key: pipe for pipe in context.view.records("pipe")}
     for name, fd in inherit.named:
         files = [file for file in context.files.values() if file.name == name]
         if not files:
             raise RestoreError(
                 f"--inherit-fd: no task of the image has {name} open", hint="ckpt show --files lists the names"
             )
-        fitting = [file for file in files if _fits(file, fd)]
+        fitting = [file for file in files if _fits(fd, _needs(file))]
         if not fitting:
             raise RestoreError(f"--inherit-fd: descriptor {fd} is not open for what the task does with {name}")
         for file in fitting:
-            _refuse_loss(file, pipes)
+            if _unread(file, context):
+                raise RestoreError(
+                    f"--inherit-fd: {name} holds what no task has read yet, which would be lost",
+                    hint="restore without it: the task reads that, and then the end",
+                )
             chosen[file.file_id] = fd
     if inherit.std:
-        for number, file in _standard(context).items():
-            if file.file_id not in chosen and _leads_outside(file, pipes, context) and _fits(file, number):
-                chosen[file.file_id] = number
+        for file_id, numbers in _standard(context).items():
+            file = context.files[file_id]
+            if file_id in chosen or not _leads_outside(file, context) or _unread(file, context):
+                continue
+            # A socket is both ways; which of them the task uses say the numbers at which it stands.
+            needs = {os.O_RDONLY if number == 0 else os.O_WRONLY for number in numbers}
+            fd = 1 if 1 in numbers else max(numbers)
+            if all(_fits(fd, need) for need in needs):
+                chosen[file_id] = fd
     return chosen
 
 
-def _standard(context: RestoreContext) -> dict[int, FileRecord]:
+def _standard(context: RestoreContext) -> dict[int, list[int]]:
+    """file_id -> at which of 0, 1 and 2 the root task has it."""
     root = context.view.records("tree")[0].root_pid
     table = next(task.table_id for task in context.view.records("task") if task.pid == root)
-    return {d.fd: context.files[d.file_id] for d in context.tables[table].fds if d.fd < 3}
+    found: dict[int, list[int]] = {}
+    for descriptor in context.tables[table].fds:
+        if descriptor.fd < 3:
+            found.setdefault(descriptor.file_id, []).append(descriptor.fd)
+    return found
 
 
-def _leads_outside(file: FileRecord, pipes: dict[str, PipeRecord], context: RestoreContext) -> bool:
-    """A pipe whose other end was outside alone; not one with bytes in it that the task has yet to read."""
-    if not isinstance(file.payload, PipeEnd):
-        return False
-    pipe = pipes[file.payload.key]
-    ends = {f.flags & os.O_ACCMODE for f in context.files.values() if f.name == file.name}
-    return pipe.outside and not pipe.chunks and len(ends) == 1
+def _leads_outside(file: FileRecord, context: RestoreContext) -> bool:
+    """A pipe or a connected Unix socket whose other end no task of the tree holds."""
+    others = [other for other in context.files.values() if other.kind == file.kind]
+    if isinstance(file.payload, PipeEnd):
+        pipe = _pipe(file, context)
+        return pipe.outside and len({o.flags & os.O_ACCMODE for o in others if o.name == file.name}) == 1
+    if isinstance(file.payload, UnixPayload):
+        peer = file.payload.peer_ino
+        return bool(file.payload.connected and peer and all(o.payload.ino != peer for o in others))
+    return False
 
 
-def _refuse_loss(file: FileRecord, pipes: dict[str, PipeRecord]) -> None:
-    if isinstance(file.payload, PipeEnd) and (waiting := sum(map(len, pipes[file.payload.key].chunks))):
-        raise RestoreError(
-            f"--inherit-fd: {file.name} holds {waiting} bytes that no task has read yet, which would be lost",
-            hint="restore without it: the task reads them, and then the end of the pipe",
-        )
+def _unread(file: FileRecord, context: RestoreContext) -> bool:
+    if isinstance(file.payload, PipeEnd):
+        return file.flags & os.O_ACCMODE != os.O_WRONLY and bool(_pipe(file, context).chunks)
+    return isinstance(file.payload, UnixPayload) and bool(file.payload.queue)
 
 
-def _fits(file: FileRecord, fd: int) -> bool:
+def _pipe(file: FileRecord, context: RestoreContext) -> PipeRecord:
+    found: PipeRecord = next(pipe for pipe in context.view.records("pipe") if pipe.key == file.payload.key)
+    return found
+
+
+def _needs(file: FileRecord) -> int:
+    return file.flags & os.O_ACCMODE
+
+
+def _fits(fd: int, need: int) -> bool:
     """Whether the descriptor is open here, and for reading or writing as the task needs it."""
     try:
         access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
     except OSError:
         return False
-    return access in (os.O_RDWR, file.flags & os.O_ACCMODE)
+    return access in (os.O_RDWR, need)

@@ -45,6 +45,13 @@ class RemoteTask(Protocol):
     def write(self, address: int, data: bytes) -> None: ...
 
 
+class LiveTask(RemoteTask, Protocol):
+    """A frozen thread that will run on: whatever becomes of ckpt, a call leaves nothing behind in it."""
+
+    def take_descriptor(self, nr: int, *args: int) -> int:
+        """Run a call that opens a descriptor; gives one of ckpt's own for it, the thread's is closed again."""
+
+
 class MmAccess(Protocol):
     """One address space whose tasks are frozen, as a tracker sees it."""
 
@@ -63,7 +70,7 @@ class MmAccess(Protocol):
     def vma_keys(self) -> Sequence[str]:
         """For each row of `ranges` what must not change from round to round: flags, file, offset, protection."""
 
-    def remote(self) -> RemoteTask:
+    def remote(self) -> LiveTask:
         """A thread of the task for remote syscalls; made on first use."""
 
 

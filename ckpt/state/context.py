@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ckpt.errors import Refusal
 from ckpt.records.base import Record
 from ckpt.records.files import FdTable, FileRecord
-from ckpt.records.seams import ImageView, RemoteTask
+from ckpt.records.seams import ImageView, LiveTask, RemoteTask
 
 GHOST_LIMIT = 16 << 20
 
@@ -35,7 +35,7 @@ class FrozenTaskLike(Protocol):
     @property
     def tids(self) -> Sequence[int]: ...
 
-    def remote(self, tid: int | None = None) -> RemoteTask:
+    def remote(self, tid: int | None = None) -> LiveTask:
         """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
 
 

@@ -17,7 +17,7 @@ from ckpt.kernel.memory import Memory
 from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
-from ckpt.records.seams import RemoteTask
+from ckpt.records.seams import LiveTask
 from ckpt.records.support import Support
 from ckpt.state import aio, mm_modes, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
@@ -104,7 +104,7 @@ class Mm:
         """The shared mappings, shape (n, 2) in bytes: their contents belong to others, their guard pages do not."""
         return self.layout.shared_ranges
 
-    def remote(self) -> RemoteTask:
+    def remote(self) -> LiveTask:
         return self.task.remote()
 
 

@@ -12,6 +12,7 @@ red zone. The bytes that were there are put back.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import ClassVar
 from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.memory import Memory
 from ckpt.trace import gadgets, sigframe
 from ckpt.trace.sigframe import RIP, RSP
@@ -79,6 +81,29 @@ class LiveRemote:
 
     def write(self, address: int, data: bytes) -> None:
         self._mem.write(address, data)
+
+    def take_descriptor(self, nr: int, *args: int) -> int:
+        """See LiveTask. If ckpt dies, the thread closes what the call gave it before it goes back.
+
+        By number, but by the number that the call gave: once ckpt is dead the task's other threads run too, and
+        any number that was free in the freeze may be theirs.
+        """
+        self.enter()
+        found, own = self._found, self._stepper.registers
+        if found.result_to_argument and found.pop_rax:
+            address = self.scratch + _SCRATCH // 2
+            way = struct.pack("<4Q", found.result_to_argument, found.pop_rax, uapi.SYS_close, found.syscall_ret)
+            self.write(address, way + self._frame)
+            self._stepper.registers = list(own)
+            self._stepper.registers[RSP] = address
+        try:
+            inside = self.syscall(nr, *args)
+        finally:
+            self._stepper.registers = own
+        try:
+            return steal_descriptor(self.pid, inside)
+        finally:
+            self.syscall(uapi.SYS_close, inside)
 
     # ------------------------------------------------------------------ processes that the thread makes
 
@@ -160,6 +185,7 @@ class LiveRemote:
         pointer, frame = sigframe.build(room + _SCRATCH, found.restorer, registers, xstate, self._mask)
         self._saved = (room, self._mem.read(room, _SCRATCH + len(frame)))
         self._mem.write(room + _SCRATCH, frame)
+        self._frame = frame[pointer - room - _SCRATCH :]  # from the address of rt_sigreturn on; good at any address
         registers[RSP] = pointer
         registers[RIP] = found.syscall_ret
         self._stepper.registers = registers

@@ -16,7 +16,6 @@ import numpy as np
 from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
 from ckpt.kernel import keeper, procfs, uapi, userfault
 from ckpt.kernel import uapi_pagemap as up
-from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.pagemap import Pagemap, Regions, contiguous
 from ckpt.records.runs import PAGE_SIZE, U64
@@ -158,12 +157,7 @@ class WriteProtect:
 
     def _make(self, mm: MmAccess) -> None:
         """A new userfaultfd of the target's address space, in ckpt's hands."""
-        remote = mm.remote()
-        inside = remote.syscall(uapi.SYS_userfaultfd, userfault.OPEN_FLAGS)
-        try:
-            self._fd = steal_descriptor(mm.pid, inside)
-        finally:
-            remote.syscall(uapi.SYS_close, inside)
+        self._fd = mm.remote().take_descriptor(uapi.SYS_userfaultfd, userfault.OPEN_FLAGS)
         userfault.enable(self._fd)
 
     def _keep(self, mm: MmAccess) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each line of stdin is a JSON object with the arguments and the files for stdout and stderr; the answer is the
 command's wait status. With `kill_after` it is killed after so many seconds, with `die_at` before that call (see
-faults.py; `calls` is a file for the number of calls that a command made to its end). `CKPT_TARGET_COLD=1` makes the
+faults.py; `calls` is a file for the names of the calls that a command made to its end). `CKPT_TARGET_COLD=1` makes the
 harness start `python -m ckpt` instead.
 """
 
@@ -36,7 +36,7 @@ def command(order: dict[str, object]) -> int:
     sys.stderr.flush()
     if calls is not None and "calls" in order:
         with open(str(order["calls"]), "w") as file:
-            file.write(str(calls()))
+            file.write("\n".join(calls()))
     return code
 
 

@@ -7,8 +7,8 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,6 +205,21 @@ class Killing:
         self.take("dump", *self.extra)
         self.run.gone()
         self.run.restore(self.chain)
+
+
+@contextmanager
+def victim(target: harness.Target, tracker: str = "auto", extra: list[str] | None = None) -> Iterator[Killing]:
+    """A target to be killed upon; at the end it is brought back once more, and must pass."""
+    run = harness.Run(target)
+    (run.work / "tolerant").touch()
+    try:
+        run.start()
+        killing = Killing(run, tracker, extra)
+        yield killing
+        killing.brought_back()
+        run.expect_pass()
+    finally:
+        run.close()
 
 
 def random_deaths(killing: Killing, times: int, seed: int, say: Callable[[str], None]) -> int:

@@ -1,0 +1,86 @@
+"""ckpt killed in the middle of its verbs; many more deaths are in scripts/kill."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import harness, killing
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: restores under the old pids"),
+]
+
+PIDFD_GETFD = "_syscall c_long(438)"
+
+
+@pytest.fixture(autouse=True)
+def _reaper() -> Iterator[None]:
+    harness.become_subreaper()
+    yield
+    harness.become_subreaper(False)
+
+
+def named(name: str) -> harness.Target:
+    return next(target for target in harness.all_targets() if target.name == name)
+
+
+def test_at_random_instants() -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    with killing.victim(named("threads/watchful")) as killed:
+        killing.random_deaths(killed, 10, seed, print)
+
+
+def test_around_a_call_that_opens_a_descriptor() -> None:
+    """The thread closes what userfaultfd(2) gave it, with or without ckpt."""
+    with killing.victim(named("threads/watchful"), "write-protect") as killed:
+        calls = killed.calls("first")
+        taken = max(number for number, name in enumerate(calls, 1) if name == PIDFD_GETFD)
+        for at in range(taken - 3, taken + 5):
+            killed.once("first", die_at=at)
+
+
+@pytest.mark.parametrize("verb", ["leave-running", "pre-dump", "dump", "restore", "merge"])
+def test_before_chosen_calls(verb: str) -> None:
+    """Some calls of every part of a verb; all of them: scripts/kill --every."""
+    with killing.victim(named("threads/watchful")) as killed:
+        calls = killed.calls(verb)
+        rng = random.Random(verb)
+        for part in range(4):
+            first, end = len(calls) * part // 4, len(calls) * (part + 1) // 4
+            killed.once(verb, die_at=1 + rng.randrange(first, end))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ids/seccomp",
+        "other/rseq",
+        "pipes/epoll_blocked",
+        "processes/stopped_child",
+        "signals/alternate_stack",
+        "signals/sigsuspend",
+        "sockets/tcp_loopback",
+        "sockets/unix_stream",
+        "threads/blocked_futex",
+        "timers/posix",
+    ],
+)
+def test_states(name: str) -> None:
+    """Threads that wait, stand on another stack, are filtered or stopped: a dump that is cut short leaves them so."""
+    try:
+        with killing.victim(named(name)) as killed:
+            calls = killed.calls("leave-running")
+            frozen = [number for number, call in enumerate(calls, 1) if call.startswith("ptrace")]
+            rng = random.Random(name)
+            for at in sorted(rng.sample(frozen, 3)):
+                killed.once("leave-running", die_at=at)
+    except harness.TargetSkipped as skipped:
+        pytest.skip(str(skipped))

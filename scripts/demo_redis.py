@@ -158,9 +158,9 @@ def story(server: subprocess.Popen[bytes], place: Path, port: int, keys: int) ->
     run("verify", "-D", chain)
     verdict = {}
     for what, source in (("chain", chain), ("merged image", merged)):
-        run("restore", "-D", source, "--detach")
+        run("restore", "-D", source, "--detach", "--pidfile", place / "pid")
         verdict[what] = differences(port, acknowledged)
-        ended(server.pid)
+        ended(int((place / "pid").read_text()))
     print(f"{len(acknowledged)} acknowledged keys compared after each restore; that differ: {json.dumps(verdict)}")
     good = not any(verdict.values())
     print("PASS" if good else "FAIL")

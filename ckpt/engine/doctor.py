@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from ckpt.engine.collect import collect
 from ckpt.engine.namespaces import where_it_lives
 from ckpt.engine.round import prepare, tree_pids
 from ckpt.errors import NotDumpable, Refusal
@@ -16,7 +17,8 @@ from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.mm import address_spaces
-from ckpt.state.tree import as_tasks, collect_tree
+from ckpt.state.tree import as_tasks
+from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.checks import check_task
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
@@ -52,7 +54,8 @@ def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
         tree.before_thaw = partial(sockets.release, context)
         context.tasks = as_tasks(tree)
         try:
-            collect_tree(tree, address_spaces(context.tasks), context)
+            refuse_foreign_arch(tree)
+            collect(tree, address_spaces(context.tasks), context)
         except NotDumpable as error:
             return list(error.refusals)
     return []

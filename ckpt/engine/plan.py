@@ -85,12 +85,14 @@ def plan(tasks: Sequence[TaskRecord], root_pid: int, *, shell_job: bool = False)
     return Plan(tuple(planner.steps), frozenset(tids | made))
 
 
-def plan_refusals(tasks: Sequence[TaskRecord], root_pid: int | None = None) -> list[Refusal]:
+def plan_refusals(
+    tasks: Sequence[TaskRecord], root_pid: int | None = None, *, shell_job: bool = False
+) -> list[Refusal]:
     """What of the tree's shape could not be rebuilt; to be asked at dump time too."""
     if not tasks:
         return []
     root = root_pid if root_pid is not None else next((t.pid for t in tasks if t.ppid == 0), tasks[0].pid)
-    planner = _Planner(tasks, root, False)
+    planner = _Planner(tasks, root, shell_job)
     planner.run()
     return planner.refusals
 

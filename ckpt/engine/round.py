@@ -17,6 +17,7 @@ from pathlib import Path
 from ckpt.chain.directory import Chain, ImageInfo
 from ckpt.chain.round import Round
 from ckpt.engine import cut as cuts
+from ckpt.engine.collect import collect
 from ckpt.engine.copying import Arena
 from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
@@ -31,7 +32,7 @@ from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.files.registry import registry
 from ckpt.state.mm import address_spaces, layout_of
-from ckpt.state.tree import as_tasks, collect_tree
+from ckpt.state.tree import as_tasks
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.checks import check_task
@@ -159,7 +160,7 @@ class _Round:
             if dump:
                 tree.before_thaw = partial(sockets.release, context)
                 # First of all: a refusal must come before anything is armed or cleared.
-                collect_tree(tree, mms, context)
+                collect(tree, mms, context)
             looks = [self.tracking.look(mm) for mm in mms]
             shared = shared_spaces(mms, context)
             if dump:

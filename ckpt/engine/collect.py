@@ -1,0 +1,26 @@
+"""Everything that stands against a dump, found in the freeze before anything is armed, and raised at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt.engine.plan import plan_refusals
+from ckpt.errors import NotDumpable
+from ckpt.records.task import TaskRecord
+from ckpt.state.context import CollectContext
+from ckpt.state.mm import Mm
+from ckpt.state.tree import collect_tree
+from ckpt.trace.freezer import FrozenTree
+
+
+def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
+    """The tree's records, but for its pages, in `context`. NotDumpable holds every refusal: of states and of shape."""
+    try:
+        collect_tree(tree, mms, context)
+    except NotDumpable:
+        pass  # they are in the context
+    tasks = [record for record in context.records if isinstance(record, TaskRecord)]
+    if not any(task.leader_exited for task in tree.tasks.values()):
+        context.refusals += plan_refusals(tasks, tree.root, shell_job=context.options.shell_job)
+    if context.refusals:
+        raise NotDumpable(context.refusals)

@@ -1,0 +1,507 @@
+"""Real programs: three pre-dumps under load, a dump, and restores from the chain, from the merged image, and again.
+
+Each is skipped where it is not installed. A client of the test's own stays connected across all of it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import harness
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="restores under the old pids"),
+]
+WAIT = 60
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < end, f"timed out: {what}"
+        time.sleep(0.05)
+
+
+def need(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Program:
+    """A program under way, and what ckpt does to it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.root = 0
+        self.options: list[str] = []
+        self.chains = itertools.count()
+
+    def start(self, *command: object, **more: object) -> None:
+        with (self.place / "log").open("ab") as log:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            made = subprocess.Popen([*map(str, command)], cwd=self.place, start_new_session=True, **{**streams, **more})
+        self.root, made.returncode = made.pid, 0  # `reap` waits for it
+
+    def ckpt(self, *arguments: object) -> None:
+        done = harness.commands().run([*map(str, arguments)], self.place)
+        assert done.returncode == 0, f"ckpt {arguments}: {done.stdout}{done.stderr}{self.log()}"
+
+    def log(self) -> str:
+        return (self.place / "log").read_text(errors="replace")[-2000:]
+
+    def through(self, load: Callable[[], None]) -> None:
+        """Two cycles: from the chain, and from the merged image of another chain; `load` works and checks."""
+        for merged in (False, True):
+            chain = self.place / f"chain{next(self.chains)}"
+            for _ in range(3):
+                self.ckpt("pre-dump", "-t", self.root, "-D", chain)
+                load()
+            tree = harness_tree(self.root)
+            self.ckpt("dump", "-t", self.root, "-D", chain, *self.options)
+            until(lambda pids=tree: reap(pids), "the tree is gone")
+            source = chain
+            if merged:
+                source = self.place / "merged.ckpt"
+                self.ckpt("merge", "-D", chain, "-o", source)
+            self.ckpt("verify", "-D", source)
+            self.ckpt("restore", "-D", source, "--detach")
+            assert harness_tree(self.root) == tree, "the same processes"
+            load()
+
+    def end(self) -> None:
+        if not self.root:
+            return
+        for pid in harness_tree(self.root):
+            with harness.suppressed(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: reap([self.root]), "the end")
+
+
+def harness_tree(root: int) -> list[int]:
+    """The pids of the tree, in ascending order."""
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        with harness.suppressed(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                todo += map(int, (task / "children").read_text().split())
+    return sorted(found)
+
+
+def reap(pids: list[int]) -> bool:
+    """Whether all are gone; zombies that are ours are waited for."""
+    for pid in pids:
+        with harness.suppressed(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    harness.become_subreaper()
+    made = Program(tmp_path)
+    try:
+        yield made
+    finally:
+        made.end()
+        harness.become_subreaper(False)
+
+
+class Line:
+    """A connection that sends lines and reads lines, kept open across every dump."""
+
+    def __init__(self, port: int) -> None:
+        until(lambda: self._connect(port), f"port {port} answers")
+
+    def _connect(self, port: int) -> bool:
+        try:
+            self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+        except OSError:
+            return False
+        self.file = self.socket.makefile("rb")
+        return True
+
+    def ask(self, text: str) -> str:
+        self.socket.sendall(text.encode() + b"\r\n")
+        return self.file.readline().decode().strip()
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+def ask_anew(port: int, text: str) -> str:
+    """One question over a connection of its own."""
+    line = Line(port)
+    try:
+        return line.ask(text)
+    finally:
+        line.close()
+
+
+# ---------------------------------------------------------------- servers
+
+
+def test_redis(program: Program) -> None:
+    need("redis-server")
+    port = free_port()
+    program.options = ["--tcp-established"]
+    program.start("redis-server", "--port", port, "--save", "", "--appendonly", "no", "--dir", program.place)
+    client, count = Line(port), itertools.count(1)
+
+    def load() -> None:
+        for _ in range(500):
+            assert client.ask("INCR n") == f":{next(count)}"
+        assert ask_anew(port, "PING") == "+PONG"
+
+    load()
+    program.through(load)
+    client.close()
+
+
+def test_memcached(program: Program) -> None:
+    need("memcached")
+    port = free_port()
+    program.options = ["--tcp-established"]
+    program.start("memcached", "-p", port, "-l", "127.0.0.1", "-u", "nobody", "-U", 0)
+    client, count = Line(port), itertools.count(1)
+    assert client.ask("set n 0 0 20\r\n" + "0".ljust(20)) == "STORED"
+
+    def load() -> None:
+        for _ in range(200):
+            assert client.ask("incr n 1").strip() == str(next(count))
+        assert ask_anew(port, "version").startswith("VERSION")
+
+    program.through(load)
+    client.close()
+
+
+def test_nginx(program: Program) -> None:
+    need("nginx")
+    port = free_port()
+    (program.place / "page").write_text("a page" * 1000)
+    program.place.chmod(0o755)
+    (program.place / "nginx.conf").write_text(
+        f"daemon off; worker_processes 2; user root; pid {program.place}/pid; error_log {program.place}/errors;\n"
+        f"events {{}} http {{ access_log {program.place}/access; keepalive_timeout 600; keepalive_requests 100000;\n"
+        f"server {{ listen 127.0.0.1:{port}; root {program.place}; }} }}\n"
+    )
+    program.options = ["--tcp-established"]
+    program.start("nginx", "-p", program.place, "-c", program.place / "nginx.conf")
+    Line(port).close()
+    kept = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
+
+    def load() -> None:
+        fresh = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
+        for connection in (kept, fresh):
+            for _ in range(20):
+                connection.request("GET", "/page")
+                answer = connection.getresponse()
+                assert (answer.status, len(answer.read())) == (200, 6000)
+        fresh.close()
+
+    load()
+    program.through(load)
+    kept.close()
+
+
+def test_postgres(program: Program) -> None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    need("psql")
+    bin_, port, data = found[-1].parent, free_port(), program.place / "data"
+    shutil.chown(program.place, "postgres")
+    for parent in program.place.parents[:2]:
+        parent.chmod(0o755)
+    as_user: dict[str, object] = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    made = [str(bin_ / "initdb"), "-D", str(data), "-A", "trust", "--no-sync"]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, cwd=program.place, **as_user)
+    words = [
+        "-c",
+        f"port={port}",
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "fsync=off",
+    ]
+    program.options = ["--tcp-established"]
+    program.start(bin_ / "postgres", "-D", data, *words, **as_user)
+    until(
+        lambda: subprocess.run([bin_ / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]).returncode == 0, "ready"
+    )
+    sessions = [Psql(port) for _ in range(3)]
+    sessions[0].ask("create table t (session int, n int)")
+    for number, session in enumerate(sessions):
+        session.ask("begin")
+        session.ask(f"insert into t values ({number}, -1)")
+    done = itertools.count(1)
+
+    def load() -> None:
+        n = next(done)
+        for number, session in enumerate(sessions):
+            session.ask(f"insert into t values ({number}, {n})")
+            assert session.ask("select count(*) from t") == str(n + 1), "only its own rows: the transactions are open"
+
+    load()
+    program.through(load)
+    for session in sessions:
+        session.ask("commit")
+    assert sessions[1].ask("select count(*), min(n) from t") == f"{3 * next(done)}|-1"
+    sessions.append(Psql(port))
+    assert sessions[-1].ask("select count(*) from t where n = 2") == "3"
+    for session in sessions:
+        session.close()
+
+
+class Psql:
+    """A psql that stays connected."""
+
+    def __init__(self, port: int) -> None:
+        command = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-d", "postgres", "-qAtX"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+
+    def ask(self, query: str) -> str:
+        self.process.stdin.write(f"{query};\n\\echo .\n")
+        self.process.stdin.flush()
+        lines = []
+        while (line := self.process.stdout.readline()) != ".\n":
+            assert line, "psql ended"
+            lines.append(line.strip())
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+ASYNCIO = """
+import asyncio, sys
+n = 0
+async def talk(reader, writer):
+    global n
+    while line := await reader.readline():
+        n += 1
+        await asyncio.sleep(0.001)
+        writer.write(b"%d\\n" % n)
+        await writer.drain()
+async def main():
+    async with await asyncio.start_server(talk, "127.0.0.1", int(sys.argv[1])) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+NODE = """
+const { Worker } = require("worker_threads");
+let n = 0, ticks = 0, fromWorker = 0;
+setInterval(() => { ticks++; }, 5);
+const worker = new Worker(`const { parentPort } = require("worker_threads");
+  parentPort.on("message", (n) => {
+    let s = 0; for (let i = 0; i < 1000; i++) s += i % n; parentPort.postMessage(s); });`,
+  { eval: true });
+worker.on("message", () => { fromWorker++; });
+require("net").createServer((socket) => socket.on("data", () => {
+  const before = [ticks, fromWorker];
+  worker.postMessage(7);
+  const wait = () => (ticks > before[0] && fromWorker > before[1]) ? socket.write(`${++n}\\n`) : setTimeout(wait, 2);
+  wait();
+})).listen(+process.argv[2], "127.0.0.1");
+"""
+JAVA = """
+import java.io.*; import java.net.*; import java.util.concurrent.*; import java.util.concurrent.atomic.*;
+public class Count {
+  public static void main(String[] args) throws Exception {
+    AtomicLong ticks = new AtomicLong(), n = new AtomicLong();
+    ScheduledExecutorService timer = Executors.newScheduledThreadPool(2);
+    timer.scheduleAtFixedRate(ticks::incrementAndGet, 0, 5, TimeUnit.MILLISECONDS);
+    ConcurrentHashMap<Long, String> map = new ConcurrentHashMap<>();
+    ServerSocket server = new ServerSocket(Integer.parseInt(args[0]), 50, InetAddress.getByName("127.0.0.1"));
+    while (true) {
+      Socket s = server.accept();
+      new Thread(() -> { try {
+        BufferedReader in = new BufferedReader(new InputStreamReader(s.getInputStream()));
+        while (in.readLine() != null) {
+          long before = ticks.get();
+          while (ticks.get() == before) Thread.sleep(1);
+          long me = n.incrementAndGet();
+          for (long i = 0; i < 1000; i++) map.put(me * 1000 + i, "value" + i);
+          s.getOutputStream().write((me + "\\n").getBytes());
+        } } catch (Exception e) { e.printStackTrace(); } }).start();
+    } } }
+"""
+GO = """
+package main
+import ("bufio"; "fmt"; "net"; "os"; "sync/atomic"; "time")
+var n, ticks int64
+func main() {
+  go func() { for range time.Tick(5 * time.Millisecond) { atomic.AddInt64(&ticks, 1) } }()
+  for i := 0; i < 50; i++ { go func() { for { x := make([]byte, 100000); x[0] = 1; time.Sleep(time.Millisecond) } }() }
+  server, err := net.Listen("tcp", "127.0.0.1:" + os.Args[1])
+  if err != nil { panic(err) }
+  for { c, err := server.Accept(); if err != nil { panic(err) }
+    go func() { lines := bufio.NewScanner(c); for lines.Scan() {
+      before := atomic.LoadInt64(&ticks)
+      for atomic.LoadInt64(&ticks) == before { time.Sleep(time.Millisecond) }
+      fmt.Fprintf(c, "%d\\n", atomic.AddInt64(&n, 1)) } }() } }
+"""
+PERL = """
+use IO::Socket::INET; use IO::Select;
+my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1);
+my $all = IO::Select->new($server); my $n = 0; my %seen;
+while (1) { for my $s ($all->can_read) {
+  if ($s == $server) { my $c = $server->accept; $c->autoflush(1); $all->add($c); next }
+  my $line = <$s>; if (!defined $line) { $all->remove($s); close $s; next }
+  $seen{++$n} = "x" x 100; print $s "$n\\n"; } }
+"""
+TCL = """
+set n 0
+proc talk {c} { global n; if {[gets $c line] < 0} { if {[eof $c]} { close $c }; return }; incr n
+  after 2 [list puts $c $n] }
+proc new {c args} { fconfigure $c -buffering line -blocking 0; fileevent $c readable [list talk $c] }
+socket -server new -myaddr 127.0.0.1 [lindex $argv 0]
+vwait forever
+"""
+
+
+def counting(program: Program, *command: object, port: int) -> None:
+    """A server that answers each line with how many it has had, from all its clients."""
+    program.options = ["--tcp-established"]
+    program.start(*command)
+    client, count = Line(port), itertools.count(1)
+
+    def load() -> None:
+        for _ in range(10):
+            assert client.ask("x") == str(next(count))
+        assert ask_anew(port, "y") == str(next(count))
+
+    load()
+    program.through(load)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "source", "words"),
+    [
+        pytest.param(sys.executable, ASYNCIO, (), id="asyncio"),
+        pytest.param("node", NODE, (), id="node"),
+        pytest.param("java", JAVA, ("-Xmx256m",), id="java"),
+        pytest.param("perl", PERL, (), id="perl"),
+        pytest.param("tclsh", TCL, (), id="tclsh"),
+    ],
+)
+def test_interpreter(program: Program, interpreter: str, source: str, words: tuple[str, ...]) -> None:
+    need(interpreter)
+    port, path = free_port(), program.place / ("Count.java" if interpreter == "java" else "program")
+    path.write_text(source)
+    counting(program, interpreter, *words, path, port, port=port)
+
+
+def test_go(program: Program) -> None:
+    need("go")
+    (program.place / "main.go").write_text(GO)
+    settings = {**os.environ, "GOFLAGS": "-mod=mod", "GO111MODULE": "off", "GOCACHE": str(program.place / "cache")}
+    subprocess.run(["go", "build", "-o", "program", "main.go"], cwd=program.place, env=settings, check=True)
+    port = free_port()
+    counting(program, program.place / "program", port, port=port)
+
+
+# ---------------------------------------------------------------- terminals
+
+
+def test_tmux_with_bash_and_vim(program: Program) -> None:
+    """A tree of terminals: a shell with job control in one window, vim in another."""
+    need("tmux", "bash", "vim")
+    tmux = ["tmux", "-S", str(program.place / "socket"), "-f", "/dev/null"]
+
+    def do(*words: str) -> str:
+        done = subprocess.run([*tmux, *words], capture_output=True, text=True, timeout=WAIT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def shows(window: str, text: str) -> None:
+        until(
+            lambda: text in do("capture-pane", "-p", "-t", window),
+            f"{text!r} in {do('capture-pane', '-p', '-t', window)}",
+        )
+
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "LC_ALL": "C.UTF-8", "HOME": str(program.place)}
+    program.start(*tmux, "-D", env=environment)
+    until(lambda: (program.place / "socket").exists(), "tmux listens")
+    do("new-session", "-d", "-s", "s", "-n", "shell", "-x", "100", "-y", "30", "bash --norc --noprofile -i")
+    do("new-window", "-t", "s:", "-n", "vim", "vim -u NONE -n notes")
+    do("send-keys", "-t", "s:shell", "sleep 1000 | cat & jobs; sleep 1001", "Enter")
+    shows("s:shell", "Running")
+    do("send-keys", "-t", "s:shell", "C-z")
+    shows("s:shell", "Stopped")
+    do("send-keys", "-t", "s:vim", "i")
+    count = itertools.count(1)
+
+    def load() -> None:
+        n = next(count)
+        do("send-keys", "-t", "s:shell", f"echo $((40 + {n})).", "Enter")
+        shows("s:shell", f"{40 + n}.")
+        do("send-keys", "-t", "s:vim", f"line {n}", "Enter")
+        shows("s:vim", f"line {n}")
+
+    load()
+    program.through(load)
+    do("send-keys", "-t", "s:shell", "jobs -l; fg 2", "Enter")
+    shows("s:shell", "Stopped")
+    do("send-keys", "-t", "s:shell", "C-c")
+    do("send-keys", "-t", "s:shell", "echo over $?", "Enter")
+    shows("s:shell", "over 130")
+    do("send-keys", "-t", "s:vim", "Escape")
+    time.sleep(1.5)  # or vim takes both for one key
+    do("send-keys", "-t", "s:vim", ":wq", "Enter")
+    until(lambda: (program.place / "notes").exists(), "vim wrote")
+    assert (program.place / "notes").read_text().split("\n")[:2] == ["line 1", "line 2"]
+
+
+def test_sqlite_shell(program: Program) -> None:
+    """It reads a FIFO and writes a file; a transaction is open across the dumps."""
+    need("sqlite3", "bash")
+    pipe, out = program.place / "pipe", program.place / "out"
+    os.mkfifo(pipe)
+    program.start("bash", "-c", f"exec sqlite3 {program.place}/db <>{pipe} >{out} 2>&1")
+    count = itertools.count(1)
+
+    def ask(text: str) -> None:
+        with pipe.open("w") as stream:
+            stream.write(text + "\n")
+
+    def load() -> None:
+        n = next(count)
+        ask(f"insert into t values ({n}); select 'rows', count(*) from t;")
+        until(lambda: f"rows|{n}\n" in out.read_text(), f"{n} rows in {out.read_text()}")
+
+    ask("create table t (n); begin;")
+    load()
+    program.through(load)
+    ask("commit; select 'committed', count(*) from t;")
+    rows = next(count) - 1
+    until(lambda: f"committed|{rows}\n" in out.read_text(), "the commit")

@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Container
+import time
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,49 @@ def test_twice_without_root(target: str) -> None:
 @pytest.mark.parametrize("target", ["memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session"])
 def test_in_a_pid_namespace(target: str) -> None:
     go_through(target, MODES["twice"], {}, "--pidns")
+
+
+CLOCKS = """
+import os, sys, time
+while not os.path.exists(sys.argv[1] + ".end"):
+    with open(sys.argv[1] + ".part", "w") as out:
+        out.write(f"{time.monotonic()} {time.clock_gettime(time.CLOCK_BOOTTIME)}")
+    os.rename(sys.argv[1] + ".part", sys.argv[1])
+    time.sleep(0.01)
+sys.exit(9)
+"""
+
+
+@pytest.mark.skipif(not ROOT or not features.probe("time-namespace").available, reason="needs root and time namespaces")
+@pytest.mark.parametrize("options", [("--timens",), ("--timens", "--pidns")])
+def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The clocks stood still from the dump to the restore, and the exit status comes back."""
+    said, program = tmp_path / "said", tmp_path / "program"
+    program.write_text(CLOCKS)
+    null = subprocess.DEVNULL
+    started = subprocess.Popen(
+        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+    until(said.exists)
+    ckpt = [sys.executable, "-m", "ckpt"]
+    subprocess.run([*ckpt, "dump", "-t", str(started.pid), "-D", str(tmp_path / "i")], check=True, stdout=null)
+    started.wait()
+    before = [float(word) for word in said.read_text().split()]
+    said.unlink()
+    dumped = time.monotonic()
+    time.sleep(3)
+    restoring = subprocess.Popen([*ckpt, "restore", "-D", str(tmp_path / "i"), *options])
+    until(said.exists)
+    gone = time.monotonic() - dumped
+    after = [float(word) for word in said.read_text().split()]
+    Path(f"{said}.end").touch()
+    assert restoring.wait(60) == 9
+    for old, new in zip(before, after, strict=True):
+        assert 0 <= new - old < gone - 2, (old, new, gone)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + harness.WAIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -12,7 +12,12 @@ Directory = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", he
 Source = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", help="A chain's directory or an image.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tracker = Annotated[
-    str, typer.Option(metavar="NAME", help="soft-dirty, write-protect, content-hash, or auto: the best that works.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="soft-dirty, write-protect, content-hash, or auto: the best that works.",
+        autocompletion=lambda: ["auto", "soft-dirty", "write-protect", "content-hash"],
+    ),
 ]
 Shadow = Annotated[
     str,
@@ -21,7 +26,15 @@ Shadow = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long the tree may take to stand still.")]
-Shown = Annotated[str, typer.Option("--progress", metavar="MODE", help="auto, json (lines on stderr) or none.")]
+Shown = Annotated[
+    str,
+    typer.Option(
+        "--progress",
+        metavar="MODE",
+        help="auto, json (lines on stderr) or none.",
+        autocompletion=lambda: ["auto", "json", "none"],
+    ),
+]
 LeaveRunning = Annotated[bool, typer.Option("--leave-running", help="The tree goes on after the dump.")]
 LeaveStopped = Annotated[bool, typer.Option("--leave-stopped", help="The tree is left stopped (SIGSTOP).")]
 Snapshot = Annotated[

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ckpt.errors import CkptError
+from ckpt.errors import CkptError, UsageError
 
 if TYPE_CHECKING:
     from ckpt.chain.directory import ImageInfo
@@ -124,6 +124,8 @@ def _cells(info: ImageInfo) -> list[str]:
 @contextmanager
 def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
     """Progress on standard error: a bar on a terminal, JSON lines with mode "json", nothing otherwise."""
+    if mode not in ("auto", "json", "none"):
+        raise UsageError(f"--progress {mode} is unknown", hint="auto, json or none")
     if mode == "json":
         yield _json_line
         return

@@ -487,6 +487,7 @@ def test_sqlite_shell(program: Program) -> None:
     need("sqlite3", "bash")
     pipe, out = program.place / "pipe", program.place / "out"
     os.mkfifo(pipe)
+    out.touch()
     program.start("bash", "-c", f"exec sqlite3 {program.place}/db <>{pipe} >{out} 2>&1")
     count = itertools.count(1)
 

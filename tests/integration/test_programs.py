@@ -453,7 +453,7 @@ def test_tmux_with_bash_and_vim(program: Program) -> None:
     program.start(*tmux, "-D", env=environment)
     until(lambda: (program.place / "socket").exists(), "tmux listens")
     do("new-session", "-d", "-s", "s", "-n", "shell", "-x", "100", "-y", "30", "bash --norc --noprofile -i")
-    do("new-window", "-t", "s:", "-n", "vim", "vim -u NONE -n notes")
+    do("new-window", "-t", "s:", "-n", "vim", f"vim -u NONE -n {program.place}/notes")
     do("send-keys", "-t", "s:shell", "sleep 1000 | cat & jobs; sleep 1001", "Enter")
     shows("s:shell", "Running")
     do("send-keys", "-t", "s:shell", "C-z")

@@ -117,7 +117,9 @@ def target(place: Path, mib: int, hot: float, *extra: str) -> Iterator[Target]:
     place.mkdir()
     command = [sys.executable, str(ROOT / "scripts/bench_target.py"), str(place), str(mib), str(hot), *extra]
     with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
+        # One thread, whatever numpy would start.
+        alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=alone)
     try:
         wait_for(lambda: text(place / "where") or process.poll() is not None, "the target")
         if process.poll() is not None:

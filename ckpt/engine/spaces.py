@@ -89,8 +89,7 @@ class Tracking:
             there = lambda: pagemap.populated_of(*seen())  # noqa: E731
         else:
             anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
-            found = pagemap.populated(mm.pid, mm.ranges, anonymous)
-            there = lambda: found  # noqa: E731
+            there = pagemap.look_populated(mm.pid, mm.ranges, anonymous)
         return partial(self._space, mm, conclude, there, pagemap.guards(mm.pid, mm.shared_ranges))
 
     def _space(

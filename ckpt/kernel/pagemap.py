@@ -7,7 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -121,8 +121,8 @@ class Pagemap:
         if not len(found):
             return np.empty((0, 2), np.uint64)
         start, end = found["start"], found["end"]
-        cut = np.flatnonzero(start[1:] - end[:-1] >= _GAP)
-        return np.stack([start[np.r_[0, cut + 1]], end[np.r_[cut, len(end) - 1]]], axis=1).astype(np.uint64)
+        first, last = _stretches(start[1:] - end[:-1] >= _GAP)
+        return np.stack([start[first], end[last]], axis=1).astype(np.uint64)
 
     def populated_entries(self, spans: U64) -> tuple[U64, U64]:
         """(page numbers, entries) of every present or swapped page of `spans` (bytes), ascending."""
@@ -168,8 +168,18 @@ def contiguous(ranges: U64) -> U64:
     """Adjacent rows (start, end) joined into one."""
     if len(ranges) < 2:
         return ranges
-    cut = np.flatnonzero(ranges[1:, 0] != ranges[:-1, 1])
-    return np.stack([ranges[np.r_[0, cut + 1], 0], ranges[np.r_[cut, len(ranges) - 1], 1]], axis=1)
+    first, last = _stretches(ranges[1:, 0] != ranges[:-1, 1])
+    if len(first) == len(ranges):
+        return ranges
+    return np.stack([ranges[first, 0], ranges[last, 1]], axis=1)
+
+
+def _stretches(apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first and the last row of each stretch; `apart`, shape (rows - 1,), says where one ends."""
+    cut = np.flatnonzero(apart)
+    first, last = np.zeros(len(cut) + 1, np.int64), np.full(len(cut) + 1, len(apart), np.int64)
+    first[1:], last[:-1] = cut + 1, cut
+    return first, last
 
 
 # ---------------------------------------------------------------- what the kernel can do
@@ -223,13 +233,25 @@ def populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = N
     Clean pages of a private file mapping are the file's and not populated. Huge zero pages may be DATA where
     PAGEMAP_SCAN is missing; their bytes tell.
     """
+    return look_populated(pid, ranges, anonymous)()
+
+
+def look_populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = None) -> Callable[[], PageRuns]:
+    """`populated` in two steps: what needs the freeze now, the rest when the answer is asked for."""
     with Pagemap(pid) as pagemap:
         if not has_pagemap_scan():
-            return populated_of(*pagemap.populated_entries(contiguous(ranges)))
+            whole = contiguous(ranges)
+            blocks = pagemap.read_entries(whole)
+            return lambda: populated_of(*sifted(blocks, whole))
         if anonymous is None:
-            return _by_scan(pagemap, contiguous(ranges))
-        first = _by_inverted_scan(pagemap, contiguous(ranges[anonymous]))
-        second = _by_scan(pagemap, contiguous(ranges[~anonymous]))
+            found = _scan(pagemap, contiguous(ranges))
+            return lambda: _of_scan(found)
+        mine, files = contiguous(ranges[anonymous]), contiguous(ranges[~anonymous])
+        first, second = _scan_inverted(pagemap, mine), _scan(pagemap, files)
+    return lambda: _both(_of_inverted_scan(first, mine), _of_scan(second))
+
+
+def _both(first: PageRuns, second: PageRuns) -> PageRuns:
     start = np.concatenate([first.start, second.start])
     order = np.argsort(start)
     end = start + np.concatenate([first.nr_pages, second.nr_pages])
@@ -245,31 +267,36 @@ def guards(pid: int, ranges: U64) -> PageRuns:
     return _runs(found["start"], found["end"], np.full(len(found), GUARD, np.uint8))
 
 
-def _by_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
+def _scan(pagemap: Pagemap, spans: U64) -> Regions:
     guard = up.PAGE_IS_GUARD & categories()
-    found = pagemap.scan(spans, anyof=_THERE | guard, returned=up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | guard)
+    return pagemap.scan(spans, anyof=_THERE | guard, returned=up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | guard)
+
+
+def _of_scan(found: Regions) -> PageRuns:
     kind = _kinds(found["categories"])
     # The zero page is no anonymous page either, hence the second half.
     keep = (found["categories"] & up.PAGE_IS_FILE == 0) | (kind != DATA)
     return _runs(found["start"][keep], found["end"][keep], kind[keep])
 
 
-def _by_inverted_scan(pagemap: Pagemap, spans: U64) -> PageRuns:
+def _scan_inverted(pagemap: Pagemap, spans: U64) -> Regions:
     """For anonymous memory: ask for whatever is not an ordinary present page, which is little as a rule."""
-    guard = up.PAGE_IS_GUARD & categories()
-    found = pagemap.scan(
+    return pagemap.scan(
         spans,
         anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_PFNZERO,
         inverted=up.PAGE_IS_PRESENT,
-        returned=_THERE | up.PAGE_IS_PFNZERO | guard,
+        returned=_THERE | up.PAGE_IS_PFNZERO | up.PAGE_IS_GUARD & categories(),
     )
+
+
+def _of_inverted_scan(found: Regions, spans: U64) -> PageRuns:
     # The gaps that these regions and the edges of the spans leave are data.
     edges = np.concatenate([found["start"], spans[:, 0], spans[:, 1]])
     ends = np.concatenate([found["end"], spans[:, 0], spans[:, 1]])
     order = np.lexsort((ends, edges))
     gap_start, gap_end = ends[order][:-1], edges[order][1:]
     inside = (gap_end > gap_start) & _covered(gap_start, spans)
-    there = found[found["categories"] & (_THERE | guard) != 0]
+    there = found[found["categories"] & (_THERE | up.PAGE_IS_GUARD) != 0]
     start = np.concatenate([gap_start[inside], there["start"]])
     end = np.concatenate([gap_end[inside], there["end"]])
     kind = np.concatenate([np.full(int(inside.sum()), DATA, np.uint8), _kinds(there["categories"])])
@@ -303,8 +330,7 @@ def populated_of(pages: U64, entries: U64) -> PageRuns:
 def _joined(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
     if not len(start):
         return PageRuns.empty()
-    cut = np.flatnonzero((start[1:] != end[:-1]) | (kind[1:] != kind[:-1]))
-    first, last = np.r_[0, cut + 1], np.r_[cut, len(start) - 1]
+    first, last = _stretches((start[1:] != end[:-1]) | (kind[1:] != kind[:-1]))
     return PageRuns(start[first].astype(np.uint64), (end[last] - start[first]).astype(np.uint64), kind[first])
 
 

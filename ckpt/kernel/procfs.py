@@ -216,6 +216,7 @@ def smaps(pid: int) -> list[MapsLine]:
     return result
 
 
+@cache
 def boot_id() -> str:
     """The identity of this boot."""
     try:

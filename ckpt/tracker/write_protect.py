@@ -79,9 +79,13 @@ class WriteProtect:
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated may be among the clean ones."""
+        return self.look(mm, state)()
+
+    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+        """See DirtyTracker."""
         fields, reason = unpack(self.name, state)
         rows = spans.anonymous(mm.ranges, mm.vma_keys)
-        clean = None
+        old = dirty = spans.EMPTY
         try:
             if reason is None:
                 reason = self._take_over(mm, fields)
@@ -90,27 +94,27 @@ class WriteProtect:
                 self._fd = -1
                 reason = self._drop(_EXEC)
             if reason is None:
-                clean, reason = self._round(mm, rows, fields["canaries"])
+                old, dirty, reason = self._round(mm, rows, fields["canaries"])
             else:
                 self._make(mm)
                 self._arm(mm.pid, rows)
-            new_state = pack(self.name, self._keep(mm))
-            return clean, reason, new_state
+            kept = self._keep(mm, rows)
         except NoSuchTask:
             raise
         except (KernelError, RemoteCallError) as error:
             self.discard("it could not be armed")
-            why = f"{reason}; and " if reason else ""
-            return None, f"{why}write-protection could not be armed: {error.message}", pack(self.name, {})
+            why = f"{reason}; and write" if reason else "write"
+            why = f"{why}-protection could not be armed: {error.message}"
+            return lambda: (None, why, pack(self.name, {}))
         finally:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
-
-    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
-        """See DirtyTracker."""
-        found = self.collect(mm, state)
-        return lambda: found
+        return lambda: (
+            None if reason else spans.minus(old, dirty) // np.uint64(PAGE_SIZE),
+            reason,
+            pack(self.name, kept),
+        )
 
     def thawed(self) -> None:
         """Nothing is left to do."""
@@ -160,7 +164,7 @@ class WriteProtect:
         self._fd = mm.remote().take_descriptor(uapi.SYS_userfaultfd, userfault.OPEN_FLAGS)
         userfault.enable(self._fd)
 
-    def _keep(self, mm: MmAccess) -> dict[str, Any]:
+    def _keep(self, mm: MmAccess, rows: U64) -> dict[str, Any]:
         if self._holder is not None:
             self._drop("")  # what a keeper held is held here now
             self._token = self._holder.hold(self._fd)
@@ -169,7 +173,7 @@ class WriteProtect:
             self._keeper = keeper.start(self._fd, mm.pid)
         # Last of all: remote calls and the keeper's start must not come between the clear and the canary.
         return {
-            "canaries": self._sing(mm),
+            "canaries": self._sing(mm, rows),
             "pid": mm.pid,
             "mm_key": mm.mm_key,
             "boot_id": procfs.boot_id(),
@@ -177,17 +181,18 @@ class WriteProtect:
             "held": self._token,
         }
 
-    def _sing(self, mm: MmAccess) -> list[int]:
+    def _sing(self, mm: MmAccess, rows: U64) -> list[int]:
         keys = [key for key in mm.vma_keys if key.startswith("anon")]
         with Pagemap(mm.pid) as pagemap:
-            pages = canary.choose(pagemap, spans.anonymous(mm.ranges, mm.vma_keys), keys)
+            pages = canary.choose(pagemap, rows, keys)
         canary.sing(mm, pages)
         return pages
 
     # ------------------------------------------------------------------ scan and arm
 
-    def _round(self, mm: MmAccess, rows: U64, canaries: list[int]) -> tuple[U64 | None, str | None]:
-        """The clean pages of `rows`, or why there are none; everything is armed again, new mappings too."""
+    def _round(self, mm: MmAccess, rows: U64, canaries: list[int]) -> tuple[U64, U64, str | None]:
+        """What was armed and what of it was written, or why that counts for nothing; everything is armed again, new
+        mappings too."""
         joined = contiguous(rows)
         with Pagemap(mm.pid) as pagemap:
             # Mappings without a registration are new, or were moved by mremap. Registered ones are passed
@@ -195,12 +200,13 @@ class WriteProtect:
             new = _spans(pagemap.scan(joined, mask=up.PAGE_IS_WPALLOWED, inverted=up.PAGE_IS_WPALLOWED))
             # Registering again costs little, and fails for what is registered with another userfaultfd.
             ours = self._register(mm.pid, rows)
-            old = spans.minus(ours, new)
+            old = spans.minus(ours, new) if len(new) else ours
             dirty = _spans(_scan_and_arm(pagemap, old))
-            self._arm_new(pagemap, spans.both(ours, new))
+            if len(new):
+                self._arm_new(pagemap, spans.both(ours, new))
             page = np.uint64(PAGE_SIZE)
             why = _canaries_say(pagemap, canaries, old // page, dirty // page)
-        return (None, why) if why else (spans.minus(old, dirty) // page, None)
+        return old, dirty, why
 
     def _arm(self, pid: int, rows: U64) -> None:
         ours = self._register(pid, rows)

@@ -50,7 +50,7 @@ def by_scan(area: Area) -> PageRuns:
     if not pagemap.has_pagemap_scan():
         pytest.skip("no PAGEMAP_SCAN")
     with pagemap.Pagemap(os.getpid()) as own:
-        return pagemap._by_scan(own, area.ranges)
+        return pagemap._of_scan(pagemap._scan(own, area.ranges))
 
 
 def by_inverted_scan(area: Area) -> PageRuns:

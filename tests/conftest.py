@@ -23,10 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # What ckpt does not do yet, by target; the README says so too. A target that passes after all is no failure.
-KNOWN_GAPS = {
-    "sockets/unix_listening": "data on connections that wait to be accepted",
-    "sockets/tcp_backlog": "data on connections that wait to be accepted",
-}
+KNOWN_GAPS = {}
 
 
 def chosen_modes(target: harness.Target) -> list[harness.Mode]:

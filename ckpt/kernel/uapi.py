@@ -50,6 +50,7 @@ SYS_setresuid = 117
 SYS_setresgid = 119
 SYS_setfsuid = 122
 SYS_setfsgid = 123
+SYS_vmsplice = 278
 SYS_capset = 126
 SYS_rt_sigtimedwait = 128
 SYS_rt_sigqueueinfo = 129

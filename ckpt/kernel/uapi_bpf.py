@@ -8,27 +8,40 @@ SYS_bpf = 321
 BPF_MAP_CREATE = 0
 BPF_MAP_LOOKUP_ELEM = 1
 BPF_PROG_LOAD = 5
+BPF_PROG_TEST_RUN = 10
 BPF_RAW_TRACEPOINT_OPEN = 17
 BPF_MAP_TYPE_HASH = 1
+BPF_MAP_TYPE_ARRAY = 2
+BPF_F_MMAPABLE = 1 << 10
 BPF_PROG_TYPE_RAW_TRACEPOINT = 17
+BPF_PROG_TYPE_SYSCALL = 31
+BPF_F_SLEEPABLE = 1 << 4
 BPF_PSEUDO_MAP_FD = 1
+BPF_PSEUDO_MAP_VALUE = 2
 BPF_FUNC_map_update_elem = 2
 BPF_FUNC_get_current_pid_tgid = 14
+BPF_FUNC_get_current_task = 35
 BPF_FUNC_probe_read_kernel = 113
 
 map_create_attr = struct.Struct("<5I")  # map_type, key_size, value_size, max_entries, map_flags
 map_elem_attr = struct.Struct("<I4xQQQ")  # map_fd, key, value, flags
 prog_load_attr = struct.Struct("<IIQQIIQII")
 """prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags"""
+prog_test_run_attr = struct.Struct("<4IQQ4IQQ3I4x")
+"""prog_fd, retval, data_size_in, _out, data_in, _out, repeat, duration, ctx_size_in, _out, ctx_in, _out, flags, …"""
 raw_tracepoint_attr = struct.Struct("<QI4x")  # name, prog_fd
 bpf_insn = struct.Struct("<BBhi")  # code, dst_reg | src_reg << 4, off, imm
 
-R0, R1, R2, R3, R4, R6, R10 = 0, 1, 2, 3, 4, 6, 10
+R0, R1, R2, R3, R4, R6, R7, R10 = 0, 1, 2, 3, 4, 6, 7, 10
 LDX_DW = 0x79  # BPF_LDX | BPF_MEM | BPF_DW
 STX_W = 0x63  # BPF_STX | BPF_MEM | BPF_W
+STX_DW = 0x7B  # BPF_STX | BPF_MEM | BPF_DW
 LD_IMM64 = 0x18
 MOV_X = 0xBF  # BPF_ALU64 | BPF_MOV | BPF_X
 MOV_K = 0xB7
 ADD_K = 0x07
+JA = 0x05  # BPF_JMP | BPF_JA
+JGT_K = 0x25
+JNE_K = 0x55
 CALL = 0x85
 EXIT = 0x95

@@ -69,6 +69,14 @@ class Identity:
     groups: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class UnixWaiting:
+    """A connection that a Unix listener has not accepted yet."""
+
+    client: int  # inode; 0: it is closed already
+    sent: tuple[QueuedMessage, ...]
+
+
 @record("unix-socket")
 class UnixPayload:
     """One Unix socket."""
@@ -89,6 +97,7 @@ class UnixPayload:
     made_by: Identity | None = None  # SO_PEERCRED: who made the pair, connected, or listens
     connector: Identity | None = None  # who made a connection that waits to be accepted
     reset: bool = False  # the peer ended with unread data, and the task has not heard of it
+    waiting: tuple[UnixWaiting, ...] = ()  # of a listener, the next to be accepted first
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ckpt.state.files import tcpbacklog
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import endpoint
 from ckpt.state.files.sockopts import apply_options
+from ckpt.state.files.tcpbacklog import FIN_SENT
 
 SUPPORT = Support(
     "sockets",
@@ -32,7 +33,6 @@ SUPPORT = Support(
 
 _DUMP = "tcp:dump"
 _BUILD = "tcp:build"
-FIN_SENT = frozenset({u.TCP_FIN_WAIT1, u.TCP_FIN_WAIT2, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
 FIN_RECEIVED = frozenset({u.TCP_CLOSE_WAIT, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
 CONNECTED = FIN_SENT | FIN_RECEIVED | {u.TCP_ESTABLISHED}
 
@@ -45,6 +45,7 @@ class _Dump:
     token: str
     ends: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # inode -> (local, remote) as keys
     views: dict[int, FileView] = field(default_factory=dict)
+    connections: dict[int, tuple[int, TcpConnection]] = field(default_factory=dict)  # state and what was read
     waiting: set[int] = field(default_factory=set)  # those that their listener in the tree has not accepted yet
     decided: bool = False
 
@@ -80,7 +81,7 @@ def collect_connection(
         reason = "is a TCP connection with urgent data that the task has not read"
         context.refuse(view.pid, view.subject, reason, "dump again when it has read it")
         return _nothing(dump.token)
-    return TcpConnection(
+    connection = TcpConnection(
         receive_seq=c.receive_seq,
         send_seq=c.send_seq,
         receive_queue=c.receive_queue,
@@ -96,6 +97,8 @@ def collect_connection(
         window=c.window,
         holder=dump.token,
     )
+    dump.connections[ino] = state, connection
+    return connection
 
 
 def _nothing(token: str) -> TcpConnection:
@@ -107,7 +110,8 @@ def finish_tcp(context: CollectContext) -> None:
     """Refuse connections to the outside that were not asked for. Called when every file is collected."""
     dump: _Dump | None = context.shared.get(_DUMP)
     ends = dump.ends if dump is not None else {}
-    waiting = tcpbacklog.collect_waiting(context, {ends[ino]: ino for ino in ends})
+    clients = {ends[ino]: tcpbacklog.Client(ino, *dump.connections[ino]) for ino in dump.connections} if dump else {}
+    waiting = tcpbacklog.collect_waiting(context, clients)
     if dump is None:
         return
     dump.waiting = waiting

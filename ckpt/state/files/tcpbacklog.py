@@ -13,15 +13,25 @@ from dataclasses import dataclass
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import accept_queue, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
-from ckpt.records.sockets import InetPayload, TcpWaiting
+from ckpt.records.sockets import InetPayload, TcpConnection, TcpWaiting
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import MAPPED, address_of, endpoint
 from ckpt.state.files.sockopts import apply_options
 
 _LISTENERS = "tcp:listeners"
+FIN_SENT = frozenset({u.TCP_FIN_WAIT1, u.TCP_FIN_WAIT2, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
 _HINT = "let the task accept them, then dump again"
 _PATIENCE = 5000  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A connected socket of the tree."""
+
+    ino: int
+    state: int
+    connection: TcpConnection
 
 
 @dataclass
@@ -35,8 +45,8 @@ def note_listener(context: CollectContext, view: FileView, name: bytes) -> None:
     context.shared.setdefault(_LISTENERS, {})[view.stat.st_ino] = _Listener(view, endpoint(name))
 
 
-def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], int]) -> set[int]:
-    """Record what waits; gives the inodes of the clients in the tree. `clients`: (local, remote) -> inode."""
+def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], Client]) -> set[int]:
+    """Record what waits; gives the inodes of the clients in the tree. `clients`: by (local, remote)."""
     listeners: dict[int, _Listener] = context.shared.get(_LISTENERS, {})
     found: set[int] = set()
     if not listeners:
@@ -47,14 +57,19 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
         view = listener.view
         with view.stolen(context) as fd:
             for one in _in_order(context, listener, fd, embryos, clients):
-                client = clients.get((one.remote, one.local), 0)
-                if not client and (one.remote in owned or not _is_local(one.remote)):
+                client = clients.get((one.remote, one.local))
+                if client is None and (one.remote in owned or not _is_local(one.remote)):
                     reason = "has a connection from outside the tree that waits to be accepted"
                     context.refuse(view.pid, view.subject, reason, _HINT)
-                found.add(client)
+                data, ended = one.data, one.ended
+                if client is not None:
+                    found.add(client.ino)
+                    data += _not_received(client.connection, one)
+                    ended = ended or client.state in FIN_SENT
                 family = u.AF_INET if one.remote[2:14] == MAPPED else u.AF_INET6
                 local, remote = address_of(family, one.local), address_of(family, one.remote)
-                context.records.append(TcpWaiting(ino, client, family, local, remote, one.data, one.ended))
+                number = client.ino if client is not None else 0
+                context.records.append(TcpWaiting(ino, number, family, local, remote, data, ended))
     return found
 
 
@@ -63,21 +78,32 @@ def _in_order(
     listener: _Listener,
     fd: int,
     embryos: list[sock_diag.InetSocket],
-    clients: dict[tuple[bytes, bytes], int],
+    clients: dict[tuple[bytes, bytes], Client],
 ) -> list[accept_queue.Waiting]:
     """The connections of one listener, the next to be accepted first."""
+    mine = [entry for entry in embryos if entry.local[:2] == listener.name[:2] and _covers(listener.name, entry)]
     try:
         return accept_queue.tcp(fd)
     except KernelError as error:
-        mine = [entry for entry in embryos if entry.local[:2] == listener.name[:2] and _covers(listener.name, entry)]
         # A FIN counts as a byte.
         if any(entry.queued > (entry.state == u.TCP_CLOSE_WAIT) for entry in mine):
             reason = "has connections that wait to be accepted, with data that cannot be read from outside"
             context.refuse(listener.view.pid, listener.view.subject, f"{reason} ({error.message})", _HINT)
             return []
         # Their order is unknown; that of the clients' births is likely.
-        mine.sort(key=lambda entry: clients.get((entry.remote, entry.local), 0))
-        return [accept_queue.Waiting(entry.local, entry.remote, b"", entry.state == u.TCP_CLOSE_WAIT) for entry in mine]
+        born = {ends: client.ino for ends, client in clients.items()}
+        mine.sort(key=lambda entry: born.get((entry.remote, entry.local), 0))
+        return [
+            accept_queue.Waiting(entry.local, entry.remote, b"", entry.state == u.TCP_CLOSE_WAIT, 0) for entry in mine
+        ]
+
+
+def _not_received(connection: TcpConnection, waiting: accept_queue.Waiting) -> bytes:
+    """What the client has sent and the other side has not got."""
+    if not waiting.received:
+        return connection.send_queue  # nothing was received
+    missing = connection.send_seq - (waiting.received - waiting.ended) & 0xFFFFFFFF
+    return connection.send_queue[-missing:] if 0 < missing <= len(connection.send_queue) else b""
 
 
 def _covers(name: bytes, entry: sock_diag.InetSocket) -> bool:
@@ -140,6 +166,8 @@ def _connect(fd: int, waiting: TcpWaiting, local: bytes, remote: bytes) -> None:
     connect_within(fd, remote, _PATIENCE)
     sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, reuse)
     left = waiting.data
+    if left:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, max(2 * len(left), 1 << 16))
     while left:
         left = left[sockets.send(fd, left) :]
     if waiting.ended:

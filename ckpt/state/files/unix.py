@@ -6,12 +6,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ckpt.errors import RestoreError
-from ckpt.kernel import sock_diag, sockets
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import accept_queue, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.files import FileRecord
-from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload
+from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload, UnixWaiting
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import unixbuild
@@ -67,12 +67,11 @@ class UnixKind:
             shutdown=entry.shutdown,
             queue=queue,
             options=options,
+            waiting=_waiting(view, fd, entry, table, context) if listening else (),
             made_by=peer_identity(fd),
             reset=kind != u.SOCK_DGRAM and sockets.failed(fd),
             connector=identity_of(view.in_flight_of or view.pid) if entry.peer == 0 and not listening else None,
         )
-        if payload.pending_on and sockets.ioctl_int(fd, u.SIOCOUTQ):
-            context.refuse(view.pid, view.subject, "has sent data on a connection that is not accepted yet")
         seen[ino] = (view, payload)
         return payload
 
@@ -101,7 +100,7 @@ def finish_unix(context: CollectContext) -> None:
                 context.refuse(view.pid, view.subject, reason, hint)
         if payload.pending_on and payload.pending_on not in seen and not context.options.ext_unix:
             context.refuse(view.pid, view.subject, "waits to be accepted by a task outside the tree", hint)
-        waiting = [ino for ino in entry.icons if ino not in seen]
+        waiting = [ino for ino in entry.icons if ino and ino not in seen]
         if waiting and not context.options.ext_unix:
             reason = f"has {len(waiting)} connection(s) from outside the tree that wait to be accepted"
             context.refuse(view.pid, view.subject, reason, "--ext-unix drops them")
@@ -187,6 +186,34 @@ def _guess(view: FileView, name: str, entry: sock_diag.UnixSocket) -> SocketPlac
         if entry.vfs is None or found.st_ino & 0xFFFFFFFF == entry.vfs[0]:
             return SocketPlace(directory, str(path), True, found.st_mode & 0o7777, found.st_uid, found.st_gid)
     return SocketPlace(origins[0], str(Path(origins[0]) / name.lstrip("/")), False, 0o755, 0, 0)
+
+
+def _waiting(
+    view: FileView,
+    fd: int,
+    entry: sock_diag.UnixSocket,
+    table: dict[int, sock_diag.UnixSocket],
+    context: CollectContext,
+) -> tuple[UnixWaiting, ...]:
+    """The connections that a listener has not accepted, with what their clients have sent."""
+    sent: list[list[accept_queue.Message]] = [[] for _ in entry.icons]
+    if any(ino not in table or table[ino].wqueue for ino in entry.icons):
+        try:
+            sent = accept_queue.unix(fd)
+        except KernelError as error:
+            reason = f"has connections that wait to be accepted, with data that cannot be read ({error.message})"
+            context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+    if any(message.files for messages in sent for message in messages):
+        reason = "has connections that wait to be accepted, with descriptors in flight"
+        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+    return tuple(
+        UnixWaiting(ino, tuple(map(_sent, messages))) for ino, messages in zip(entry.icons, sent, strict=False)
+    )
+
+
+def _sent(message: accept_queue.Message) -> QueuedMessage:
+    credentials = (message.pid, message.uid, message.gid) if message.pid else ()
+    return QueuedMessage(message.data, credentials=credentials)
 
 
 def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:

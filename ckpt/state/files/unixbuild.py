@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
-from ckpt.records.sockets import Identity, UnixPayload
+from ckpt.records.sockets import Identity, UnixPayload, UnixWaiting
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import unixqueue
 from ckpt.state.files.sockopts import apply_options
@@ -253,10 +253,22 @@ def _fill_backlogs(all_: Sockets) -> None:
         fd = all_.made[file_id]
         if payload.listening and all_.marks.get(fd) != payload.made_by:
             _listen(all_, fd, payload.backlog, payload.made_by)
-    for file_id, payload in all_.payloads.items():
-        if not payload.pending_on:
-            continue
-        listener = all_.file_ids.get(payload.pending_on)
-        if listener is None:
-            continue  # allowed by --ext-unix: it stays unconnected
-        _connect(all_, all_.made[file_id], all_.payloads[listener].name, payload.connector)
+    for payload in all_.payloads.values():
+        for waiting in payload.waiting:
+            client = all_.file_ids.get(waiting.client)
+            if client is not None:
+                _wait(all_, all_.made[client], payload, waiting, all_.payloads[client].connector)
+                if all_.payloads[client].shutdown:
+                    _shut(all_, client, all_.payloads[client])
+            elif not waiting.client:
+                fd = sockets.make_socket(u.AF_UNIX, payload.type)
+                try:
+                    _wait(all_, fd, payload, waiting, None)
+                finally:
+                    os.close(fd)
+
+
+def _wait(all_: Sockets, fd: int, listener: UnixPayload, waiting: UnixWaiting, who: Identity | None) -> None:
+    """Connect `fd` to the listener, to be accepted by the task, with what it had sent."""
+    _connect(all_, fd, listener.name, who)
+    unixqueue.send_all(all_, fd, waiting.sent)

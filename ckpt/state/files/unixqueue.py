@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
-from ckpt.records.sockets import QueuedMessage, UnixPayload
+from ckpt.records.sockets import QueuedMessage
 from ckpt.state.files.unixnames import passing_place, show
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ def fill_streams(all_: Sockets) -> None:
         sender = all_.made[peer] if peer is not None else all_.lost.get(file_id)
         if sender is None:
             raise RestoreError(f"the data queued in Unix socket {payload.ino} has no sender")
-        _roomy(sender, payload)
-        for message in payload.queue:
-            _send(all_, sender, message, b"")
+        send_all(all_, sender, payload.queue)
+
+
+def send_all(all_: Sockets, sender: int, messages: Sequence[QueuedMessage]) -> None:
+    """Send messages on a connection."""
+    _roomy(sender, messages)
+    for message in messages:
+        _send(all_, sender, message, b"")
 
 
 def fill_datagrams(all_: Sockets) -> None:
@@ -42,7 +48,7 @@ def fill_datagrams(all_: Sockets) -> None:
             sender_name = _sun_path(message.name)
             if other is not None and peer != file_id:
                 # A socket that is connected takes datagrams from its peer alone.
-                _roomy(other, payload)
+                _roomy(other, payload.queue)
                 _send(all_, other, message, b"")
                 continue
             if not payload.name:
@@ -53,7 +59,7 @@ def fill_datagrams(all_: Sockets) -> None:
                 if sender_name and passing >= 0:
                     all_.names.bind(passing, sender_name, passing_place(sender_name))
                 source = passing if sender is None else sender
-                _roomy(source, payload)
+                _roomy(source, payload.queue)
                 _send(all_, source, message, payload.name)
             finally:
                 if passing >= 0:
@@ -65,9 +71,9 @@ def _sun_path(name: bytes) -> bytes:
     return path if path[:1] == b"\0" else path.rstrip(b"\0")
 
 
-def _roomy(sender: int, payload: UnixPayload) -> None:
+def _roomy(sender: int, messages: Sequence[QueuedMessage]) -> None:
     """Queued data counts against its sender's buffer, whose true size is set at the end."""
-    need = sum(len(message.data) * 2 + 4096 for message in payload.queue)
+    need = sum(len(message.data) * 2 + 4096 for message in messages)
     if sockets.getsockopt_int(sender, u.SOL_SOCKET, u.SO_SNDBUF) < need * 2:
         sockets.setsockopt(sender, u.SOL_SOCKET, u.SO_SNDBUFFORCE, min(need * 2, 0x3FFFFFFF))
 

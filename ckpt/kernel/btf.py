@@ -1,0 +1,103 @@
+"""Where the members of the kernel's own structures are: its type information, /sys/kernel/btf/vmlinux.
+
+Documentation/bpf/btf.rst. Only structures and unions are looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ckpt.errors import Unsupported
+
+_PATH = Path("/sys/kernel/btf/vmlinux")
+_MAGIC = 0xEB9F
+_STRUCT, _UNION = 4, 5
+# Words behind the three common ones of a type: for each kind a fixed number, and one for each of its vlen members.
+_FIXED = {1: 1, 3: 3, 14: 1, 17: 1}
+_EACH = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+_MODIFIERS = frozenset({8, 9, 10, 11, 18})  # typedef, volatile, const, restrict, type tag
+
+
+class Btf:
+    """The types of this kernel."""
+
+    def __init__(self, raw: bytes) -> None:
+        magic, _version, _flags, header = struct.unpack_from("<HBBI", raw)
+        if magic != _MAGIC:
+            raise Unsupported("the kernel's type information is of an unknown format")
+        type_off, type_len, str_off, str_len = struct.unpack_from("<4I", raw, 8)
+        self._words: list[int] = np.frombuffer(raw, "<u4", type_len // 4, header + type_off).tolist()
+        self._strings = raw[header + str_off : header + str_off + str_len]
+        self._starts = [0]  # type id -> index of its first word; id 0 is void
+        words, at = self._words, 0
+        while at < len(words):
+            self._starts.append(at)
+            info = words[at + 1]
+            kind = info >> 24 & 31
+            at += 3 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
+        self._structs: dict[str, int] = {}
+
+    def size(self, name: str) -> int:
+        """sizeof(struct name)."""
+        return self._words[self._find(name) + 2]
+
+    def offset(self, name: str, *members: str) -> int:
+        """offsetof(struct name, member.member…), in bytes; members of nameless parts are found too."""
+        start, total = self._find(name), 0
+        for member in members:
+            found = self._member(start, member)
+            if found is None:
+                raise Unsupported(f"this kernel's struct {name} has no {member}")
+            total += found[0]
+            start = self._resolve(found[1])
+        return total
+
+    def _find(self, name: str) -> int:
+        if name not in self._structs:
+            wanted = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+            words = self._words
+            for start in self._starts[1:]:
+                if words[start] == wanted and words[start + 1] >> 24 & 31 == _STRUCT:
+                    self._structs[name] = start
+                    break
+            else:
+                raise Unsupported(f"this kernel has no struct {name}")
+        return self._structs[name]
+
+    def _member(self, start: int, name: str) -> tuple[int, int] | None:
+        """(offset, type id) of a member."""
+        words = self._words
+        info = words[start + 1]
+        if info >> 24 & 31 not in (_STRUCT, _UNION):
+            return None
+        bits = 0xFFFFFF if info >> 31 else 0xFFFFFFFF  # above are the sizes of bit fields
+        for at in range(start + 3, start + 3 + 3 * (info & 0xFFFF), 3):
+            offset = (words[at + 2] & bits) // 8
+            if words[at]:
+                if self._name(words[at]) == name:
+                    return offset, words[at + 1]
+            elif (inner := self._member(self._resolve(words[at + 1]), name)) is not None:
+                return offset + inner[0], inner[1]
+        return None
+
+    def _resolve(self, number: int) -> int:
+        start = self._starts[number]
+        while self._words[start + 1] >> 24 & 31 in _MODIFIERS:
+            start = self._starts[self._words[start + 2]]
+        return start
+
+    def _name(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
+
+
+@functools.cache
+def kernel_types() -> Btf:
+    """The types of the running kernel, read once. Unsupported when it does not tell them."""
+    try:
+        return Btf(_PATH.read_bytes())
+    except OSError as error:
+        raise Unsupported(f"the kernel does not tell its types ({_PATH}: {error.strerror})") from None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
-from ckpt.records.state import IntervalTimer, PosixTimer
+from ckpt.records.state import IntervalTimer, PosixTimer, SigInfo
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 
-SUPPORT = Support("timers", "timers", "interval and POSIX timers with what is left", lost="overruns")
+SUPPORT = Support(
+    "timers", "timers", "interval and POSIX timers with what is left", lost="overruns of a signal that waits"
+)
 
 _US, _NS = 1_000_000, 1_000_000_000
+_CLOCKS = (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_TAI)
+_SOON_NS = 100_000_000  # a signal that waits may be late by this
 _MAX_TIMER_ID = 1 << 16  # without PR_TIMER_CREATE_RESTORE_IDS every id below costs two calls
 
 
@@ -62,10 +67,30 @@ def collect_posix_timers(remote: RemoteTask) -> tuple[PosixTimer, ...]:
     return tuple(found)
 
 
-def restore_posix_timers(remote: RemoteTask, record: Sequence[PosixTimer]) -> None:
+def _sender(entry: SigInfo, timers: Sequence[PosixTimer]) -> PosixTimer | None:
+    _, _, code, timer_id = us.siginfo_timer.unpack_from(entry.info)
+    if code != us.SI_TIMER:
+        return None
+    found = [t for t in timers if t.timer_id == timer_id and t.interval_ns and t.clock_id in _CLOCKS]
+    return next((t for t in found if t.notify == us.SIGEV_SIGNAL), None)
+
+
+def senders(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[PosixTimer]:
+    """The timers that signals wait of and that send them again by themselves."""
+    return [timer for entry in pending if (timer := _sender(entry, timers)) is not None]
+
+
+def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[SigInfo]:
+    """The waiting signals that come of no such timer."""
+    return [entry for entry in pending if _sender(entry, timers) is None]
+
+
+def restore_posix_timers(remote: RemoteTask, record: Sequence[PosixTimer], waiting: Sequence[PosixTimer] = ()) -> None:
     """Once every thread exists (SIGEV_THREAD_ID names one), in the order of the ids, in a task without timers.
 
-    An overrun that was counted but not yet read is lost, for no call sets it.
+    Before other signals are queued. The timers in `waiting` had sent a signal that nobody took yet: they are set to
+    an expiry in the past, and send it again; its overruns count from here. A timer whose last signal had overruns is
+    set so far back that it has as many again when that signal is taken, which is done here.
     """
     timers = sorted(record, key=lambda timer: timer.timer_id)
     if not timers:
@@ -79,9 +104,28 @@ def restore_posix_timers(remote: RemoteTask, record: Sequence[PosixTimer]) -> No
         _restore_ids(remote, on=False)
     for timer in timers:
         if timer.value_ns or timer.interval_ns:
-            raw = us.itimerspec.pack(*divmod(timer.interval_ns, _NS), *divmod(timer.value_ns, _NS))
             with rebuilding(pid, f"POSIX timer {timer.timer_id}"):
-                remote.syscall(uapi.SYS_timer_settime, timer.timer_id, 0, remote.put(raw), 0)
+                _arm(remote, timer, timer in waiting)
+
+
+def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
+    back = 0  # periods
+    if timer.interval_ns and timer.clock_id in _CLOCKS and timer.value_ns:
+        if timer.overrun and timer.notify == us.SIGEV_SIGNAL and (not waiting or timer.interval_ns <= _SOON_NS):
+            back = timer.overrun + 1
+        elif waiting:
+            back = 1
+    value, flags = timer.value_ns, 0
+    if back:
+        value += time.clock_gettime_ns(timer.clock_id) - back * timer.interval_ns
+        flags = us.TIMER_ABSTIME
+        if value <= 0:  # this host has not been up for as long
+            back, value, flags = 0, timer.value_ns, 0
+    raw = us.itimerspec.pack(*divmod(timer.interval_ns, _NS), *divmod(value, _NS))
+    remote.syscall(uapi.SYS_timer_settime, timer.timer_id, flags, remote.put(raw), 0)
+    if back > 1:
+        mask = remote.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
+        remote.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)
 
 
 def _restore_ids(remote: RemoteTask, *, on: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from ckpt.image.layout import FRAME_PAGES, MAX_XOR_DEPTH, XOR_ZSTD
 from ckpt.image.reader import ImageReader
 from ckpt.image.spacemap import SpaceMap
 from ckpt.pages.compare import xor_into
+from ckpt.pages.compress import threads
 from ckpt.pages.hashes import HASH_SIZE, hash_pages, seed_of, zero_hash
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
@@ -30,7 +30,6 @@ CACHE_SIZE = 24 << 20
 BATCH_PAGES = 1024  # 4 MiB
 READ_AHEAD = 3  # batches; one more is in the caller's hands
 READ_THREADS = 2
-MAX_THREADS = 8
 SCATTER_FRAMES = 8  # 2 MiB: two threads seldom fill the same huge page
 RESOLVE_PAGES = 1 << 18
 
@@ -230,7 +229,7 @@ class View:
             return
         units = (frames[at : at + SCATTER_FRAMES] for at in range(0, len(frames), SCATTER_FRAMES))
         ahead: deque[Future[int]] = deque()
-        workers = min(os.cpu_count() or 1, MAX_THREADS)
+        workers = threads()
         pool = ThreadPoolExecutor(workers, "ckpt-read")
         try:
             for unit in units:

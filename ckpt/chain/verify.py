@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from ckpt.chain.ancestry import ancestors, check_rounds, image_paths
 from ckpt.chain.layers import View
 from ckpt.errors import ChainError, CkptError
 from ckpt.image.reader import ImageReader
+from ckpt.pages.compress import threads
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 CHUNK = 16  # frames that a thread checks at a time
-MAX_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,7 @@ def verify(path: Path | str, progress: Progress | None = None) -> VerifyReport:
 def checked(reader: ImageReader) -> Iterator[int | CkptError]:
     """For each frame in order its stored bytes, or what is wrong with it, as far as the image alone tells."""
     frames = len(reader.index.offsets)
-    threads = min(os.cpu_count() or 1, MAX_THREADS)
-    pool = ThreadPoolExecutor(threads, "ckpt-verify")
+    pool = ThreadPoolExecutor(threads(), "ckpt-verify")
     try:
         for some in pool.map(partial(_check, reader, frames), range(0, frames, CHUNK)):
             yield from some

@@ -8,6 +8,7 @@ from typing import Protocol
 import blake3
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from ckpt.image.layout import FRAME_PAGES, MAX_XOR_DEPTH, RAW, XOR_ZSTD, ZSTD
 from ckpt.pages.compare import xor_into, zero_pages
@@ -42,6 +43,7 @@ class Frame:
     codec: int
     depth: int
     payload: bytes
+    stored_sum: int
     plain_size: int
     plain_hash: bytes
     hashes: U8 | None  # of the pages, shape (n, 16)
@@ -97,7 +99,7 @@ def encode_pages(
         digest = blake3.blake3(plain.data).digest()
         frames.append(
             Frame(
-                pages[part], mine, codec, depth, payload, plain.nbytes, digest,
+                pages[part], mine, codec, depth, payload, xxhash.xxh3_64_intdigest(payload), plain.nbytes, digest,
                 None if hashes is None else hashes[part],
             )
         )  # fmt: skip

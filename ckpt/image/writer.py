@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import time
 from collections import deque
@@ -38,7 +37,7 @@ from ckpt.image.sinks import Sink
 from ckpt.image.spacebuild import SpaceBuild
 from ckpt.image.spacemap import chunks_of_hashes, chunks_of_map
 from ckpt.pages.compare import Buffer, as_pages
-from ckpt.pages.compress import DEFAULT_LEVEL, compress
+from ckpt.pages.compress import DEFAULT_LEVEL, compress, threads
 from ckpt.records.base import Record
 from ckpt.records.image import ImageHeader, Statistics
 from ckpt.records.runs import DATA, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageRuns
@@ -47,9 +46,6 @@ from ckpt.records.runs import DATA, PAGE_SIZE, PARENT, U8, U64, XOR, ZERO, PageR
 SMALL = 256
 # What is handed to a thread at a time: four frames, as much as stays in a core's own cache.
 UNIT_PAGES = 4 * FRAME_PAGES
-# Each thread holds about 4 MiB at its peak: the plain pages, the base, their difference, the payloads.
-MAX_THREADS = 8
-
 Load: TypeAlias = Callable[[U8], npt.NDArray[np.bool_] | None]
 """Fills an array of shape (n, 4096) with pages, on some thread; says which ones it filled, None: all."""
 
@@ -75,7 +71,8 @@ class ImageWriter:
         self._headers: list[bytes] = []
         self._position = 0
         self._spaces: dict[str, SpaceBuild] = {}
-        workers = min(os.cpu_count() or 1, MAX_THREADS)
+        # Each holds about 4 MiB at its peak: the plain pages, the base, their difference, the payloads.
+        workers = threads()
         self._queue = 3 * workers
         self._pool = ThreadPoolExecutor(workers, "ckpt-encode")
         self._pending: deque[tuple[SpaceBuild, U8 | None, Future[tuple[Encoded, U64]]]] = deque()
@@ -107,7 +104,9 @@ class ImageWriter:
 
     def _frame(self, kind: int, codec: int, payload: Buffer, plain_size: int, plain_hash: bytes, depth: int = 0) -> int:
         sequence = len(self._headers)
-        self._headers.append(_packed(sequence, kind, codec, depth, payload, plain_size, plain_hash))
+        checksum = xxhash.xxh3_64_intdigest(payload)
+        header = FrameHeader(kind, codec, depth, len(payload), plain_size, sequence, checksum, plain_hash)
+        self._headers.append(header.pack())
         self._write(b"".join([self._headers[-1], payload]))
         return sequence
 
@@ -183,9 +182,10 @@ class ImageWriter:
         first = len(self._headers)
         parts = []
         for frame in encoded.frames:
-            header = _packed(
-                len(self._headers), PAGES, frame.codec, frame.depth, frame.payload, frame.plain_size, frame.plain_hash
-            )
+            header = FrameHeader(
+                PAGES, frame.codec, frame.depth, len(frame.payload), frame.plain_size, len(self._headers),
+                frame.stored_sum, frame.plain_hash,
+            ).pack()  # fmt: skip
             self._headers.append(header)
             parts += [header, frame.payload]
             self._plain += frame.plain_size
@@ -272,13 +272,6 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.buffer = np.empty((UNIT_PAGES, PAGE_SIZE), np.uint8)
-
-
-def _packed(
-    sequence: int, kind: int, codec: int, depth: int, payload: Buffer, plain_size: int, plain_hash: bytes
-) -> bytes:
-    checksum = xxhash.xxh3_64_intdigest(payload)
-    return FrameHeader(kind, codec, depth, len(payload), plain_size, sequence, checksum, plain_hash).pack()
 
 
 class SpaceBuilder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import zstandard
@@ -9,6 +10,12 @@ import zstandard
 from ckpt.pages.compare import Buffer
 
 DEFAULT_LEVEL = 1
+MAX_THREADS = 8
+
+
+def threads() -> int:
+    """How many threads keep the cores busy with pages: one more than there are, for each waits for the GIL at times."""
+    return min(len(os.sched_getaffinity(0)) + 1, MAX_THREADS)
 
 
 class _Contexts(threading.local):

@@ -478,8 +478,9 @@ def test_tmux_with_bash_and_vim(program: Program) -> None:
     do("send-keys", "-t", "s:vim", "Escape")
     time.sleep(1.5)  # or vim takes both for one key
     do("send-keys", "-t", "s:vim", ":wq", "Enter")
-    until(lambda: (program.place / "notes").exists(), "vim wrote")
-    assert (program.place / "notes").read_text().split("\n")[:2] == ["line 1", "line 2"]
+    notes = program.place / "notes"
+    until(notes.exists, "vim wrote: " + do("capture-pane", "-p", "-t", "s:vim"))
+    assert notes.read_text().split("\n")[:2] == ["line 1", "line 2"]
 
 
 def test_sqlite_shell(program: Program) -> None:

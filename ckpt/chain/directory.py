@@ -119,6 +119,12 @@ class Chain:
         """The last resolved tracker state and whether an intent is pending; None before the first one."""
         return read_journal(self.directory)
 
+    def journal_withdraw(self) -> None:
+        """The round of the last intent ended before it cleared anything: what was true before is true still."""
+        old = self.journal()
+        if old is not None and old.pending and old.last is not None:
+            write_journal(self.directory, JournalRecord(old.image_id, old.last, None))
+
     def journal_intent(self, *, pid: int, start_time: int, boot_id: str, tracker: str) -> None:
         """A round is about to clear tracking state: durable on return, resolved by the round's commit."""
         self._need_lock()

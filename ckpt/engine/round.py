@@ -132,6 +132,8 @@ class _Round:
             try:
                 statistics = self._frozen(writer, parents)
             except BaseException:
+                if not self.tracking.trackers and journal is not None and not journal.pending:
+                    chain.journal_withdraw()  # it was refused, say, before anything was armed
                 self.tracking.discard("the round failed")
                 raise
         tip = chain.rounds()[-1]

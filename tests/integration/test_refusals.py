@@ -1,0 +1,69 @@
+"""Refusals come all at once, the same from doctor and dump, and cost neither the task nor the chain anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckpt.errors import NotDumpable
+from tests.support import harness
+
+PROGRAM = """
+import mmap, os, sys, time
+memory = mmap.mmap(-1, 1 << 20)
+while True:
+    time.sleep(0.01)
+    memory[0] = (memory[0] + 1) % 256
+    sys.stdout.write("x")
+    sys.stdout.flush()
+"""
+
+
+def ckpt(place: Path, *arguments: object) -> tuple[int, dict[str, object]]:
+    done = harness.commands().run([*map(str, arguments), "--json"], place)
+    return done.returncode, json.loads(done.stdout or done.stderr)
+
+
+def test_all_at_once_and_free_of_charge(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        program = subprocess.Popen(
+            [sys.executable, "-S", "-c", PROGRAM],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+        assert program.stdout is not None
+        try:
+            program.stdout.read(1)
+            chain = tmp_path / "chain"
+            assert ckpt(tmp_path, "pre-dump", "-t", program.pid, "-D", chain)[0] == 0
+            code, said = ckpt(tmp_path, "doctor", "-t", program.pid)
+            assert (code, said["dumpable"]) == (NotDumpable.exit_code, False)
+            code, refused = ckpt(tmp_path, "dump", "-t", program.pid, "-D", chain)
+            assert code == NotDumpable.exit_code
+            listed = refused["error"]["refusals"]  # type: ignore[index]
+            found = {(r["object"].split(" ")[0], r["reason"]) for r in listed}
+            assert found == {(r["subject"].split(" ")[0], r["reason"]) for r in said["refusals"]}  # type: ignore[attr-defined]
+            assert {"fd 1", f"fd {theirs.fileno()}"} <= {" ".join(r["object"].split()[:2]) for r in listed}
+            assert all(r["hint"] for r in listed)
+            program.stdout.read(10)
+            code, after = ckpt(tmp_path, "pre-dump", "-t", program.pid, "-D", chain)
+            assert (code, after["round"], after["full_reason"]) == (0, 2, None), "the chain is as it was"
+        finally:
+            program.kill()
+            program.stdout.close()
+            program.wait()
+
+
+@pytest.mark.parametrize(("pid", "code"), [(1 << 22, 21), (os.getpid(), 20)])
+def test_doctor_of_what_cannot_be_frozen(tmp_path: Path, pid: int, code: int) -> None:
+    got, said = ckpt(tmp_path, "doctor", "-t", pid)
+    assert got == code and said["error"]["hint"]  # type: ignore[index]

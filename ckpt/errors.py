@@ -12,11 +12,12 @@ class CkptError(Exception):
     """Something went wrong; `message` says what, on which object and why, `hint` what to do."""
 
     exit_code = 1
+    usual_hint: str | None = None  # where the one who raises it knows nothing better
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is not None else self.usual_hint
 
     def as_dict(self) -> dict[str, object]:
         """The object that `--json` prints under "error"."""
@@ -41,6 +42,7 @@ class KernelError(CkptError):
     """A system call failed; `errno` is the kernel's."""
 
     exit_code = 10
+    usual_hint = "ckpt doctor tells what this kernel and this user can do"
 
     def __init__(self, message: str, *, errno: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -66,12 +68,14 @@ class TaskError(CkptError):
     """A task cannot be frozen, read or dumped."""
 
     exit_code = 20
+    usual_hint = "try again; ckpt doctor -t PID tells what stands against a dump"
 
 
 class NoSuchTask(TaskError):
     """There is no such pid, or the task ended."""
 
     exit_code = 21
+    usual_hint = "check the pid with ps"
 
 
 class AlreadyTraced(TaskError):
@@ -129,6 +133,7 @@ class ImageError(CkptError):
     """An image is damaged, truncated or not an image."""
 
     exit_code = 30
+    usual_hint = "ckpt verify tells what is damaged; restore from an earlier round (--at) or from another copy"
 
 
 class ImageVersionError(ImageError):
@@ -141,6 +146,7 @@ class ImageWriteError(ImageError):
     """An image could not be written (disk full, directory not writable); nothing was left behind."""
 
     exit_code = 32
+    usual_hint = "look at the state of the file system (dmesg, mount), or write to another directory"
 
 
 # 40-49: a chain
@@ -150,6 +156,7 @@ class ChainError(CkptError):
     """The images of a directory do not form a chain."""
 
     exit_code = 40
+    usual_hint = "give -D the directory of a chain, or for a round one that is new or can be written to"
 
 
 class MissingParent(ChainError):

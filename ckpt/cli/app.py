@@ -131,31 +131,33 @@ def precopy(
     ghost_limit: opt.GhostLimit = opt.GHOST_LIMIT,
     timeout: opt.Timeout = 5.0,
     as_json: opt.Json = False,
+    progress: opt.Shown = "auto",
 ) -> None:
     """Pre-dumps until little is left to copy, then the final dump."""
     import ckpt
+    from ckpt.cli.roundsview import RoundsView
 
     leave = _leave(leave_running, leave_stopped)
     allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
 
-    def said(info: ImageInfo) -> None:
-        if not as_json:
-            print(output.round_line(info), flush=True)
-
-    made = ckpt.precopy(
-        pid,
-        directory,
-        tracker=tracker,
-        shadow=shadow,
-        max_rounds=max_rounds,
-        downtime_limit=downtime_limit / 1000,
-        bandwidth=bandwidth * 1e6 if bandwidth else None,
-        leave=leave,
-        snapshot=snapshot,
-        options=allowed,
-        timeout=timeout,
-        on_round=said,
-    )
+    view = RoundsView(progress, f"{directory}: task {pid}", quiet=as_json)
+    with view.shown():
+        made = ckpt.precopy(
+            pid,
+            directory,
+            tracker=tracker,
+            shadow=shadow,
+            max_rounds=max_rounds,
+            downtime_limit=downtime_limit / 1000,
+            bandwidth=bandwidth * 1e6 if bandwidth else None,
+            leave=leave,
+            snapshot=snapshot,
+            options=allowed,
+            timeout=timeout,
+            on_round=view.round,
+            on_stop=view.stopped,
+            progress=None if progress == "none" else view.progress,
+        )
     if as_json:
         output.print_json({"images": [output.info_dict(info) for info in made]})
 

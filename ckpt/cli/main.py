@@ -20,6 +20,7 @@ def main(arguments: list[str]) -> int:
     import typer
 
     from ckpt.cli.app import app
+    from ckpt.cli.interrupts import Interrupted, interruptible
     from ckpt.cli.output import print_error
     from ckpt.errors import CkptError, UsageError
 
@@ -30,13 +31,14 @@ def main(arguments: list[str]) -> int:
     # Newer typer carries a click of its own: only the names that typer itself gives are safe.
     usage_error: type[Exception] = typer.BadParameter.__bases__[0]
     try:
-        result = app(args=arguments, prog_name="ckpt", standalone_mode=False)
+        with interruptible():
+            result = app(args=arguments, prog_name="ckpt", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; everything was put back", file=sys.stderr)
-        return 130
+    except Interrupted as interrupted:
+        print_error(interrupted, as_json)
+        return interrupted.exit_code
     except usage_error as error:
         context = getattr(error, "ctx", None)
         hint = f"see: {context.command_path if context is not None else 'ckpt'} --help"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ckpt.cli.interrupts import Interrupted
 from ckpt.errors import CkptError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ def print_json(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-def print_error(error: CkptError, as_json: bool) -> None:
+def print_error(error: CkptError | Interrupted, as_json: bool) -> None:
     """An error on standard error: message and hint, or the JSON object."""
     if as_json:
         print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
         return
     print(f"error: {error.message}", file=sys.stderr)
-    for line in (error.hint or "").splitlines():
+    for line in str(error.as_dict()["hint"] or "").splitlines():
         print(f"hint: {line}", file=sys.stderr)
 
 
@@ -127,7 +128,7 @@ def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
     if mode not in ("auto", "json", "none"):
         raise UsageError(f"--progress {mode} is unknown", hint="auto, json or none")
     if mode == "json":
-        yield _json_line
+        yield json_line
         return
     if mode == "none" or not sys.stderr.isatty():
         yield None
@@ -145,5 +146,6 @@ def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
         yield advance
 
 
-def _json_line(phase: str, done: int, total: int) -> None:
+def json_line(phase: str, done: int, total: int) -> None:
+    """Progress for machines: one object on a line of standard error."""
     print(json.dumps({"progress": {"phase": phase, "done": done, "total": total}}), file=sys.stderr, flush=True)

@@ -24,7 +24,8 @@ from ckpt.records.runs import DATA, PAGE_SIZE, U64, PageRuns
 from ckpt.records.seams import SpaceWriter
 from ckpt.records.task import TaskRecord
 from ckpt.trace import memory_copy
-from ckpt.trace.freezer import FrozenTree, deferred_signals
+from ckpt.trace.deferral import deferred_signals
+from ckpt.trace.freezer import FrozenTree
 from ckpt.trace.memory_copy import MemoryCopy
 from ckpt.tracker import spans
 

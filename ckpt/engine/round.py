@@ -22,7 +22,7 @@ from ckpt.engine.copying import Arena
 from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
-from ckpt.errors import CkptError, NoSuchTask, UsageError, WrongChain
+from ckpt.errors import CkptError, NoSuchTask, TaskError, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.records.image import Statistics
@@ -36,6 +36,7 @@ from ckpt.state.tree import as_tasks
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.checks import check_task
+from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.freezer import FrozenTree, freeze
 from ckpt.trace.remote import LiveRemote
 from ckpt.tracker import choice
@@ -140,6 +141,7 @@ class _Round:
         return ImageInfo(tip.path, tip.size, tip.header, statistics)
 
     def _check_chain(self) -> None:
+        """Refuse what has nothing to do with the state of the task."""
         rounds = self.chain.rounds()
         if rounds and rounds[-1].header.root_pid != self.request.pid:
             raise WrongChain(
@@ -147,45 +149,60 @@ class _Round:
                 f"not of task {self.request.pid}",
                 hint="give each task a directory of its own (-D)",
             )
+        if os.getpid() in tree_pids(self.request.pid):
+            raise TaskError(
+                f"ckpt runs inside the tree of task {self.request.pid}",
+                hint="start ckpt from outside the tree that is to be dumped",
+            )
 
     def _frozen(self, writer: Round, parents: Parents) -> Statistics:
         request = self.request
-        dump = request.kind == "dump"
         context = CollectContext([], request.options)
-        if dump:
+        if request.kind == "dump":
             context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(request.pid)))
         with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
             after.enter_context(context.stack)
-            refuse_foreign_arch(tree)
-            context.tasks = as_tasks(tree)
-            mms = address_spaces(context.tasks)
-            if dump:
-                tree.before_thaw = partial(sockets.release, context)
-                # First of all: a refusal must come before anything is armed or cleared.
-                collect(tree, mms, context)
-            looks = [self.tracking.look(mm) for mm in mms]
-            shared = shared_spaces(mms, context)
-            if dump:
-                spaces = [look(parents) for look in looks] + shared
-                spaces += _unmapped_objects(context, spaces)
-                LiveRemote.put_back()  # its frame is not to be in the image
-                cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)
-                after.callback(cut.close)
-                if cut.held:
-                    cuts.check_intact(tree)
-                    self._leave(tree)
-                for record in context.records:
-                    writer.add(record)
-            else:
-                cut = Cut()
-                tree.thaw()
-                self.tracking.thawed()
-                spaces = [look(parents) for look in looks] + shared
-            self._copy(writer, spaces, cut)
-            if dump and not cut.held:
+            try:
+                return self._taken(writer, parents, tree, context, after)
+            except CkptError:
+                if not tree.thawed_ns:
+                    cuts.check_intact(tree)  # a task that was killed in the freeze fails in many ways
+                raise
+
+    def _taken(
+        self, writer: Round, parents: Parents, tree: FrozenTree, context: CollectContext, after: ExitStack
+    ) -> Statistics:
+        request = self.request
+        refuse_foreign_arch(tree)
+        context.tasks = as_tasks(tree)
+        mms = address_spaces(context.tasks)
+        if request.kind == "dump":
+            tree.before_thaw = partial(sockets.release, context)
+            # First of all: a refusal must come before anything is armed or cleared.
+            collect(tree, mms, context)
+        looks = [self.tracking.look(mm) for mm in mms]
+        shared = shared_spaces(mms, context)
+        if request.kind == "dump":
+            spaces = [look(parents) for look in looks] + shared
+            spaces += _unmapped_objects(context, spaces)
+            LiveRemote.put_back()  # its frame is not to be in the image
+            cut = cuts.make(request.snapshot, self.arena, tree, spaces, context.records, request.leave)
+            after.callback(cut.close)
+            if cut.held:
                 cuts.check_intact(tree)
-            cut.close()
-            return self._commit(writer, tree, spaces, context, cut)
+                self._leave(tree)
+            for record in context.records:
+                writer.add(record)
+        else:
+            cut = Cut()
+            tree.thaw()
+            self.tracking.thawed()
+            spaces = [look(parents) for look in looks] + shared
+        self._copy(writer, spaces, cut)
+        if request.kind == "dump" and not cut.held:
+            cuts.check_intact(tree)
+        cut.close()
+        return self._commit(writer, tree, spaces, context, cut)
 
     def _leave(self, tree: FrozenTree) -> None:
         if self.request.leave == "stopped":
@@ -214,7 +231,7 @@ class _Round:
             sink.settle()
         cut.memdump_ns += time.perf_counter_ns() - started
         cut.check()
-        if self.request.kind == "pre-dump" and not procfs.exists(self.request.pid):
+        if self.request.kind == "pre-dump" and _ended(self.request.pid):
             raise NoSuchTask(f"task {self.request.pid} ended while its pages were copied")
 
     def _commit(
@@ -223,24 +240,31 @@ class _Round:
         dump = self.request.kind == "dump"
         killed = dump and self.request.leave == "killed"
         writer.track({} if killed else self.tracking.new_states)
-        statistics = writer.commit(
-            Statistics(
-                freezing_time=tree.freezing_time,
-                frozen_time=tree.frozen_time,
-                snapshot=cut.how if dump else None,
-                snapshot_reason=cut.why if dump else None,
-                memdump_time=cut.memdump_ns // 1000,
-                pages_scanned=sum(space.runs.total for space in spaces),
-            )
+        statistics = Statistics(
+            freezing_time=tree.freezing_time,
+            frozen_time=tree.frozen_time,
+            snapshot=cut.how if dump else None,
+            snapshot_reason=cut.why if dump else None,
+            memdump_time=cut.memdump_ns // 1000,
+            pages_scanned=sum(space.runs.total for space in spaces),
         )
-        if dump and not tree.thawed_ns:
-            if killed:
-                tree.kill()
-                sockets.keep(context)
-                self.tracking.discard("the task has ended")
-            else:
-                self._leave(tree)
+        with deferred_signals():  # Ctrl-C comes before all of this or after it
+            statistics = writer.commit(statistics)
+            if dump and not tree.thawed_ns:
+                if killed:
+                    tree.kill()
+                    sockets.keep(context)
+                    self.tracking.discard("the task has ended")
+                else:
+                    self._leave(tree)
         return statistics
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return procfs.stat(pid).state in "ZX"
+    except NoSuchTask:
+        return True
 
 
 def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Space]:

@@ -72,12 +72,14 @@ def precopy(
     options: DumpOptions | None = None,
     timeout: float = 5.0,
     on_round: Callable[[ImageInfo], None] | None = None,
+    on_stop: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> list[ImageInfo]:
     """Pre-dumps until a stop policy is met, then the dump; gives every image made.
 
     Stops when the pages of a round would take no longer than `downtime_limit` seconds to copy at `bandwidth` bytes a
-    second (measured when None), when a round writes no less than the one before, or after `max_rounds` pre-dumps.
+    second (measured when None), when a round writes no less than the one before, or after `max_rounds` pre-dumps;
+    `on_stop` is told which. An exception in the middle leaves the chain as the last whole round made it.
     """
     if max_rounds < 1:
         raise UsageError("--max-rounds must be 1 or more")
@@ -86,12 +88,14 @@ def precopy(
     if bandwidth is not None and bandwidth <= 0:
         raise UsageError("--bandwidth must be more than 0")
     made: list[ImageInfo] = []
-    for _ in range(max_rounds):
+    while True:
         made.append(pre_dump(pid, directory, tracker=tracker, shadow=shadow, timeout=timeout, progress=progress))
         if on_round is not None:
             on_round(made[-1])
-        if _enough(made, downtime_limit, bandwidth):
+        if why := _enough(made, max_rounds, downtime_limit, bandwidth):
             break
+    if on_stop is not None:
+        on_stop(why)
     made.append(
         dump(
             pid, directory, tracker=tracker, shadow=shadow, leave=leave, snapshot=snapshot, options=options,
@@ -112,7 +116,8 @@ def run_round(request: Request) -> ImageInfo:
     return where_it_lives(request.pid, work, request.progress)
 
 
-def _enough(made: list[ImageInfo], downtime_limit: float, bandwidth: float | None) -> bool:
+def _enough(made: list[ImageInfo], max_rounds: int, downtime_limit: float, bandwidth: float | None) -> str | None:
+    """Why no further pre-dump is to be made: the pages that a round wrote tell how many the next one will."""
     last = made[-1].statistics
     size = last.pages_written * PAGE_SIZE
     rate = bandwidth
@@ -120,8 +125,12 @@ def _enough(made: list[ImageInfo], downtime_limit: float, bandwidth: float | Non
         seconds = max(last.memdump_time, 1) / 1e6
         rate = max(size / seconds, 1.0) if size >= 1 << 20 else 1e9
     if size / rate <= downtime_limit:
-        return True
-    return len(made) > 1 and last.pages_written >= made[-2].statistics.pages_written
+        return f"{size / 1e6:.1f} MB take {size / rate * 1000:.1f} ms, the limit is {downtime_limit * 1000:g} ms"
+    if len(made) > 1 and last.pages_written >= made[-2].statistics.pages_written:
+        return "the rounds no longer get smaller"
+    if len(made) >= max_rounds:
+        return f"there have been {max_rounds} pre-dumps"
+    return None
 
 
 def show(directory: str | Path) -> list[ImageInfo]:

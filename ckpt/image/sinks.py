@@ -68,7 +68,7 @@ class FileSink:
         hint = (
             "free space, or write to another directory"
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            else None
+            else "look at the file system's state (dmesg, mount), or write to another directory"
         )
         return ImageWriteError(f"{self.name} cannot be written: {error.strerror}; nothing was kept", hint=hint)
 

@@ -18,7 +18,10 @@ def seed_of(chain_id: bytes) -> int:
 
 def hash_pages(data: Buffer, seed: int) -> U8:
     """XXH3-128 (canonical, big-endian digest) of each whole page of `data`; shape (n, 16)."""
-    view = memoryview(data).cast("B")
+    view = memoryview(data)
+    if not view.nbytes:
+        return np.empty((0, HASH_SIZE), np.uint8)  # an empty view cannot be cast
+    view = view.cast("B")
     digest = xxhash.xxh3_128_digest
     joined = b"".join([digest(view[at : at + PAGE_SIZE], seed) for at in range(0, len(view), PAGE_SIZE)])
     return np.frombuffer(joined, np.uint8).reshape(-1, HASH_SIZE)

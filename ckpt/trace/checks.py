@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 
-from ckpt.errors import AlreadyTraced, NoSuchTask, TaskError
+from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs
 
 
@@ -31,4 +32,40 @@ def already_traced(pid: int, tracer: int) -> AlreadyTraced:
     """The error for a task that has a tracer."""
     return AlreadyTraced(
         f"task {pid} is already traced by process {tracer}", hint=f"end the debugger or tracer {tracer} first"
+    )
+
+
+def wait_until_stoppable(root: int, deadline: float) -> None:
+    """Until no thread of the tree waits in the kernel without a way out, at most `deadline` seconds.
+
+    One that is seized meanwhile would stand still as soon as it wakes, and only the end of ckpt would free it.
+    """
+    end = time.monotonic() + deadline
+    todo = [root]
+    while todo:
+        pid = todo.pop()
+        try:
+            tids = procfs.threads(pid)
+            todo += procfs.children(pid, tids)
+            for tid in tids:
+                while procfs.stat(pid, tid).state == "D":
+                    if time.monotonic() > end:
+                        raise does_not_stop(pid, tid, deadline)
+                    time.sleep(0.001)
+        except NoSuchTask:
+            continue  # it has ended
+
+
+def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:
+    """The error for a thread that is still on its way after `deadline` seconds."""
+    try:
+        state = procfs.stat(pid, tid).state
+        wchan = procfs.read_bytes(f"/proc/{pid}/task/{tid}/wchan", pid).decode()
+    except (NoSuchTask, KernelError):
+        state, wchan = "?", ""
+    return FreezeTimeout(
+        f"thread {tid} of task {pid} did not stop in {deadline:g} s (state {state}, in {wchan or '?'}); "
+        "everything was thawed again",
+        hint="it waits in the kernel without a way out (a vfork child, a hung device or network file system): "
+        "try again later or raise --timeout",
     )

@@ -6,25 +6,26 @@ tree runs on; a task in group-stop stays in it either way.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
+from ckpt.errors import CkptError, FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import waits
-from ckpt.trace.checks import already_traced, check_task
+from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
+from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.remote import LiveRemote, Site
 
 _WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
-_DEFERRED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_DETACH_PATIENCE = 0.2  # seconds
 _GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
@@ -172,25 +173,34 @@ def _release(thread: FrozenThread, wakeups: Wakeups) -> None:
             thread.remote.close()
         if not thread.stop_signal:
             waits.go_on(thread.tid, wakeups)
-        ptrace.detach(thread.tid, 0)
-    except KernelError:
-        # It was killed in the freeze. Reap the tracer's share of it, or its parent would never hear of its end.
-        try:
-            os.waitpid(thread.tid, os.WNOHANG | _WALL)
-        except ChildProcessError:
-            pass
+    except CkptError:
+        pass  # it was killed in the freeze
+    _detach(thread.tid)
     thread.stopped = False
     thread.remote = None
 
 
-@contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is done: half a thaw would leave the target stopped."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+def _detach(tid: int) -> None:
+    """Let go of a thread that stands, is about to, or was killed: its parent hears of its end only when we reap it."""
+    number = 0
+    end = time.monotonic() + _DETACH_PATIENCE
+    while True:
+        try:
+            ptrace.detach(tid, number)
+            return
+        except KernelError:
+            pass  # it does not stand
+        try:
+            got, status = os.waitpid(tid, os.WNOHANG | _WALL)
+        except ChildProcessError:
+            return
+        if got and not os.WIFSTOPPED(status):
+            return
+        number = os.WSTOPSIG(status) & 0x7F if got and status >> 16 == 0 else 0
+        if not got:
+            if time.monotonic() > end:
+                return  # it cannot stop; when it can, it will not: the kernel lets go of it when ckpt ends
+            time.sleep(0.0002)
 
 
 def freeze(root: int, *, timeout: float = 5.0) -> _Freeze:
@@ -207,6 +217,7 @@ class _Freeze:
 
     def __enter__(self) -> FrozenTree:
         check_task(self._tree.root)
+        wait_until_stoppable(self._tree.root, self._deadline)
         self._tree.wakeups.start()
         self._gc = gc.isenabled()
         gc.disable()
@@ -273,12 +284,16 @@ class _Freeze:
             task.leader_exited = True
         tree.tasks[pid] = task
         while True:
-            fresh = [t for t in procfs.threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
+            fresh = [t for t in procfs_threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
             if not fresh:
                 break
+            if time.monotonic() > self._end:
+                raise FreezeTimeout(
+                    f"task {pid} made new threads for {self._deadline:g} s, quicker than they could be stopped; "
+                    "everything was thawed again",
+                    hint="try again later or raise --timeout",
+                )
             seized = [tid for tid in fresh if self._seize(task, tid)]
-            if not seized and not any(procfs.exists(tid) for tid in fresh):
-                continue
             for tid in seized:
                 self._wait_stop(task, task.threads[tid])
         if not task.threads:
@@ -289,14 +304,14 @@ class _Freeze:
                 tree.zombies.append(pid)
 
     def _seize(self, task: FrozenTask, tid: int) -> bool:
+        task.threads[tid] = FrozenThread(task.pid, tid, stopped=True)  # first: whatever comes, it is let go of
         try:
-            with deferred_signals():
-                ptrace.seize(tid, uapi.PTRACE_O_TRACESYSGOOD)
-                task.threads[tid] = FrozenThread(task.pid, tid, stopped=True)
-                ptrace.interrupt(tid)
+            ptrace.seize(tid, uapi.PTRACE_O_TRACESYSGOOD)
+            ptrace.interrupt(tid)
         except KernelError as error:
-            if error.errno == 3:  # ESRCH: the thread ended
-                task.threads.pop(tid, None)
+            del task.threads[tid]
+            if error.errno == errno.ESRCH or _ended(task.pid, tid):
+                task.leader_exited |= tid == task.pid
                 return False
             raise self._why_not(task, tid, error) from None
         return True
@@ -309,13 +324,6 @@ class _Freeze:
         tracer = int(status.get("TracerPid", "0"))
         if tracer and tracer != os.getpid():
             return already_traced(task.pid, tracer)
-        if status.get("State", "").startswith(("Z", "X")):
-            if tid == task.pid:
-                task.leader_exited = True
-                return TaskError(
-                    f"task {task.pid}: its leader thread ended while it was being frozen", hint="try again"
-                )
-            return TaskError(f"thread {tid} of task {task.pid} ended while it was being frozen", hint="try again")
         uid = status.get("Uid", "?").split()[0]
         return kernel_error(
             f"task {task.pid} of user {uid} cannot be seized by user {os.getuid()}",
@@ -337,7 +345,7 @@ class _Freeze:
                 spins += 1
                 if spins > 200:
                     if time.monotonic() > self._end:
-                        raise self._timeout(task, thread)
+                        raise does_not_stop(task.pid, tid, self._deadline)
                     time.sleep(0.0002)
                 else:
                     os.sched_yield()
@@ -360,18 +368,12 @@ class _Freeze:
             except KernelError:
                 continue
 
-    def _timeout(self, task: FrozenTask, thread: FrozenThread) -> FreezeTimeout:
-        try:
-            state = procfs.stat(task.pid, thread.tid).state
-            wchan = procfs.read_bytes(f"/proc/{task.pid}/task/{thread.tid}/wchan", task.pid).decode()
-        except (NoSuchTask, KernelError):
-            state, wchan = "?", "?"
-        return FreezeTimeout(
-            f"thread {thread.tid} of task {task.pid} did not stop in {self._deadline:g} s "
-            f"(state {state}, in {wchan or '?'}); everything was thawed again",
-            hint="it waits in the kernel without a way out (a vfork child, a hung device or network file system): "
-            "try again later or raise --timeout",
-        )
+
+def _ended(pid: int, tid: int) -> bool:
+    try:
+        return procfs.stat(pid, tid).state in "ZX"
+    except NoSuchTask:
+        return True
 
 
 def procfs_threads(pid: int) -> list[int]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ckpt.engine import stops
+from ckpt.engine.memory import Memory
 from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid, Step
 from ckpt.engine.progress import Progress
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
@@ -19,12 +20,11 @@ from ckpt.kernel import uapi, uapi_restore
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
-from ckpt.records.runs import DATA
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import fs, prctl, sockets, task_state, threads
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
-from ckpt.state.mm_build import MmBuilder, free_block
+from ckpt.state.mm_build import free_block
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
 from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
@@ -52,6 +52,7 @@ class Tree:
         """Everything up to the registers. Raises RestoreError; the caller then kills the tree."""
         channel = files.make_channel(self.context)
         make_objects(self.context)
+        self.memory = Memory(self.context, self.mms, self.tasks, self.plan, self.leaders, self.progress)
         address = free_block(list(self.mms.values()), BLOCK_SIZE)
         for step in self.plan.steps:
             self._take(step, address, channel)
@@ -116,6 +117,8 @@ class Tree:
             if step.creator == OUTSIDE:
                 made = self._root(pid, address, channel)
             else:
+                with self._naming(step.creator, "its memory"):
+                    self.memory.before_clone(step.creator)
                 exit_signal = 0 if step.flags & uapi.CLONE_PARENT else step.exit_signal
                 creator = self.leaders[step.creator]
                 if step.thread:
@@ -124,6 +127,7 @@ class Tree:
         except KernelError as error:
             raise _cannot_create("task", pid, error) from None
         self.leaders[step.pid] = self.skeletons[made.tid] = made
+        self.memory.cloned(step)
 
     def _root(self, pid: int, address: int, channel: int) -> Skeleton:
         if not self.give_away:
@@ -206,16 +210,10 @@ class Tree:
             with self._naming(task.pid, "its limits and attributes"):
                 task_state.early(self.leaders[task.pid], task)
         built: set[int] = set()
-        view = self.context.view
-        done, total = 0, sum(view.runs(mm.space).count(DATA) for mm in self.mms.values())
         for task in living:
             if task.mm_id not in built:
                 with self._naming(task.pid, "its memory"):
-                    builder = MmBuilder(self.context, self.leaders[task.pid], self.mms[task.mm_id])
-                    for pages in builder.build():
-                        done += pages
-                        if self.progress is not None:
-                            self.progress("restore", done, total)
+                    self.memory.build(task)
                 built.add(task.mm_id)
             self.leaders[task.pid].close_memory()
 

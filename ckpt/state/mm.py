@@ -26,7 +26,8 @@ from ckpt.state.files.collect import collect_mapped_file
 SUPPORT = Support(
     "memory",
     "mappings",
-    "private and shared, files, guard pages, PROT_NONE, madvise, mlock, mseal, huge pages, names, brk, auxv, exe",
+    "private (copy-on-write pages of forked tasks stay shared) and shared, files, guard pages, PROT_NONE, madvise, "
+    "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, names, brk, auxv, exe",
 )
 
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)

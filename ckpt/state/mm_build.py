@@ -18,7 +18,7 @@ from ckpt.kernel import memory, procfs, uapi, uapi_restore
 from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
-from ckpt.state import aio
+from ckpt.state import aio, mm_inherit
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_map import Mapper, source_of
 from ckpt.state.mm_modes import restore_modes
@@ -40,41 +40,63 @@ _MAY_LACK = {uapi.MADV_HUGEPAGE, uapi.MADV_NOHUGEPAGE, uapi.MADV_MERGEABLE}  # k
 
 @dataclass
 class MmBuilder:
-    """Builds one mm; `build` does everything but unmapping the skeleton's own block."""
+    """Builds one mm: `populate`, after which others may be cloned from it, and `complete`. Both together do
+    everything but unmapping the skeleton's own block."""
 
     context: RestoreContext
     task: Skeleton
     mm: MmRecord
+    donor: mm_inherit.Donor | None = None  # whose memory the skeleton has a copy of
 
     def __post_init__(self) -> None:
         self.mapper = Mapper(self.context, self.task)
+        self.kept = mm_inherit.Kept()
+        self.runs = self.context.view.runs(self.mm.space)
+        self.vmas = [vma for vma in self.mm.vmas if vma.backing != "special"]
+        self.unfit = _not_writable_with_data(self.vmas, self.runs)
 
-    def build(self) -> Iterator[int]:
-        """Map, fill, protect; yields the pages filled after each batch. RestoreError names the mapping."""
-        runs = self.context.view.runs(self.mm.space)
-        vmas = [vma for vma in self.mm.vmas if vma.backing != "special"]
-        unfit = _not_writable_with_data(vmas, runs)
+    def populate(self) -> Iterator[int]:
+        """Map and fill; yields the pages filled after each batch. RestoreError names the mapping."""
         restore_thp_disable(self.task, self.mm.thp_disable)
+        if self.donor is not None:
+            self._keep(self.donor)
         self._move_special()
-        for vma in sorted(vmas, key=source_of):
-            self.mapper.map(vma, vma.start in unfit)
+        for vma in sorted(self.vmas, key=source_of):
+            if vma.start in self.kept.starts:
+                continue
+            self.mapper.map(vma, vma.start in self.unfit)
             for flag, advice in _ADVICE_BEFORE.items():
                 if flag in vma.vm_flags:
                     self._advise(vma, advice)
         self.mapper.close_all()
         self._make_rings()
         yield from self._fill()
-        self._zero_file_pages(vmas, runs)
-        self._guard(runs)
-        for vma in vmas:
-            self._finish(vma, vma.start in unfit)
+        self._zero_file_pages()
+
+    def as_donor(self) -> mm_inherit.Donor:
+        """What a clone of the task has from now on until `complete`."""
+        return mm_inherit.Donor(self.mm, self.runs, frozenset(self.unfit))
+
+    def complete(self) -> None:
+        """Guard pages, advice, protection, locks, what /proc shows, seals."""
+        self._guard()
+        for vma in self.vmas:
+            self._finish(vma, vma.start in self.unfit)
         self._fields()
         restore_modes(self.task, self.mm)
-        for vma in vmas:
+        for vma in self.vmas:
             if "sl" in vma.vm_flags:
                 self.mapper.call(vma, "mseal", uapi_restore.SYS_mseal, vma.start, vma.end - vma.start, 0)
 
     # ------------------------------------------------------------------ mapping
+
+    def _keep(self, donor: mm_inherit.Donor) -> None:
+        self.kept = mm_inherit.keep(donor, self.mm, self.runs, self.unfit)
+        self.unfit |= self.kept.writable
+        for start, end in self.kept.surplus.tolist():
+            self.task.syscall(uapi.SYS_munmap, start, end - start)
+        for start, end in (self.kept.stale * np.uint64(PAGE_SIZE)).tolist():
+            self.task.syscall(uapi.SYS_madvise, start, end - start, uapi.MADV_DONTNEED)
 
     def _move_special(self) -> None:
         """vdso and vvar go to their old places by way of the parking, for old and new places may overlap."""
@@ -128,6 +150,13 @@ class MmBuilder:
 
     def _write(self, slow: Memory, pages: U64, data: memoryview) -> None:
         """On a thread: a frame's pages to their places."""
+        if len(self.kept.common):
+            wanted = mm_inherit.differing(self.task.pid, pages, data, self.kept.common)
+            if not len(wanted):
+                return
+            if len(wanted) < len(pages):
+                pages = pages[wanted]
+                data = np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)[wanted].reshape(-1).data
         address = np.frombuffer(data, np.uint8).ctypes.data
         done = 0
         for start, length in _pieces(pages):
@@ -150,17 +179,17 @@ class MmBuilder:
                 ) from None
             offset += size
 
-    def _zero_file_pages(self, vmas: list[Vma], runs: PageRuns) -> None:
+    def _zero_file_pages(self) -> None:
         """A zero page over a file's content must be written; anonymous memory is zero by itself."""
-        zero = runs.of(ZERO)
-        for vma in vmas:
+        zero = self.runs.of(ZERO)
+        for vma in self.vmas:
             if vma.backing != "anon" and not vma.shared:
                 for start, end in _overlaps(vma, zero):
                     for at in range(start, end, 1 << 20):
                         self.task.memory.write(at, bytes(min(end - at, 1 << 20)))
 
-    def _guard(self, runs: PageRuns) -> None:
-        guard = runs.of(GUARD)
+    def _guard(self) -> None:
+        guard = self.runs.of(GUARD)
         starts = guard.start * np.uint64(PAGE_SIZE)
         sizes = guard.nr_pages * np.uint64(PAGE_SIZE)
         for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):

@@ -12,7 +12,7 @@ import fcntl
 import os
 import resource
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ckpt.errors import KernelError, RestoreError
@@ -32,6 +32,7 @@ __all__ = [
     "make_channel",
     "move",
     "open_files",
+    "open_mapped",
     "run_installed_hooks",
 ]
 
@@ -39,13 +40,28 @@ BATCH = 200  # of at most SCM_MAX_FD descriptors in a message
 _SETFL = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME  # what F_SETFL can change
 
 
+def open_mapped(context: RestoreContext, file_ids: Iterable[int]) -> None:
+    """Open what is mapped ahead of `open_files`: it needs no task to exist."""
+    _load(context)
+    for file_id in sorted(file_ids):
+        if file_id not in context.opened:
+            context.opened[file_id] = _open(context.files[file_id], context)
+
+
+def _load(context: RestoreContext) -> None:
+    if not context.files:
+        context.files = {file.file_id: file for file in context.view.records("file")}
+        context.tables = {table.table_id: table for table in context.view.records("fd-table")}
+        context.stack.callback(close_files, context)
+
+
 def open_files(context: RestoreContext) -> None:
     """Open every description of the image in ckpt (`context.opened`), then run the opened hooks."""
-    context.files = {file.file_id: file for file in context.view.records("file")}
-    context.tables = {table.table_id: table for table in context.view.records("fd-table")}
-    context.stack.callback(close_files, context)
+    _load(context)
     given = inherit.choose(context.options.get("inherit", inherit.Inherit()), context)
     for file in context.files.values():
+        if file.file_id in context.opened:
+            continue
         fd = given.get(file.file_id)
         context.opened[file.file_id] = _open(file, context) if fd is None else os.dup(fd)
     locks.prepare(context)

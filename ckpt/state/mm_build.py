@@ -151,7 +151,7 @@ class MmBuilder:
     def _write(self, slow: Memory, pages: U64, data: memoryview) -> None:
         """On a thread: a frame's pages to their places."""
         if len(self.kept.common):
-            wanted = mm_inherit.differing(self.task.pid, pages, data, self.kept.common)
+            wanted = mm_inherit.differing(slow, pages, data, self.kept.common)
             if not len(wanted):
                 return
             if len(wanted) < len(pages):

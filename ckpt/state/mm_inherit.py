@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ckpt.kernel import memory
+from ckpt.kernel.memory import Memory
 from ckpt.kernel.pagemap import contiguous
 from ckpt.records.mm import MmRecord, Vma
-from ckpt.records.runs import DATA, PAGE_SIZE, U64, ZERO, PageRuns
+from ckpt.records.runs import DATA, PAGE_SIZE, U64, ZERO, PageRuns, pieces
 from ckpt.tracker import spans
 
 WORTH = 64
@@ -75,21 +75,20 @@ def keep(donor: Donor, mm: MmRecord, runs: PageRuns, unfit: set[int]) -> Kept:
     )
 
 
-def differing(pid: int, pages: U64, data: memoryview, common: U64) -> U64:
-    """The indices of `pages` whose bytes in task `pid` are not those of `data`; only `common` ones can be the same."""
+def differing(memory: Memory, pages: U64, data: memoryview, common: U64) -> U64:
+    """The indices of `pages` whose bytes in the task are not those of `data`; only `common` ones can be the same.
+
+    Read through /proc/PID/mem: process_vm_readv pins pages, for which the kernel first gives the task its own copy.
+    """
     row = np.searchsorted(common[:, 0], pages, "right").astype(np.int64) - 1
     candidates = np.flatnonzero((row >= 0) & (pages < common[np.maximum(row, 0), 1])) if len(common) else row[:0]
     if not len(candidates):
         return np.arange(len(pages), dtype=np.uint64)
     there = np.empty((len(candidates), PAGE_SIZE), np.uint8)
-    size = np.full(len(candidates), PAGE_SIZE, np.uint64)
-    at = 0
-    while at < len(candidates):
-        part = slice(at, at + memory.IOV_MAX)
-        got = memory.readv(pid, pages[candidates[part]] * _PAGE, size[part], there[part].ctypes.data)
-        if got != int(size[part].sum()):
+    view = there.reshape(-1).data
+    for address, length, at in pieces(pages[candidates]):
+        if memory.read_into(address, view[at : at + length]) != length:
             return np.arange(len(pages), dtype=np.uint64)
-        at += memory.IOV_MAX
     wanted = np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)[candidates]
     same = candidates[(wanted == there).all(axis=1)]
     different = np.ones(len(pages), np.bool_)

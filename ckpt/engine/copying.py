@@ -1,4 +1,4 @@
-"""Copying pages out of tasks: process_vm_readv in large pieces, /proc/PID/mem for the rest; on the sink's threads."""
+"""Copying pages out of tasks: process_vm_readv in large pieces, else /proc/PID/mem; on the sink's threads."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ class Sink(Protocol):
     def drop(self, pages: U64) -> None: ...
 
 
-def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
+def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None], *, shared: bool = False) -> None:
     """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task.
 
-    As with `copy_file` the pages may be read later, until the sink is settled.
+    As with `copy_file` the pages may be read later, until the sink is settled. `shared`: other tasks may have the
+    pages too, copy-on-write. process_vm_readv pins what it reads, for which the kernel would first give this task
+    a copy of each; /proc/PID/mem does not.
     """
     for pages, start, length in _pieces(runs):
-        sink.pull(pages, partial(_load, pid, start, length))
+        sink.pull(pages, partial(_load, pid, start, length, shared))
         advance(len(pages))
 
 
@@ -49,13 +51,14 @@ def copy_file(fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None
         advance(len(pages))
 
 
-def _load(pid: int, start: U64, length: U64, out: U8) -> Mask | None:
+def _load(pid: int, start: U64, length: U64, shared: bool, out: U8) -> Mask | None:
     try:
-        done = memory.readv(pid, start, length, out.ctypes.data)
+        done = 0 if shared else memory.readv(pid, start, length, out.ctypes.data)
         if done == out.nbytes:
             return None
         with Memory(pid) as slow:
-            return _load_slowly(slow, start, length, out, done)
+            there = _load_slowly(slow, start, length, out, done)
+            return None if there.all() else there
     except KernelError as error:
         if error.errno not in _GONE:
             raise

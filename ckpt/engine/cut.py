@@ -65,7 +65,7 @@ class Cut:
         if not runs.total:
             return
         if copy := self.copies.get(space.key):
-            copy_task(copy.pid, runs, sink, advance)
+            copy_task(copy.pid, runs, sink, advance, shared=True)
         else:
             _copy(space, runs, sink, advance)
 
@@ -101,7 +101,7 @@ def _copy(space: Space, runs: PageRuns, sink: Sink, advance: Advance) -> None:
     if space.fd >= 0:
         copy_file(space.fd, runs, sink, advance)
     else:
-        copy_task(space.pid, runs, sink, advance)
+        copy_task(space.pid, runs, sink, advance, shared=space.shared)
 
 
 def make(

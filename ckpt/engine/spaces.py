@@ -27,6 +27,7 @@ class Space:
     runs: PageRuns
     pid: int = 0
     fd: int = -1
+    shared: bool = False  # other tasks may have some of its pages, copy-on-write
 
 
 @dataclass
@@ -108,7 +109,7 @@ class Tracking:
             same = spans.both(spans.both(data, clean), before)
             data = spans.minus(data, same)
             parts.append(runs_of(same, PARENT))
-        return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid)
+        return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid, shared=len(self.trackers) > 1)
 
     def thawed(self) -> None:
         for tracker in self.trackers:

@@ -97,7 +97,7 @@ def state(pid):
     return status("State", pid)[0]
 
 
-def eventually(condition, what="the condition holds", seconds=60):
+def eventually(condition, what="the condition holds", seconds=300):
     """Wait until it holds; the limit is far beyond what a loaded machine needs."""
     end = time.monotonic() + seconds
     while not condition():

@@ -126,7 +126,7 @@ class _Round:
         )
         with writer:
             parents = Parents.of(writer.parent)
-            prepare(request.pid)
+            prepare(request.pid, self.tracking)
             if request.kind == "dump":
                 codec.warm()
             chain.journal_intent(**self.who)  # type: ignore[arg-type]
@@ -295,11 +295,14 @@ def tree_pids(root: int) -> list[int]:
     return found
 
 
-def prepare(root: int) -> None:
-    """What the freeze would otherwise have to wait for: the parse of the mappings, and the look for code that remote
-    syscalls borrow."""
+def prepare(root: int, tracking: Tracking | None = None) -> None:
+    """What the freeze would otherwise have to wait for: the parse of the mappings, the look for code that remote
+    syscalls borrow, and whatever is slow the first time."""
     for pid in tree_pids(root):
         try:
-            gadgets.find(pid, layout_of(procfs.maps_text(pid)).lines)
+            layout = layout_of(procfs.maps_text(pid))
+            if tracking is not None:
+                tracking.rehearse(pid, layout)
+            gadgets.find(pid, layout.lines)
         except CkptError:
             continue  # said again, with its reason, when a remote syscall is needed

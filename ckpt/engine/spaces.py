@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from ckpt.kernel import pagemap
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView
 from ckpt.state.context import CollectContext
-from ckpt.state.mm import Mm, shared_objects
+from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
 from ckpt.tracker import choice, spans
+from ckpt.tracker.soft_dirty import SoftDirty
 from ckpt.tracker.write_protect import HeldDescriptors
 
 
@@ -64,6 +66,10 @@ def joined(parts: Sequence[PageRuns]) -> PageRuns:
     )
 
 
+def _anonymous(keys: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.fromiter((key.startswith("anon") for key in keys), np.bool_, len(keys))
+
+
 @dataclass
 class Tracking:
     """The trackers of one round."""
@@ -75,6 +81,14 @@ class Tracking:
     new_states: dict[str, bytes] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     nr_spaces: int = 0
+
+    def rehearse(self, pid: int, layout: Layout) -> None:
+        """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
+        if self.name == SoftDirty.name:
+            with pagemap.Pagemap(pid) as own:
+                own.read_entries(pagemap.contiguous(layout.ranges))
+        else:
+            pagemap.look_populated(pid, layout.ranges, _anonymous(layout.vma_keys))
 
     def look(self, mm: Mm) -> Callable[[Parents], Space]:
         """In the freeze: everything that says what of an address space is populated and what has been written.
@@ -89,8 +103,7 @@ class Tracking:
             seen = tracker.seen
             there = lambda: pagemap.populated_of(*seen())  # noqa: E731
         else:
-            anonymous = np.array([key.startswith("anon") for key in mm.vma_keys], np.bool_)
-            there = pagemap.look_populated(mm.pid, mm.ranges, anonymous)
+            there = pagemap.look_populated(mm.pid, mm.ranges, _anonymous(mm.vma_keys))
         return partial(self._space, mm, conclude, there, pagemap.guards(mm.pid, mm.shared_ranges))
 
     def _space(

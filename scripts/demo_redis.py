@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -161,7 +160,8 @@ def story(server: subprocess.Popen[bytes], place: Path, port: int, keys: int) ->
         run("restore", "-D", source, "--detach", "--pidfile", place / "pid")
         verdict[what] = differences(port, acknowledged)
         ended(int((place / "pid").read_text()))
-    print(f"{len(acknowledged)} acknowledged keys compared after each restore; that differ: {json.dumps(verdict)}")
+    differ = ", ".join(f"{wrong} from the {what}" for what, wrong in verdict.items())
+    print(f"{len(acknowledged)} acknowledged keys were compared after each restore; these differ: {differ}")
     good = not any(verdict.values())
     print("PASS" if good else "FAIL")
     return 0 if good else 1

@@ -57,7 +57,7 @@ def _vmas(image: Any) -> Iterator[dict[str, Any]]:
             prot = "".join(c if vma.prot & bit else "-" for c, bit in (("r", 1), ("w", 2), ("x", 4)))
             yield {
                 "mm": mm.mm_id, "start": f"{vma.start:x}", "end": f"{vma.end:x}",
-                "prot": prot + ("s" if vma.shared else "p"), "backing": vma.backing, "name": vma.name,
+                "prot": prot + ("s" if vma.shared else "p"), "backing": vma.backing, "name": _shown(vma.name),
             }  # fmt: skip
 
 
@@ -70,8 +70,13 @@ def _files(image: Any) -> Iterator[dict[str, Any]]:
         yield {
             "file_id": file.file_id, "kind": file.kind, "access": _access(file.flags),
             "flags": " ".join(name for name in _FLAGS if file.flags & getattr(os, name) == getattr(os, name)),
-            "pos": file.pos, "descriptors": " ".join(users.get(file.file_id, [])), "name": file.name,
+            "pos": file.pos, "descriptors": " ".join(users.get(file.file_id, [])), "name": _shown(file.name),
         }  # fmt: skip
+
+
+def _shown(name: str) -> str:
+    """A name of any bytes as text on one line."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
 def _access(flags: int) -> str:

@@ -51,12 +51,17 @@ def image_dict(header: ImageHeader, statistics: Statistics, size: int, path: obj
         "image_id": header.image_id.hex(),
         "parent": header.parent.hex() if header.parent is not None else None,
         "tracker": header.tracker,
-        "full_reason": header.full_reason,
+        "full_reason": why_full(header, statistics),
         **{name: getattr(statistics, name) for name in STATISTICS},
         "pid": header.root_pid,
         "path": str(path),
         "size": size,
     }
+
+
+def why_full(header: ImageHeader, statistics: Statistics) -> str | None:
+    """Why a round took every page: it has no parent, or of these tasks tracking knew nothing."""
+    return header.full_reason or "; ".join(statistics.lost) or None
 
 
 def info_dict(info: ImageInfo) -> dict[str, Any]:
@@ -85,7 +90,8 @@ def time_text(microseconds: int) -> str:
 def round_line(info: ImageInfo) -> str:
     """One round in one line."""
     s = info.statistics
-    full = f", full: {info.header.full_reason}" if info.header.full_reason else ""
+    why = why_full(info.header, s)
+    full = f", full: {why}" if why else ""
     how = f" ({s.snapshot})" if s.snapshot else ""
     return (
         f"round {info.header.round}: {info.header.kind} by {info.header.tracker}, {s.pages_written} pages written, "
@@ -118,7 +124,7 @@ def _cells(info: ImageInfo) -> list[str]:
     return [
         str(h.round), h.kind, when, h.tracker, str(s.pages_written), str(s.pages_skipped_parent), str(s.pages_zero),
         size_text(s.bytes_stored), size_text(s.bytes_plain), time_text(s.frozen_time), s.snapshot or "",
-        h.full_reason or "",
+        why_full(h, s) or "",
     ]  # fmt: skip
 
 

@@ -246,6 +246,7 @@ class _Round:
             snapshot=cut.how if dump else None,
             snapshot_reason=cut.why if dump else None,
             memdump_time=cut.memdump_ns // 1000,
+            lost=tuple(self.tracking.lost),
             pages_scanned=sum(space.runs.total for space in spaces),
         )
         with deferred_signals():  # Ctrl-C comes before all of this or after it

@@ -79,8 +79,7 @@ class Tracking:
     held: HeldDescriptors | None = None
     trackers: list[DirtyTracker] = field(default_factory=list)
     new_states: dict[str, bytes] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
-    nr_spaces: int = 0
+    lost: list[str] = field(default_factory=list)  # as in Statistics
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
@@ -112,9 +111,8 @@ class Tracking:
         clean, reason, state = conclude()
         there = populated()
         self.new_states[mm.space] = state
-        self.nr_spaces += 1
-        if reason is not None:
-            self.reasons.append(reason)
+        if reason is not None and mm.space in self.states:
+            self.lost.append(f"task {mm.pid}: {reason}")
         data = as_spans(there.of(DATA))
         parts = [there.of(ZERO), there.of(GUARD), guards]
         before = parents.data.get(mm.space)

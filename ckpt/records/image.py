@@ -36,6 +36,7 @@ class Statistics:
     snapshot_reason: str | None = None  # why that way, where another was possible
     memdump_time: int = 0
     memwrite_time: int = 0
+    lost: tuple[str, ...] = ()  # why tracking vouches for nothing of a task that it was armed for, one text a task
     pages_scanned: int = 0
     pages_written: int = 0
     pages_skipped_parent: int = 0

@@ -192,6 +192,7 @@ def _vdso_hash(mm: Mm) -> bytes:
 def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     kind = backing(line)
     key = file_id = None
+    path = line.path
     size = mtime = huge = 0
     magic = unseen.way_to(context, mm.pid, line) if line.ino else mapped.map_file(mm.pid, line)
     subject = f"vma {line.start:x}-{line.end:x}"
@@ -203,6 +204,8 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
             link = "" if mapped.map_files_allowed() else line.path
             file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path), link=link)
             found = os.stat(magic)
+            if "\n" in path:  # maps writes it as it writes a backslash and three digits
+                path = procfs.link(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:
             reason = f"maps {line.path}, which cannot be looked at: {error}"
@@ -218,6 +221,6 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     if ("io" in line.vm_flags or "pf" in line.vm_flags) and kind != "special":
         context.refuse(mm.pid, subject, f"maps the memory of a device ({line.path})")
     return Vma(
-        line.start, line.end, line.prot, line.shared, line.offset, line.path, line.dev, line.ino,
+        line.start, line.end, line.prot, line.shared, line.offset, path, line.dev, line.ino,
         line.vm_flags, kind, key, file_id, size, mtime, huge,
     )  # fmt: skip

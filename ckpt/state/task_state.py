@@ -1,6 +1,6 @@
 """What a process has beside its threads: collected in one go, restored early and late.
 
-The order of a restore: `early` in the bare task; memory, files, threads; from here on remote syscalls without traps
+The order of a restore: threads, files; `early` in the bare task; memory; from here on remote syscalls without traps
 (Skeleton.step_calls, for signals will be blocked) and with PTRACE_O_SUSPEND_SECCOMP where there is seccomp;
 `threads.restore_thread` in each thread; `late`; `threads.restore_privileges` in each thread;
 `prctl.restore_dumpable`; `threads.finish_threads`; detach.

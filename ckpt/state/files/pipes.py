@@ -30,7 +30,10 @@ from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
 SUPPORT = Support(
-    "pipes", "pipes, FIFOs", "contents, size, packets; with `--ext-pipe` the tree's side of a pipe to the outside"
+    "pipes",
+    "pipes, FIFOs",
+    "contents, size, packets; with `--ext-pipe` the tree's side of a pipe to the outside",
+    lost="the rest of a write that waits for room with a part of it done: it returns that part, as after a signal",
 )
 
 _OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"

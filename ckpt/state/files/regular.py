@@ -21,7 +21,12 @@ from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("files", "files with a name", "position, flags, O_PATH, directories")
+SUPPORT = Support(
+    "files",
+    "files with a name",
+    "position, flags, O_PATH, directories, owner and signal (F_SETOWN, F_SETSIG), write hints",
+    lost="directory notification (F_NOTIFY), which the kernel shows nowhere",
+)
 
 _HINT = "put the file back as it was at the dump"
 

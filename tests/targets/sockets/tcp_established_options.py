@@ -44,12 +44,12 @@ def main():
 
     def info(sock):
         raw = sock.getsockopt(T, socket.TCP_INFO, 104)
-        return raw[0], raw[5], raw[6], struct.unpack_from("<I", raw, 16)[0] > 30000  # state, options, scales, snd_mss
+        return raw[0], raw[5], raw[6]  # state, options, scales
 
     def view():
         values = [client.getsockopt(level, name) for level, name, _ in OPTIONS]
         values += [client.getsockopt(T, socket.TCP_CONGESTION, 16), client.getsockopt(S, socket.SO_LINGER, 8)]
-        return [*values, info(client), info(connection)[:3], corked.getsockopt(T, socket.TCP_CORK)]
+        return [*values, info(client), info(connection), corked.getsockopt(T, socket.TCP_CORK)]
 
     before = view()
     uncorked.setblocking(False)

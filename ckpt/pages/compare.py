@@ -1,4 +1,4 @@
-"""Zero test, XOR and comparison of many pages at once."""
+"""Zero test and XOR of many pages at once."""
 
 from __future__ import annotations
 
@@ -31,17 +31,6 @@ def zero_pages(pages: U8) -> Mask:
         rest = words if len(doubt) == len(words) else words[doubt]
         result[doubt] = ~rest.any(axis=1)
     return result
-
-
-def equal_pages(one: U8, other: U8) -> Mask:
-    """Which pages of two arrays of the same shape (n, 4096) are equal; shape (n,)."""
-    result: Mask = (one.view(np.uint64) == other.view(np.uint64)).all(axis=1)
-    return result
-
-
-def xor_pages(one: U8, other: U8) -> U8:
-    """The XOR of two arrays of pages of the same shape."""
-    return np.bitwise_xor(one.view(np.uint64), other.view(np.uint64)).view(np.uint8)
 
 
 def xor_into(target: U8, other: U8) -> None:

@@ -19,7 +19,9 @@ from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 
-SUPPORT = Support("sockets", "TCP listening, UDP, ping, raw", "options, peers, queues of UDP")
+SUPPORT = Support(
+    "sockets", "TCP listening, UDP, ping, raw", "options, peers, queues of UDP and UDP-Lite; TCP connecting, or ended"
+)
 
 _STREAMS = {u.IPPROTO_TCP: "TCP"}
 _DATAGRAMS = {

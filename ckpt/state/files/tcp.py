@@ -28,7 +28,7 @@ from ckpt.state.files.tcpbacklog import FIN_SENT
 SUPPORT = Support(
     "sockets",
     "TCP connections",
-    "inside the tree, and with `--tcp-established` to others: queues, window, timestamps, half closed",
+    "inside the tree, and with `--tcp-established` to others: queues, window, timestamps, half closed, shut",
 )
 
 _DUMP = "tcp:dump"

@@ -14,10 +14,18 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import accept_queue, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, TcpConnection, TcpWaiting
+from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import MAPPED, address_of, endpoint
 from ckpt.state.files.sockopts import apply_options
+
+SUPPORT = Support(
+    "sockets",
+    "connections not accepted yet",
+    "TCP and Unix, from clients in the tree or ended ones, in their order; "
+    "what they have sent, where this user may read the kernel's memory (CAP_BPF, CAP_PERFMON)",
+)
 
 _LISTENERS = "tcp:listeners"
 FIN_SENT = frozenset({u.TCP_FIN_WAIT1, u.TCP_FIN_WAIT2, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})

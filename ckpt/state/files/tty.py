@@ -25,8 +25,8 @@ from ckpt.state.files.registry import registry
 SUPPORT = Support(
     "terminals",
     "terminals",
-    "ptys with both ends in the tree: settings, size, sessions, what waits in them; "
-    "the caller's terminal with `--shell-job`",
+    "ptys with both ends in the tree: settings, size, sessions, what waits in them (unfinished lines too), stopped "
+    "output, packet mode; with `--shell-job` the caller's terminal, or a session of its own that ckpt relays",
 )
 
 _ENDS = "tty:ends"

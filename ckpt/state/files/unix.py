@@ -22,7 +22,10 @@ from ckpt.state.files.sockopts import collect_options
 from ckpt.state.files.unixactors import identity_of, peer_identity
 
 SUPPORT = Support(
-    "sockets", "Unix", "stream, dgram, seqpacket: listening, pairs, names, queues, descriptors in flight, half closed"
+    "sockets",
+    "Unix",
+    "stream, dgram, seqpacket: listening, pairs, names and socket files, queues with senders and urgent bytes, "
+    "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED)",
 )
 
 _SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix
@@ -105,7 +108,21 @@ def finish_unix(context: CollectContext) -> None:
             reason = f"has {len(waiting)} connection(s) from outside the tree that wait to be accepted"
             context.refuse(view.pid, view.subject, reason, "--ext-unix drops them")
         if payload.type == u.SOCK_DGRAM:
+            _check_peer(view, payload, seen, context)
             _check_senders(view, payload, seen, table, context)
+
+
+def _check_peer(
+    view: FileView,
+    payload: UnixPayload,
+    seen: dict[int, tuple[FileView, UnixPayload | None]],
+    context: CollectContext,
+) -> None:
+    """Nothing can connect to a nameless socket; only socketpair(2) makes one somebody's peer."""
+    peer = seen.get(payload.peer_ino, (None, None))[1]
+    if peer is not None and not peer.name and peer.peer_ino != payload.ino:
+        reason = "is connected to a nameless datagram socket that has since been connected elsewhere"
+        context.refuse(view.pid, view.subject, reason, "close it before the dump")
 
 
 def _check_senders(

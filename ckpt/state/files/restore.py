@@ -106,9 +106,18 @@ def _set_flags(file: FileRecord, fd: int) -> None:
         if file.owner_sig:
             fcntl.fcntl(fd, uapi_files.F_SETSIG, file.owner_sig)
         if file.rw_hint and file.flags & os.O_ACCMODE != os.O_RDONLY:
-            fcntl.fcntl(fd, uapi_files.F_SET_RW_HINT, file.rw_hint.to_bytes(8, "little"))
+            _hint(fd, file.rw_hint)
     except OSError as error:
         raise _failed(file, f"flags {file.flags:#o}: {error.strerror}") from None
+
+
+def _hint(fd: int, hint: int) -> None:
+    """A write life time hint is advice: a file of another owner goes without."""
+    try:
+        fcntl.fcntl(fd, uapi_files.F_SET_RW_HINT, hint.to_bytes(8, "little"))
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
 
 
 def install_table(context: RestoreContext, task: RemoteTask, table: FdTable, channel: int) -> None:

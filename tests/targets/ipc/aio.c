@@ -2,7 +2,9 @@
 #include "target_api.h"
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static int submit(aio_context_t context, int fd, int op, char *buffer, size_t size, off_t at, unsigned long data)
 {
@@ -36,6 +38,10 @@ int main(int argc, char **argv)
 	for (int n = 0; n < 20; n++)
 		check(submit(context, fd, IOCB_CMD_PWRITE, buffer, 100 + n, 100 * n, 1000 + n) == 1, "io_submit");
 	check(syscall(SYS_io_getevents, context, 5, 5, events, NULL) == 5, "io_getevents");
+	pid_t child = fork(); /* it has the mappings of the rings, but no contexts */
+	if (child == 0)
+		for (;;)
+			pause();
 	if (checkpoint())
 		check(syscall(SYS_io_getevents, context, 1, 1, events, NULL) == 1, "io_getevents");
 	check(context == first_id && second == second_id, "the ids");
@@ -48,6 +54,7 @@ int main(int argc, char **argv)
 		check(syscall(SYS_io_getevents, context, 40, 100, events, NULL) == 40, "the new events");
 		check(events[39].data == 39 && events[39].res == 50, "a new event");
 	}
+	check(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child, "the child");
 	check(submit(second, fd, IOCB_CMD_PREAD, buffer, 10, 0, 4) == 1, "the second context");
 	check(syscall(SYS_io_getevents, second, 1, 1, events, NULL) == 1 && events[0].data == 4, "its event");
 	check(syscall(SYS_io_destroy, context) == 0 && syscall(SYS_io_destroy, second) == 0, "io_destroy");

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -169,3 +170,46 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
+def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
+    """The error names --pidns, which gives the tree the same pid; a pid file that cannot be written undoes it all."""
+    said, program, before = tmp_path / "said", tmp_path / "program", inits()
+    program.write_text(CLOCKS)
+    null = subprocess.DEVNULL
+    first = subprocess.Popen(
+        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+    try:
+        until(said.exists)
+
+        def ckpt(*words: str) -> harness.Done:
+            return harness.commands().run([*words, "-D", str(tmp_path / "i"), "--json"], tmp_path)
+
+        assert ckpt("dump", "-t", str(first.pid), "--leave-running").returncode == 0
+        taken = ckpt("restore", "--detach")
+        assert taken.returncode == 51 and "--pidns" in json.loads(taken.stderr)["error"]["hint"]
+        failed = ckpt("restore", "--detach", "--pidns", "--pidfile", "/nowhere/pid")
+        assert failed.returncode == 50, failed.stderr
+        until(lambda: not inits() - before)
+        done = ckpt("restore", "--detach", "--pidns")
+        answer = json.loads(done.stdout)
+        assert answer["pid"] == first.pid != answer["outside_pid"] and answer["namespaces"] == ["pid"]
+        assert namespaces.pid_inside(answer["outside_pid"]) == first.pid
+        os.kill(answer["outside_pid"], signal.SIGKILL)
+        until(lambda: not inits() - before)
+    finally:
+        first.kill()
+        first.wait()
+
+
+def inits() -> set[int]:
+    """The living inits of restored trees on this machine."""
+    found = set()
+    for pid in harness.processes():
+        with harness.suppressed(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            if "(ckpt-init) Z" not in stat and os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ckpt-init"):
+                found.add(pid)
+    return found

@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="restores under the old pids"),
 ]
 WAIT = 60
+SOURCES = Path(__file__).resolve().parent.parent / "programs"
+"""Servers that answer each line with how many lines all their clients have sent."""
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -301,93 +303,6 @@ class Psql:
         self.process.wait()
 
 
-ASYNCIO = """
-import asyncio, sys
-n = 0
-async def talk(reader, writer):
-    global n
-    while line := await reader.readline():
-        n += 1
-        await asyncio.sleep(0.001)
-        writer.write(b"%d\\n" % n)
-        await writer.drain()
-async def main():
-    async with await asyncio.start_server(talk, "127.0.0.1", int(sys.argv[1])) as server:
-        await server.serve_forever()
-asyncio.run(main())
-"""
-NODE = """
-const { Worker } = require("worker_threads");
-let n = 0, ticks = 0, fromWorker = 0;
-setInterval(() => { ticks++; }, 5);
-const worker = new Worker(`const { parentPort } = require("worker_threads");
-  parentPort.on("message", (n) => {
-    let s = 0; for (let i = 0; i < 1000; i++) s += i % n; parentPort.postMessage(s); });`,
-  { eval: true });
-worker.on("message", () => { fromWorker++; });
-require("net").createServer((socket) => socket.on("data", () => {
-  const before = [ticks, fromWorker];
-  worker.postMessage(7);
-  const wait = () => (ticks > before[0] && fromWorker > before[1]) ? socket.write(`${++n}\\n`) : setTimeout(wait, 2);
-  wait();
-})).listen(+process.argv[2], "127.0.0.1");
-"""
-JAVA = """
-import java.io.*; import java.net.*; import java.util.concurrent.*; import java.util.concurrent.atomic.*;
-public class Count {
-  public static void main(String[] args) throws Exception {
-    AtomicLong ticks = new AtomicLong(), n = new AtomicLong();
-    ScheduledExecutorService timer = Executors.newScheduledThreadPool(2);
-    timer.scheduleAtFixedRate(ticks::incrementAndGet, 0, 5, TimeUnit.MILLISECONDS);
-    ConcurrentHashMap<Long, String> map = new ConcurrentHashMap<>();
-    ServerSocket server = new ServerSocket(Integer.parseInt(args[0]), 50, InetAddress.getByName("127.0.0.1"));
-    while (true) {
-      Socket s = server.accept();
-      new Thread(() -> { try {
-        BufferedReader in = new BufferedReader(new InputStreamReader(s.getInputStream()));
-        while (in.readLine() != null) {
-          long before = ticks.get();
-          while (ticks.get() == before) Thread.sleep(1);
-          long me = n.incrementAndGet();
-          for (long i = 0; i < 1000; i++) map.put(me * 1000 + i, "value" + i);
-          s.getOutputStream().write((me + "\\n").getBytes());
-        } } catch (Exception e) { e.printStackTrace(); } }).start();
-    } } }
-"""
-GO = """
-package main
-import ("bufio"; "fmt"; "net"; "os"; "sync/atomic"; "time")
-var n, ticks int64
-func main() {
-  go func() { for range time.Tick(5 * time.Millisecond) { atomic.AddInt64(&ticks, 1) } }()
-  for i := 0; i < 50; i++ { go func() { for { x := make([]byte, 100000); x[0] = 1; time.Sleep(time.Millisecond) } }() }
-  server, err := net.Listen("tcp", "127.0.0.1:" + os.Args[1])
-  if err != nil { panic(err) }
-  for { c, err := server.Accept(); if err != nil { panic(err) }
-    go func() { lines := bufio.NewScanner(c); for lines.Scan() {
-      before := atomic.LoadInt64(&ticks)
-      for atomic.LoadInt64(&ticks) == before { time.Sleep(time.Millisecond) }
-      fmt.Fprintf(c, "%d\\n", atomic.AddInt64(&n, 1)) } }() } }
-"""
-PERL = """
-use IO::Socket::INET; use IO::Select;
-my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1);
-my $all = IO::Select->new($server); my $n = 0; my %seen;
-while (1) { for my $s ($all->can_read) {
-  if ($s == $server) { my $c = $server->accept; $c->autoflush(1); $all->add($c); next }
-  my $line = <$s>; if (!defined $line) { $all->remove($s); close $s; next }
-  $seen{++$n} = "x" x 100; print $s "$n\\n"; } }
-"""
-TCL = """
-set n 0
-proc talk {c} { global n; if {[gets $c line] < 0} { if {[eof $c]} { close $c }; return }; incr n
-  after 2 [list puts $c $n] }
-proc new {c args} { fconfigure $c -buffering line -blocking 0; fileevent $c readable [list talk $c] }
-socket -server new -myaddr 127.0.0.1 [lindex $argv 0]
-vwait forever
-"""
-
-
 def counting(program: Program, *command: object, port: int) -> None:
     """A server that answers each line with how many it has had, from all its clients."""
     program.options = ["--tcp-established"]
@@ -405,27 +320,27 @@ def counting(program: Program, *command: object, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interpreter", "source", "words"),
+    "command",
     [
-        pytest.param(sys.executable, ASYNCIO, (), id="asyncio"),
-        pytest.param("node", NODE, (), id="node"),
-        pytest.param("java", JAVA, ("-Xmx256m",), id="java"),
-        pytest.param("perl", PERL, (), id="perl"),
-        pytest.param("tclsh", TCL, (), id="tclsh"),
+        pytest.param((sys.executable, "counter_asyncio.py"), id="asyncio"),
+        pytest.param(("node", "counter.js"), id="node"),
+        pytest.param(("java", "-Xmx256m", "Counter.java"), id="java"),
+        pytest.param(("perl", "counter.pl"), id="perl"),
+        pytest.param(("tclsh", "counter.tcl"), id="tclsh"),
     ],
 )
-def test_interpreter(program: Program, interpreter: str, source: str, words: tuple[str, ...]) -> None:
-    need(interpreter)
-    port, path = free_port(), program.place / ("Count.java" if interpreter == "java" else "program")
-    path.write_text(source)
-    counting(program, interpreter, *words, path, port, port=port)
+def test_interpreter(program: Program, command: tuple[str, ...]) -> None:
+    need(command[0])
+    port = free_port()
+    counting(program, *command[:-1], SOURCES / command[-1], port, port=port)
 
 
 def test_go(program: Program) -> None:
     need("go")
-    (program.place / "main.go").write_text(GO)
     settings = {**os.environ, "GOFLAGS": "-mod=mod", "GO111MODULE": "off", "GOCACHE": str(program.place / "cache")}
-    subprocess.run(["go", "build", "-o", "program", "main.go"], cwd=program.place, env=settings, check=True)
+    subprocess.run(
+        ["go", "build", "-o", "program", str(SOURCES / "counter.go")], cwd=program.place, env=settings, check=True
+    )
     port = free_port()
     counting(program, program.place / "program", port, port=port)
 

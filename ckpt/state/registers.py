@@ -1,4 +1,4 @@
-"""General registers and the extended state, interrupted system calls and rseq critical sections.
+"""General registers and the extended state, and interrupted system calls.
 
 An interrupted call goes on in the restored thread as it would have after a stop (`ckpt.trace.waits`), for the rest of
 its time where it had a relative timeout.
@@ -62,39 +62,6 @@ def _named(tid: int, gpr: bytes, rip: int) -> bytes:
     r = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
     if nr is not None and r[ORIG_RAX] == uapi.SYS_restart_syscall:
         r[ORIG_RAX] = nr
-    return pack(r)
-
-
-def settle_registers(registers: Registers, rseq_address: int, read: ReadMemory) -> Registers:
-    """Registers that mean the same in another task: out of an rseq critical section.
-
-    `read` reads the thread's memory; nothing is changed in it.
-    """
-    if not rseq_address:
-        return registers
-    gpr = abort_critical_section(registers.gpr, _critical_section(rseq_address, read))
-    return Registers(gpr=gpr, xstate=registers.xstate)
-
-
-def _critical_section(rseq_address: int, read: ReadMemory) -> bytes:
-    """The struct rseq_cs of the thread, empty when it has none."""
-    try:
-        pointer = int.from_bytes(read(rseq_address + us.RSEQ_CS_OFFSET, 8), "little")
-        return read(pointer, us.rseq_cs.size) if pointer else b""
-    except KernelError:
-        return b""  # the kernel would end the task at its next look; not ours to judge
-
-
-def abort_critical_section(gpr: bytes, section: bytes) -> bytes:
-    """With rip inside the rseq critical section, go to its abort handler, as after any preemption."""
-    if not section:
-        return gpr
-    _version, _flags, start, length, abort = us.rseq_cs.unpack(section)
-    r = unpack(gpr)
-    if not start <= r[RIP] < start + length:
-        return gpr
-    r[RIP] = abort
-    r[ORIG_RAX] = _M64
     return pack(r)
 
 

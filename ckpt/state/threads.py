@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
-from ckpt.kernel.memory import Memory
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Registers, RseqState
@@ -22,7 +21,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
-from ckpt.state.registers import collect_registers, restore_registers, settle_registers, wait_again
+from ckpt.state.registers import collect_registers, restore_registers, wait_again
 from ckpt.trace import waits
 from ckpt.trace.sigframe import unpack
 from ckpt.trace.skeleton import Skeleton
@@ -65,7 +64,6 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
     status = procfs.status(pid, tid)
     flags = procfs.stat(pid, tid).flags
     rseq = _collect_rseq(tid)
-    registers = _settle(tid, seen.registers, rseq)
     if _SHADOW_STACK in status.get("x86_Thread_features", ""):
         context.refuse(
             pid,
@@ -83,7 +81,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         tid=tid,
         pid=pid,
         comm=taskinfo.comm(pid, tid),
-        registers=registers,
+        registers=seen.registers,
         sigmask=seen.sigmask,
         wait_left_ns=seen.wait_left_ns,
         pending=signals.collect_pending(tid, status, shared=False),
@@ -108,11 +106,6 @@ def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
             procfs.status(task.pid, tid), ids.collect_securebits(remote), prctl.collect_tsc_mode(remote)
         )
     return known[task.pid]
-
-
-def _settle(tid: int, registers: Registers, rseq: RseqState | None) -> Registers:
-    with Memory(tid) as memory:  # by tid, for a leader that has ended has no memory
-        return settle_registers(registers, rseq.address if rseq else 0, memory.read)
 
 
 def _collect_rseq(tid: int) -> RseqState | None:

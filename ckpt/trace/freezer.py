@@ -19,7 +19,7 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace import waits
+from ckpt.trace import critical_section, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.remote import LiveRemote, Site
@@ -362,6 +362,7 @@ class _Freeze:
                     thread.stop_signal = number
                 else:
                     waits.make_restartable(tid)
+                critical_section.leave(tid)
                 return
             try:
                 ptrace.cont(tid, number & 0x7F)

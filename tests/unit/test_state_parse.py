@@ -6,10 +6,11 @@ import pytest
 
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.state.registers import abort_critical_section, name_restarted_call
+from ckpt.state.registers import name_restarted_call
 from ckpt.state.seccomp import notifies
 from ckpt.state.signals import members
 from ckpt.trace import waits
+from ckpt.trace.critical_section import aborted
 from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
 
 M64 = (1 << 64) - 1
@@ -60,12 +61,12 @@ def test_restart_syscall_gets_its_name_from_the_code():
         assert name_restarted_call(gpr, other) == gpr
 
 
-@pytest.mark.parametrize(("rip", "aborted"), [(0xFFF, False), (0x1000, True), (0x100F, True), (0x1010, False)])
-def test_a_critical_section_is_aborted_only_from_inside(rip, aborted):
+@pytest.mark.parametrize(("rip", "inside"), [(0xFFF, False), (0x1000, True), (0x100F, True), (0x1010, False)])
+def test_a_critical_section_is_aborted_only_from_inside(rip, inside):
     section = us.rseq_cs.pack(0, 0, 0x1000, 0x10, 0x9000)
-    after = unpack(abort_critical_section(registers(-1, 5, rip=rip), section))
-    assert after[RIP] == (0x9000 if aborted else rip)
-    assert abort_critical_section(registers(-1, 5), b"") == registers(-1, 5)
+    after = unpack(aborted(registers(-1, 5, rip=rip), section))
+    assert after[RIP] == (0x9000 if inside else rip)
+    assert aborted(registers(-1, 5), b"") == registers(-1, 5)
 
 
 def test_timers_of_proc():

@@ -68,7 +68,7 @@ PLACES = {
     "lock": "ckpt.engine.round:prepare",
     "freeze": "ckpt.engine.round:freeze",
     "frozen": "ckpt.engine.round:address_spaces",
-    "tracker": "ckpt.engine.spaces:pagemap.populated",
+    "tracker": "ckpt.engine.spaces:pagemap.guards",
     "copy": "ckpt.engine.copying:_load",
     "write": "ckpt.image.sinks:os.write",
     "commit": "ckpt.chain.round:Round.commit",

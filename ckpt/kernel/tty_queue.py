@@ -100,6 +100,17 @@ def hung_up(master: int) -> bool:
     return bool(_events(master) & select.POLLHUP)
 
 
+def idle(master: int, slave: int) -> bool:
+    """Whether nothing can be queued, as far as a look from outside tells: never in canonical mode."""
+    return not (
+        _Termios(slave).lflag & t.ICANON
+        or ttys.get_int(master, t.TIOCGPKT)
+        or _events(master) & select.POLLIN
+        or not _events(slave) & select.POLLOUT
+        or ttys.get_int(slave, t.FIONREAD)
+    )
+
+
 def take(master: int, slave: int) -> Queues:
     """Everything that is queued. Modes and the packet mode stay as they are; `put` undoes it."""
     termios = _Termios(slave)

@@ -229,6 +229,49 @@ def test_a_peer_outside_the_tree_is_refused_by_name() -> None:
         assert [end.recv(10), end.recv(10)] == [b"unread", b""]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_log_socket_is_connected_to_again(tmp_path: Path, there: bool) -> None:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    server.bind(str(tmp_path / "log"))
+    source = 'one = unix(D); one.connect(sys.argv[1]); one.send(b"before"); at(100, one)'
+    with server:
+        with target(PRELUDE + source, str(tmp_path / "log")) as child:
+            context, tables = collect(child.pid)
+            assert not context.refusals
+        if there:
+            with restored(context, tables) as files, sock(files, 100) as one:
+                one.send(b"after")
+                assert [server.recv(10), server.recv(10)] == [b"before", b"after"]
+            return
+    (tmp_path / "log").unlink()
+    with restored(context, tables) as files, sock(files, 100) as one:
+        with pytest.raises(ConnectionRefusedError):
+            one.send(b"after")
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_client_of_a_server_outside_is_refused_or_disconnected(tmp_path: Path) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "server"))
+    server.listen()
+    source = (
+        "one = unix(); one.connect(sys.argv[1]); at(100, one); two = unix(); two.connect(sys.argv[1]); at(101, two)"
+    )
+    with server, target(PRELUDE + source, str(tmp_path / "server")) as child:
+        connection, _ = server.accept()
+        with connection:
+            connection.send(b"unread")
+            context, _tables = collect(child.pid)
+            context.stack.close()
+            told = [str(refusal) for refusal in context.refusals]
+            assert len(told) == 2 and "outside the tree" in told[0] and "outside the tree" in told[1]
+            context, tables = collect(child.pid, ext_unix=True)
+            assert not context.refusals
+    with restored(context, tables) as files, sock(files, 100) as one, sock(files, 101) as two:
+        assert [one.recv(10), one.recv(10)] == [b"unread", b""]
+        assert two.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+
+
 def test_a_taken_abstract_name_is_a_restore_error() -> None:
     source = """
 one = unix(); one.bind(b"\\0ckpt-taken-%d" % os.getpid()); one.listen(1); at(100, one)

@@ -86,11 +86,11 @@ def _is_master(view: FileView) -> bool:
     return view.stat.st_rdev == os.makedev(t.TTYAUX_MAJOR, t.TTYAUX_PTMX)
 
 
-def _ends(context: CollectContext) -> tuple[dict[int, FileView], set[int]]:
-    """The pseudoterminals that the tree has open: masters by index, and the indices of slaves."""
+def _ends(context: CollectContext) -> tuple[dict[int, FileView], dict[int, FileView]]:
+    """The pseudoterminals that the tree has open: masters and slaves by index."""
     if _ENDS not in context.shared:
         masters: dict[int, FileView] = {}
-        slaves: set[int] = set()
+        slaves: dict[int, FileView] = {}
         for view in registry(context).views.values():
             if view.fd < 0 or not KIND.recognises(view):
                 continue
@@ -98,9 +98,9 @@ def _ends(context: CollectContext) -> tuple[dict[int, FileView], set[int]]:
                 if _is_master(view):
                     masters[ttys.get_int(fd, t.TIOCGPTN)] = view
                 elif (index := ttys.index_of(ttys.device(fd) or 0)) is not None:
-                    slaves.add(index)
+                    slaves.setdefault(index, view)
         context.shared[_ENDS] = masters, slaves
-    ends: tuple[dict[int, FileView], set[int]] = context.shared[_ENDS]
+    ends: tuple[dict[int, FileView], dict[int, FileView]] = context.shared[_ENDS]
     return ends
 
 
@@ -124,7 +124,11 @@ def collect_ptys(context: CollectContext) -> None:
             if pty is not None:
                 found.append((pty, fd))
         # What is queued can only be looked at through a slave, and one never opened before would not be that again.
-        used = {record.index: fd for record, fd in found if record.slave != "untouched"}
+        used = {
+            record.index: fd
+            for record, fd in found
+            if record.slave != "untouched" and not _idle(fd, slaves.get(record.index), context)
+        }
         queues = dict(zip(used, tty_queue.peek(list(used.values())), strict=True))
         for record, _fd in found:
             q = queues.get(record.index, tty_queue.Queues())
@@ -133,7 +137,17 @@ def collect_ptys(context: CollectContext) -> None:
             )
 
 
-def _collect_pty(index: int, view: FileView, fd: int, slaves: set[int], context: CollectContext) -> PtyRecord | None:
+def _idle(master: int, slave: FileView | None, context: CollectContext) -> bool:
+    """Whether a look at what is queued, which takes a process of its own, can be spared."""
+    if slave is None:
+        return False
+    with slave.stolen(context) as fd:
+        return tty_queue.idle(master, fd)
+
+
+def _collect_pty(
+    index: int, view: FileView, fd: int, slaves: dict[int, FileView], context: CollectContext
+) -> PtyRecord | None:
     path = f"/dev/pts/{index}"
     sid = ttys.owner(fd, t.TIOCGSID)
     if sid and all(task.pid != sid for task in context.tasks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ def _connect(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
     try:
         all_.names.connect(all_.made[file_id], payload.peer_name)
     except KernelError as error:
+        if all_.peer_of(file_id) is None and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            # A service outside, as /dev/log, that is not there now: as if it had ended while the task ran.
+            _connect_to_closed(all_, file_id, payload)
+            return
         where = show(payload.peer_name)
         raise RestoreError(f"cannot connect a datagram socket to {where}: {error.message}") from error
 

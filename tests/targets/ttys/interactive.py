@@ -53,8 +53,10 @@ def main():
     editor = None
     if shutil.which("vim"):
         editor = Screen("vim", "-u", "NONE", "-n", str(DIR / "text"))
-        editor.type(b"ibefore")
-        editor.until(rb"before")
+        editor.type(b"i")
+        editor.until(rb"INSERT")
+        editor.type(b"before")
+        editor.until(rb"(?s)b.*e.*f.*o.*r.*e")  # drawn in pieces, perhaps
     if checkpoint():
         (DIR / "text").write_text("something else")
         shell.type(b"value=0\n")

@@ -220,9 +220,13 @@ class MmBuilder:
             try:
                 self.task.syscall(uapi.SYS_mlock2, vma.start, size, onfault)
             except KernelError as error:
-                # Locked all the same: only bringing the pages in failed, as it must without access.
-                if error.errno != errno.ENOMEM or vma.prot & uapi.PROT_READ:
+                # Bringing the pages in fails where there is no access, and beyond the end of an object.
+                if error.errno != errno.ENOMEM or not self._is_locked(vma):
                     raise self.mapper.failed(vma, f"mlock: {error.message}") from None
+
+    def _is_locked(self, vma: Vma) -> bool:
+        lines = procfs.smaps(self.task.pid)
+        return all("lo" in line.vm_flags for line in lines if line.start < vma.end and vma.start < line.end)
 
     def _fields(self) -> None:
         """What /proc shows of the mm, and its executable."""

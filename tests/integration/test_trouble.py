@@ -224,3 +224,29 @@ def test_the_disk_is_full(target: subprocess.Popen[bytes], tmp_path: Path, verb:
     finally:
         subprocess.run(["umount", str(small)], check=True)
     check_goes_on(target, tmp_path)
+
+
+OTHERS = [
+    ("SIGINT", "ckpt.image.sinks:os.write", ["merge"]),
+    ("SIGTERM", "ckpt.image.sinks:FileSink.finish", ["merge"]),
+    ("SIGTERM", "ckpt.image.reader:ImageReader.__init__", ["verify"]),
+]
+if os.getuid() == 0:  # choosing pids needs root
+    OTHERS += [
+        ("SIGINT", "ckpt.kernel.memory:writev", ["restore", "--detach"]),
+        ("SIGTERM", "ckpt.kernel.ptrace_requests:setregset", ["restore", "--detach"]),
+    ]
+
+
+def test_a_signal_ends_the_other_verbs(target: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    chain, merged = tmp_path / "chain", tmp_path / "merged.ckpt"
+    ckpt.dump(target.pid, chain)
+    target.wait(WAIT)
+    before, beside = names(chain), names(tmp_path)
+    for name, place, verb in OTHERS:
+        output = ["-o", merged] if verb == ["merge"] else []
+        code, error = drive(name, place, 0, *verb, "-D", chain, *output)
+        assert (code, error["type"]) == (128 + getattr(signal, name), "Interrupted"), (place, error)
+        assert names(chain) == before and names(tmp_path) == beside
+        assert not procfs.exists(target.pid), place
+    assert ckpt.verify(chain).ok

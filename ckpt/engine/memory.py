@@ -11,7 +11,7 @@ from ckpt.kernel import uapi
 from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA, PageRuns
 from ckpt.records.task import TaskRecord
-from ckpt.state import limits, mm_inherit
+from ckpt.state import attributes, limits, mm_inherit
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import MmBuilder
@@ -63,6 +63,7 @@ class Memory:
         mapped = {vma.file_id for vma in self.mms[task.mm_id].vmas if vma.backing == "file"}
         files.open_mapped(self.context, [file_id for file_id in mapped if file_id is not None])
         limits.raise_limits(self.leaders[creator], task.rlimits)
+        attributes.rejoin_cgroups(creator, task.attributes.cgroups)  # its pages are to be charged there
         self._populate(task)
 
     def cloned(self, step: Create) -> None:

@@ -67,7 +67,7 @@ def restore_attributes_early(remote: RemoteTask, record: Attributes) -> None:
     if record.child_subreaper:
         with rebuilding(pid, "the child subreaper"):
             remote.syscall(uapi.SYS_prctl, us.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    _rejoin_cgroups(pid, record.cgroups)
+    rejoin_cgroups(pid, record.cgroups)
     _autogroup(pid, record.autogroup_nice)
     if (taskinfo.value(pid, "loginuid") or 0) != record.loginuid:
         try:
@@ -87,7 +87,7 @@ def restore_attributes_late(remote: RemoteTask, record: Attributes) -> None:
             remote.syscall(uapi.SYS_prctl, us.PR_SET_MDWE, record.mdwe, 0, 0, 0)
 
 
-def _rejoin_cgroups(pid: int, lines: tuple[str, ...]) -> None:
+def rejoin_cgroups(pid: int, lines: tuple[str, ...]) -> None:
     """Back into the cgroups that still exist and are ours to write; a login session's, say, is gone for good."""
     current = {tuple(line.split(":", 2)[1:]) for line in taskinfo.cgroups(pid)}
     missing = [line.split(":", 2)[1:] for line in lines if tuple(line.split(":", 2)[1:]) not in current]

@@ -20,6 +20,7 @@ SUPPORT = Support(
 _US, _NS = 1_000_000, 1_000_000_000
 _CLOCKS = (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_TAI)
 _SOON_NS = 100_000_000  # a signal that waits may be late by this
+_ATTEMPTS = 20
 _MAX_TIMER_ID = 1 << 16  # without PR_TIMER_CREATE_RESTORE_IDS every id below costs two calls
 
 
@@ -115,17 +116,25 @@ def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
             back = timer.overrun + 1
         elif waiting:
             back = 1
-    value, flags = timer.value_ns, 0
-    if back:
-        value += time.clock_gettime_ns(timer.clock_id) - back * timer.interval_ns
-        flags = us.TIMER_ABSTIME
-        if value <= 0:  # this host has not been up for as long
-            back, value, flags = 0, timer.value_ns, 0
-    raw = us.itimerspec.pack(*divmod(timer.interval_ns, _NS), *divmod(value, _NS))
-    remote.syscall(uapi.SYS_timer_settime, timer.timer_id, flags, remote.put(raw), 0)
-    if back > 1:
+    for _ in range(_ATTEMPTS):
+        if not _set(remote, timer, back) or back == 1:
+            return
         mask = remote.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
         remote.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)
+        if remote.syscall(uapi.SYS_timer_getoverrun, timer.timer_id) == timer.overrun:
+            return  # else a period went by meanwhile
+
+
+def _set(remote: RemoteTask, timer: PosixTimer, back: int) -> bool:
+    """Arm the timer for what is left, less `back` periods; whether it has expired already."""
+    value, flags = timer.value_ns, 0
+    if back:
+        past = value + time.clock_gettime_ns(timer.clock_id) - back * timer.interval_ns
+        if past > 0:  # else this host has not been up for as long
+            value, flags = past, us.TIMER_ABSTIME
+    raw = us.itimerspec.pack(*divmod(timer.interval_ns, _NS), *divmod(value, _NS))
+    remote.syscall(uapi.SYS_timer_settime, timer.timer_id, flags, remote.put(raw), 0)
+    return flags != 0
 
 
 def _restore_ids(remote: RemoteTask, *, on: bool) -> bool:

@@ -14,7 +14,10 @@ from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
-    "timers", "timers", "interval and POSIX timers with what is left", lost="overruns of a signal that waits"
+    "timers",
+    "timers",
+    "interval and POSIX timers with what is left",
+    lost="overruns of a signal that waits; the CPU time used before (times, getrusage, CPU clocks)",
 )
 
 _US, _NS = 1_000_000, 1_000_000_000

@@ -92,7 +92,12 @@ int main(int argc, char **argv)
 	while (step < 1)
 		usleep(1000);
 	checkpoint();
-	check(drain(after) == count, "the number of signals");
+	int now = drain(after);
+	if (now != count) {
+		for (int i = 0; i < count || i < now; i++)
+			fprintf(stderr, "signal %d, is %d\n", before[i].si_signo, after[i].si_signo);
+		fail("the number of signals");
+	}
 	for (int i = 0; i < count; i++) {
 		if (before[i].si_signo == SIGCHLD) {
 			check(after[i].si_pid == child_pid && after[i].si_status == 77 && after[i].si_code == CLD_EXITED, "SIGCHLD");

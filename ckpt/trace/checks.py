@@ -6,7 +6,8 @@ import os
 import time
 
 from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs
+from ckpt.kernel import procfs, uapi
+from ckpt.kernel.descriptors import kcmp
 
 
 def check_task(pid: int) -> None:
@@ -61,11 +62,18 @@ def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:
     try:
         state = procfs.stat(pid, tid).state
         wchan = procfs.read_bytes(f"/proc/{pid}/task/{tid}/wchan", pid).decode()
+        children = [child for child in procfs.children(pid, [tid]) if kcmp(pid, child, uapi.KCMP_VM) == 0]
     except (NoSuchTask, KernelError):
-        state, wchan = "?", ""
+        state, wchan, children = "?", "", []
+    if state == "D" and children:
+        return FreezeTimeout(
+            f"thread {tid} of task {pid} waits in vfork for task {children[0]} and cannot be frozen (tried for "
+            f"{deadline:g} s); nothing was touched",
+            hint=f"try again when task {children[0]} has executed a program or ended",
+        )
     return FreezeTimeout(
         f"thread {tid} of task {pid} did not stop in {deadline:g} s (state {state}, in {wchan or '?'}); "
         "everything was thawed again",
-        hint="it waits in the kernel without a way out (a vfork child, a hung device or network file system): "
+        hint="it waits in the kernel without a way out (a hung device or network file system): "
         "try again later or raise --timeout",
     )

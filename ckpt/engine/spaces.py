@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ckpt.kernel import pagemap
+from ckpt.kernel import pagemap, procfs
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView
 from ckpt.state.context import CollectContext
@@ -120,7 +120,8 @@ class Tracking:
             same = spans.both(spans.both(data, clean), before)
             data = spans.minus(data, same)
             parts.append(runs_of(same, PARENT))
-        return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid, shared=len(self.trackers) > 1)
+        shared = len(self.trackers) > 1 or procfs.merged_pages(mm.pid)
+        return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid, shared=shared)
 
     def thawed(self) -> None:
         for tracker in self.trackers:

@@ -217,6 +217,14 @@ def smaps(pid: int) -> list[MapsLine]:
 
 
 @cache
+def merged_pages(pid: int) -> bool:
+    """Whether KSM has merged pages of the task with others."""
+    try:
+        return int(read_bytes(f"/proc/{pid}/ksm_merging_pages", pid)) > 0
+    except (NoSuchTask, ValueError):
+        return False  # before Linux 5.19, or without KSM
+
+
 def boot_id() -> str:
     """The identity of this boot."""
     try:

@@ -55,7 +55,7 @@ class SoftDirty:
                 before = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
                 canary.sing(mm, canaries)
                 after = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
-            merged = _merged_pages(mm.pid)
+            merged = procfs.merged_pages(mm.pid)
         except NoSuchTask:
             raise
         except KernelError as error:
@@ -148,10 +148,3 @@ def _trusted(pages: U64, entries: U64, fields: dict[str, Any]) -> np.ndarray[Any
     chunk = pages // np.uint64(_CHUNK)
     found = chunks[np.minimum(np.searchsorted(chunks, chunk), len(chunks) - 1)] == chunk
     return np.asarray(found, np.bool_)
-
-
-def _merged_pages(pid: int) -> bool:
-    try:
-        return int(procfs.read_bytes(f"/proc/{pid}/ksm_merging_pages", pid)) > 0
-    except (NoSuchTask, ValueError):
-        return False  # before Linux 5.19, or without KSM

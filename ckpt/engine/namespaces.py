@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ckpt.engine.elsewhere import work_elsewhere
 from ckpt.engine.progress import Progress
-from ckpt.errors import NoSuchTask, RestoreError, TaskError, UsageError
+from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageError
 from ckpt.kernel import features, namespaces, procfs
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.records.image import ImageHeader
@@ -68,8 +68,8 @@ class Place:
             offsets["boottime"] += self.boottime_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             namespaces.set_clock_offsets(offsets)
 
-    def settle(self) -> None:
-        """In the worker: a /proc of the new pid namespace, and privileges that outlast the exec of a skeleton."""
+    def settle(self, *, terminals: bool) -> None:
+        """In the worker: a /proc of the new pid namespace, terminals of its own, privileges that outlast an exec."""
         if self.has_users:
             namespaces.keep_capabilities()
         if not self.has_pids:
@@ -81,6 +81,11 @@ class Place:
                 f"the new pid namespace cannot have a /proc of its own: {error}",
                 hint="a container that covers parts of /proc forbids it: run ckpt restore as root, or outside of it",
             ) from error
+        if terminals:
+            try:
+                namespaces.mount_terminals()
+            except (KernelError, OSError):
+                return  # those of the host do, as long as the numbers are free
 
 
 HERE = Place()

@@ -97,7 +97,8 @@ def restore(
 
         if not place.flags:
             return build(progress)
-        return _elsewhere(place, build, pidfile, shell_job, progress)
+        terminals = bool(view.records("pty")) and not shell_job
+        return _elsewhere(place, build, pidfile, shell_job, terminals, progress)
 
 
 def _elsewhere(
@@ -105,6 +106,7 @@ def _elsewhere(
     build: Callable[[Progress | None], Restored],
     pidfile: str | Path | None,
     shell_job: bool,
+    terminals: bool,
     progress: Progress | None,
 ) -> Restored:
     """Restore in a process that lives in new namespaces; it stays as the init of a pid namespace."""
@@ -114,7 +116,7 @@ def _elsewhere(
     def work(progress: Progress | None) -> Restored:
         if place.has_pids and not shell_job:
             os.setsid()
-        place.settle()
+        place.settle(terminals=terminals)
         return build(progress)
 
     def seen(worker: int, restored: Restored) -> None:

@@ -142,9 +142,17 @@ def mount_proc() -> None:
     _mount("proc", "/proc", "proc", un.MS_NOSUID | un.MS_NODEV | un.MS_NOEXEC)
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
+def mount_terminals() -> None:
+    """In a new mount namespace: terminals of its own, whose numbers are all free."""
+    _mount("devpts", "/dev/pts", "devpts", un.MS_NOSUID | un.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+    if not os.path.samefile("/dev/ptmx", "/dev/pts/ptmx"):
+        _mount("/dev/pts/ptmx", "/dev/ptmx", None, un.MS_BIND)
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
     words = [None if word is None else ctypes.create_string_buffer(word.encode()) for word in (source, target, kind)]
-    syscall(f"mount({source}, {target})", un.SYS_mount, *(word or 0 for word in words), flags, 0)
+    more = ctypes.create_string_buffer(data.encode())
+    syscall(f"mount({source}, {target})", un.SYS_mount, *(word or 0 for word in words), flags, more)
 
 
 def keep_capabilities() -> None:

@@ -213,3 +213,44 @@ def inits() -> set[int]:
             if "(ckpt-init) Z" not in stat and os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ckpt-init"):
                 found.add(pid)
     return found
+
+
+TERMINAL = """
+import os, pty, sys, time
+master, slave = pty.openpty()
+while True:
+    os.write(master, b"hello\\n")
+    with open(sys.argv[1] + ".part", "w") as out:
+        out.write(os.ttyname(slave) + " " + os.read(slave, 100).decode())
+    os.read(master, 100)
+    os.rename(sys.argv[1] + ".part", sys.argv[1])
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
+def test_terminals_of_its_own(tmp_path: Path) -> None:
+    """With --pidns a terminal has its old number, though that is in use here."""
+    said, program = tmp_path / "said", tmp_path / "program"
+    program.write_text(TERMINAL)
+    null = subprocess.DEVNULL
+    first = subprocess.Popen(
+        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+    try:
+        until(said.exists)
+        name = said.read_text()
+        images = str(tmp_path / "i")
+        dump = ["dump", "-t", str(first.pid), "-D", images, "--leave-stopped"]
+        assert harness.commands().run(dump, tmp_path).returncode == 0
+        said.unlink()
+        done = harness.commands().run(["restore", "-D", images, "--detach", "--pidns", "--json"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        try:
+            until(said.exists)
+            assert said.read_text() == name
+        finally:
+            os.kill(json.loads(done.stdout)["outside_pid"], signal.SIGKILL)
+    finally:
+        first.kill()
+        first.wait()

@@ -211,7 +211,7 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
             if fd is None:
                 raise RestoreError(
                     f"/dev/pts/{pty.index}, a terminal of the image, is in use by somebody else",
-                    hint="close that terminal, or restore in a new mount namespace with its own devpts",
+                    hint="close that terminal, or restore with --pidns, which has terminals of its own",
                 )
             made[pty.index] = fd
             ttys.set_int(fd, t.TIOCSPTLCK, 0)

@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +26,10 @@ import ckpt
 from ckpt.chain.layers import view
 from ckpt.errors import CkptError, TaskError
 from ckpt.kernel import procfs
+from ckpt.kernel import ptrace_requests as requests
 from ckpt.kernel.memory import Memory
 from ckpt.records.runs import PAGE_SIZE
+from ckpt.trace import memory_copy
 from ckpt.tracker import choice
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
@@ -284,48 +289,55 @@ def test_a_subreaper_is_not_given_the_copy(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- ckpt dies
 
-DIES = """
-import os, signal, sys
-from pathlib import Path
-import ckpt
-from ckpt.kernel import memory, ptrace_requests as requests
-at, count = int(sys.argv[3]), 0
-def dying(function):
-    def call(*args, **keywords):
-        global count
-        count += 1
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **keywords)
-    return call
-def arm(*_):
-    for name in ("cont", "syscall_step", "setregset", "setoptions", "getregset", "geteventmsg", "setsigmask"):
-        setattr(requests, name, dying(getattr(requests, name)))
-    memory.Memory.write = dying(memory.Memory.write)
-from ckpt.trace import memory_copy
-copy = memory_copy.copy_memory
-def copied(remote):
-    arm()
-    made = copy(remote)
-    print(count, flush=True)
-    return made
-memory_copy.copy_memory = copied
-ckpt.dump(int(sys.argv[1]), sys.argv[2], leave="running", snapshot="fork")
-"""
+STEPS = ("cont", "syscall_step", "setregset", "setoptions", "getregset", "geteventmsg", "setsigmask")
 
 
+def dump_that_dies(pid: int, chain: Path, at: int) -> int:
+    """The wait status of a process that makes a snapshot, and kills itself before step `at` of the fork."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads that have ended are no matter
+        child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    count = 0
+
+    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **keywords: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **keywords)
+
+        return call
+
+    def copied(remote: Any) -> Any:
+        for name in STEPS:
+            setattr(requests, name, dying(getattr(requests, name)))
+        Memory.write = dying(Memory.write)  # type: ignore[method-assign]
+        return copy(remote)
+
+    try:
+        copy, memory_copy.copy_memory = memory_copy.copy_memory, copied
+        ckpt.dump(pid, chain, leave="running", snapshot="fork")
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ckpt_may_die_at_any_step_of_the_fork(tmp_path: Path) -> None:
     """SIGKILL before each ptrace request and each write to the task's memory, one after another."""
     with program(LOOKOUT, tmp_path, "ready") as target:
         at, finished = 0, False
         while not finished:
             at += 1
-            done = subprocess.run(
-                [sys.executable, "-c", DIES, str(target.pid), str(tmp_path / "chain"), str(at)],
-                capture_output=True, text=True, timeout=WAIT,
-            )  # fmt: skip
-            finished = done.returncode == 0
-            assert finished or done.returncode == -signal.SIGKILL, done.stderr
+            status = dump_that_dies(target.pid, tmp_path / "chain", at)
+            finished = status == 0
+            assert finished or status == signal.SIGKILL, status
             end = time.monotonic() + WAIT
             while copies():
                 assert time.monotonic() < end, at

@@ -13,7 +13,10 @@ from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
-    "tasks", "attributes", "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter"
+    "tasks",
+    "attributes",
+    "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter",
+    lost="Landlock domains and session keyrings, which nothing shows; system call user dispatch",
 )
 
 _UNSET = (1 << 32) - 1

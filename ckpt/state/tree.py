@@ -27,7 +27,8 @@ SUPPORT = Support(
     "tasks",
     "trees",
     "parents, sessions, process groups (also of dead leaders), zombies with their status, "
-    "stopped tasks, orphans, what tasks share (CLONE_VM, FILES, FS, SIGHAND)",
+    "stopped tasks and what their parents have not heard of them, orphans, children of threads, "
+    "what tasks share (CLONE_VM, FILES, FS, SIGHAND)",
 )
 
 _NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)

@@ -178,7 +178,7 @@ class LiveRemote:
         registers = sigframe.unpack(self._gpr)
         xstate = ptrace.getregset(self.tid, uapi.NT_X86_XSTATE)
         self._mask = ptrace.getsigmask(self.tid)
-        self._suspend_seccomp()
+        self._let_pass()
         size = _SCRATCH + 1024 + len(xstate) + 128
         room = self._room(site.maps, registers[RSP], size)
         self.scratch = room
@@ -233,8 +233,14 @@ class LiveRemote:
                 continue
         return pointers
 
-    def _suspend_seccomp(self) -> None:
-        if procfs.status(self.pid, self.tid).get("Seccomp", "0") == "0":
+    def _let_pass(self) -> None:
+        status = procfs.status(self.pid, self.tid)
+        if "shstk" in status.get("x86_Thread_features", ""):
+            raise RemoteCallError(
+                f"thread {self.tid} of task {self.pid} uses a shadow stack, which no borrowed `ret` can pass",
+                hint="start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+            )
+        if status.get("Seccomp", "0") == "0":
             return
         try:
             ptrace.setoptions(self.tid, self._options | uapi.PTRACE_O_SUSPEND_SECCOMP)

@@ -26,6 +26,7 @@ _ROOM = 1 << 17
 _CHUNKS = (1000, 1022, 512)  # how much a queue holds depends on the size of the writes that fill it
 _LINE_DISCIPLINE = 4096  # N_TTY_BUF_SIZE
 _DEADLINE = 10  # seconds
+_PATIENCE = 60_000  # milliseconds for a reader to make room; it holds the terminal as long
 
 RUNNING, BY_CHARACTER, BY_CALL = range(3)  # how output was stopped: ^S, tcflow(TCOOFF)
 
@@ -223,7 +224,7 @@ def _fill(writer: int, reader: int, data: bytes, patient: bool) -> None:
         if _write(writer, data, chunk, 200):
             return
         ttys.control(reader, t.TCFLSH, t.TCIFLUSH)
-    if not patient or not _write(writer, data, _CHUNKS[0], -1):
+    if not patient or not _write(writer, data, _CHUNKS[0], _PATIENCE):
         raise KernelError(f"{len(data)} bytes do not fit into a terminal's queue", errno=errno.EAGAIN)
 
 

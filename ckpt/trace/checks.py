@@ -74,6 +74,6 @@ def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:
     return FreezeTimeout(
         f"thread {tid} of task {pid} did not stop in {deadline:g} s (state {state}, in {wchan or '?'}); "
         "everything was thawed again",
-        hint="it waits in the kernel without a way out (a hung device or network file system): "
+        hint="it waits in the kernel without a way out (a vfork child, a hung device or network file system): "
         "try again later or raise --timeout",
     )

@@ -33,7 +33,7 @@ PLAIN = (
     "files/append", "files/deleted", "files/flock", "files/proc_files", "pipes/data", "pipes/epoll", "pipes/eventfd",
     "signals/pending_realtime", "signals/alternate_stack", "timers/posix", "timers/timerfd_ticks", "threads/pool",
     "threads/locks_held", "processes/grandchildren", "processes/pool", "processes/zombie_code", "processes/sessions",
-    "sockets/unix_stream", "sockets/tcp_listening", "sockets/udp", "ttys/pair", "ids/rlimits", "ids/umask_cwd",
+    "sockets/unix_stream", "sockets/tcp_listening", "sockets/unix_dgram", "ttys/pair", "ids/rlimits", "ids/umask_cwd",
 )  # fmt: skip
 
 

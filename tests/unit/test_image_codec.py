@@ -34,7 +34,7 @@ TREE = {"root_pid": 1, "pids": [1, 2]}
     [
         *records(),
         image_header(),
-        Statistics(1, 2, 3),
+        Statistics(freezing_time=1, frozen_time=2, memdump_time=3),
         FdTable(4, (Descriptor(0, 1, True), Descriptor(1, 1, False))),
         JournalRecord(None, TrackerState(1, 2, "b", "soft-dirty", 3, {"a": b"\0"}), None),
         TreeRecord(2**64 - 1, (), monotonic_ns=-1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from ckpt.errors import KernelError, RestoreError
+from ckpt.errors import KernelError, NotPermitted, RestoreError
 from ckpt.kernel import datagrams, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
@@ -148,7 +148,13 @@ def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     if not payload.queue:
         return
     room = sum(len(message.data) + 4096 for message in payload.queue)
-    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+    try:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+    except NotPermitted:
+        raise RestoreError(
+            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
+            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
+        ) from None
     for message in payload.queue:
         datagrams.inject(message.name, payload.name, message.data, payload.protocol)
     # Another socket on the same port may have been preferred: better to stop than to lose what was queued.

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 from ckpt.chain.directory import Chain, ImageInfo
 from ckpt.chain.round import Round
@@ -92,12 +93,21 @@ def _remove_if_unused(directory: Path) -> None:
         pass  # it was not made at all, or somebody else has put something there
 
 
+class Who(TypedDict):
+    """The task and the tracker, as the chain's journal asks for them."""
+
+    pid: int
+    start_time: int  # clock ticks since boot
+    boot_id: str
+    tracker: str
+
+
 class _Round:
     def __init__(self, request: Request, chain: Chain, tracker: str) -> None:
         self.request = request
         self.chain = chain
         self.stat = procfs.stat(request.pid)
-        self.who = {
+        self.who: Who = {
             "pid": request.pid,
             "start_time": self.stat.start_time,
             "boot_id": procfs.boot_id(),
@@ -109,7 +119,7 @@ class _Round:
     def run(self) -> ImageInfo:
         chain, request = self.chain, self.request
         self._check_chain()
-        reason = chain.full_reason(**self.who)  # type: ignore[arg-type]
+        reason = chain.full_reason(**self.who)
         journal = chain.journal()
         if journal is not None and journal.last is not None and not journal.pending:
             # Even when this round is a full one the trackers learn what they armed before, to let go of it.
@@ -118,7 +128,7 @@ class _Round:
             kind=request.kind,
             root_pid=request.pid,
             root_start_time=self.stat.start_time,
-            boot_id=str(self.who["boot_id"]),
+            boot_id=self.who["boot_id"],
             tracker=self.tracking.name,
             kernel_release=platform.release(),
             full_reason=reason,
@@ -129,7 +139,7 @@ class _Round:
             prepare(request.pid, self.tracking)
             if request.kind == "dump":
                 codec.warm()
-            chain.journal_intent(**self.who)  # type: ignore[arg-type]
+            chain.journal_intent(**self.who)
             try:
                 statistics = self._frozen(writer, parents)
             except BaseException:

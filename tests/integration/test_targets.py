@@ -1,7 +1,7 @@
 """Targets × modes: each small program checks itself after it was checkpointed in each way.
 
-The default runs every target once, in a mode that a hash of its name chooses; `--all-modes` runs the whole product,
-`--alone` also the programs without ckpt, `--target TEXT` and `--mode NAME` choose.
+The default runs one target in eight, in a mode that a hash of its name chooses; `--all-targets` runs each once,
+`--all-modes` the whole product, `--alone` also the programs without ckpt; `--target TEXT` and `--mode NAME` choose.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ckpt.kernel.uapi import SYS_close as SYS_close
+
 # arch/x86/entry/syscalls/syscall_64.tbl
-SYS_close = 3
 SYS_inotify_add_watch = 254
 SYS_inotify_rm_watch = 255
 SYS_tee = 276

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ckpt.kernel.uapi import SYS_semop as SYS_semop
+
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_shmdt = 67
 SYS_semget = 64
-SYS_semop = 65
 SYS_semctl = 66
 SYS_msgget = 68
 SYS_msgsnd = 69

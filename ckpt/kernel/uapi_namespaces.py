@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ckpt.kernel.uapi_state import PR_SET_PDEATHSIG as PR_SET_PDEATHSIG
+
 # include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
@@ -17,7 +19,6 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
 # include/uapi/linux/prctl.h
-PR_SET_PDEATHSIG = 1
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_mount = 165

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import struct
 
+from ckpt.kernel.uapi import SYS_close as SYS_close
+from ckpt.kernel.uapi_files import F_ADD_SEALS as F_ADD_SEALS
+from ckpt.kernel.uapi_state import PR_SET_CHILD_SUBREAPER as PR_SET_CHILD_SUBREAPER
+from ckpt.kernel.uapi_state import PR_SET_DUMPABLE as PR_SET_DUMPABLE
+from ckpt.kernel.uapi_state import PR_SET_NAME as PR_SET_NAME
+from ckpt.kernel.uapi_state import PR_SET_PDEATHSIG as PR_SET_PDEATHSIG
+from ckpt.kernel.uapi_state import PR_SET_THP_DISABLE as PR_SET_THP_DISABLE
+from ckpt.kernel.uapi_state import WALL as WALL
+from ckpt.kernel.uapi_state import WNOHANG as WNOHANG
+
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_pause = 34
 SYS_mlockall = 151
 SYS_execveat = 322
 SYS_mseal = 462
-SYS_close = 3
 SYS_wait4 = 61
 
 # include/uapi/linux/sched.h
@@ -26,21 +35,13 @@ MFD_EXEC = 0x10
 
 # include/uapi/linux/fcntl.h
 AT_EMPTY_PATH = 0x1000
-F_ADD_SEALS = 1033
 F_SEAL_EXEC = 0x20
 
 # include/uapi/linux/wait.h
-WNOHANG = 1
-WALL = 0x40000000  # __WALL
 
 # include/uapi/linux/prctl.h
-PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
-PR_SET_NAME = 15
 PR_SET_MM = 35
 PR_SET_MM_MAP = 14
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_THP_DISABLE = 41
 PR_SET_MEMORY_MERGE = 67
 PR_GET_MEMORY_MERGE = 68
 PR_SET_VMA = 0x53564D41

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from ckpt.kernel.uapi import SYS_accept4 as SYS_accept4
+from ckpt.kernel.uapi import SYS_connect as SYS_connect
+from ckpt.kernel.uapi import SYS_recvfrom as SYS_recvfrom
+from ckpt.kernel.uapi import SYS_recvmsg as SYS_recvmsg
+from ckpt.kernel.uapi import SYS_sendmsg as SYS_sendmsg
+from ckpt.kernel.uapi import SYS_sendto as SYS_sendto
+from ckpt.kernel.uapi_files import MSG_CMSG_CLOEXEC as MSG_CMSG_CLOEXEC
+from ckpt.kernel.uapi_files import SCM_MAX_FD as SCM_MAX_FD
+
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_socket = 41
-SYS_connect = 42
-SYS_sendto = 44
-SYS_recvfrom = 45
-SYS_sendmsg = 46
-SYS_recvmsg = 47
 SYS_shutdown = 48
 SYS_bind = 49
 SYS_listen = 50
@@ -17,7 +21,6 @@ SYS_getpeername = 52
 SYS_socketpair = 53
 SYS_setsockopt = 54
 SYS_getsockopt = 55
-SYS_accept4 = 288
 
 # include/linux/socket.h
 AF_UNIX = 1
@@ -42,12 +45,10 @@ MSG_CTRUNC = 0x08
 MSG_TRUNC = 0x20
 MSG_DONTWAIT = 0x40
 MSG_NOSIGNAL = 0x4000
-MSG_CMSG_CLOEXEC = 0x40000000
 SCM_RIGHTS = 1
 SCM_CREDENTIALS = 2
 SOCKADDR_STORAGE_SIZE = 128
 SUN_PATH_MAX = 108
-SCM_MAX_FD = 253
 
 # include/uapi/asm-generic/ioctls.h, sockios.h
 SIOCINQ = 0x541B

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from ckpt.kernel.uapi_ipc import SIGEV_NONE as SIGEV_NONE
+
 # include/uapi/linux/ptrace.h
 ptrace_rseq_configuration = struct.Struct("<QIII4x")  # address, size, signature, flags
 SECCOMP_METADATA = struct.Struct("<QQ")  # filter_off, flags
@@ -52,7 +54,6 @@ siginfo_timer = struct.Struct("<3i4xi")  # signo, errno, code, timerid
 itimerspec = struct.Struct("<qqqq")  # interval sec, nsec; value sec, nsec
 sigevent = struct.Struct("<Qiii44x")  # sigval, signo, notify, tid
 SIGEV_SIGNAL = 0
-SIGEV_NONE = 1
 SIGEV_THREAD = 2
 SIGEV_THREAD_ID = 4
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ckpt.kernel.uapi_files import FIONREAD as FIONREAD
+
 # include/uapi/asm-generic/ioctls.h
 TCGETS2 = 0x802C542A
 TCSETS2 = 0x402C542B
@@ -13,7 +15,6 @@ TIOCGPGRP = 0x540F
 TIOCSPGRP = 0x5410
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
-FIONREAD = 0x541B
 TIOCPKT = 0x5420
 TIOCSETD = 0x5423
 TIOCGETD = 0x5424

@@ -6,6 +6,7 @@ its time where it had a relative timeout.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from ckpt.errors import HostMismatch, KernelError
@@ -29,7 +30,6 @@ SUPPORT = Support(
 )
 
 _M64 = (1 << 64) - 1
-_EINTR = 4
 _KERNEL_RESTARTS = frozenset({us.ERESTARTSYS, us.ERESTARTNOINTR, us.ERESTARTNOHAND, us.ERESTART_RESTARTBLOCK})
 _MOV_EAX, _SYSCALL = 0xB8, b"\x0f\x05"
 _CALL_SITE = 7  # mov $nr,%eax; syscall
@@ -119,7 +119,7 @@ def wait_again(skeleton: Skeleton, record: Registers, left_ns: int) -> Registers
         return record
     timeout = waits.RESTARTED.get(r[ORIG_RAX])
     if timeout is None:
-        r[RAX] = (_M64 + 1 - _EINTR) & _M64
+        r[RAX] = (_M64 + 1 - errno.EINTR) & _M64
     else:
         call = list(r)
         if left_ns >= 0 and timeout.unit == "ms":

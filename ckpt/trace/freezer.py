@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ckpt.errors import CkptError, FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import critical_section, waits
@@ -24,7 +25,6 @@ from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_un
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.remote import LiveRemote, Site
 
-_WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
 _DETACH_PATIENCE = 0.2  # seconds
 _GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
@@ -144,7 +144,7 @@ class FrozenTree:
 def _gone(tid: int) -> bool:
     """Wait for a killed tracee; True when it has ended."""
     try:
-        pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
+        pid, status = os.waitpid(tid, os.WNOHANG | us.WALL)
     except ChildProcessError:
         return True
     if pid == 0:
@@ -191,7 +191,7 @@ def _detach(tid: int) -> None:
         except KernelError:
             pass  # it does not stand
         try:
-            got, status = os.waitpid(tid, os.WNOHANG | _WALL)
+            got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
         except ChildProcessError:
             return
         if got and not os.WIFSTOPPED(status):
@@ -338,7 +338,7 @@ class _Freeze:
         spins = 0
         while True:
             try:
-                got, status = os.waitpid(tid, os.WNOHANG | _WALL)
+                got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
             except ChildProcessError:
                 got, status = tid, 0
             if got == 0:

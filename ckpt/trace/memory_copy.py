@@ -22,7 +22,7 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_restore as restoring
 from ckpt.kernel.memory import Memory
 from ckpt.trace.remote import LiveRemote
-from ckpt.trace.stepper import WALL, Stepper
+from ckpt.trace.stepper import Stepper
 
 NAME = b"ckpt-copy\0"
 _HELPER_FLAGS = uapi.CLONE_VM | uapi.CLONE_FILES | uapi.CLONE_FS
@@ -51,7 +51,7 @@ class MemoryCopy:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
-            while os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
+            while os.WIFSTOPPED(os.waitpid(pid, restoring.WALL)[1]):
                 continue
 
 

@@ -5,6 +5,7 @@ Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h, arch/x86/kernel/signa
 
 from __future__ import annotations
 
+import errno
 import struct
 
 FP_XSTATE_MAGIC1 = 0x46505853
@@ -42,7 +43,6 @@ ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
 """Where a system call finds its arguments."""
 
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
-_EINTR = 4
 _M64 = (1 << 64) - 1
 
 
@@ -67,7 +67,7 @@ def after_interruption(registers: list[int]) -> tuple[int, int]:
         ERESTART_RESTARTBLOCK,
     ):
         if error == ERESTART_RESTARTBLOCK:
-            return rip, (1 << 64) - _EINTR
+            return rip, (1 << 64) - errno.EINTR
         return rip - 2, registers[ORIG_RAX]
     return rip, rax
 

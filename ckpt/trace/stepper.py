@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
+from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.trace import sigframe
 from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RSP
 
-WALL = 0x40000000  # __WALL, include/uapi/linux/wait.h
 _MAX_ERRNO = 4095
 _M64 = (1 << 64) - 1
 
@@ -76,13 +76,13 @@ class Stepper:
             self.load(uapi.SYS_exit_group, 0)
             ptrace.cont(self.tid, 0)
         with suppress(ChildProcessError):
-            while os.WIFSTOPPED(os.waitpid(self.tid, WALL)[1]):
+            while os.WIFSTOPPED(os.waitpid(self.tid, us.WALL)[1]):
                 ptrace.cont(self.tid, 0)
 
     def wait(self) -> int:
         """The status of the thread's next stop; NoSuchTask when it ended."""
         try:
-            _, status = os.waitpid(self.tid, WALL)
+            _, status = os.waitpid(self.tid, us.WALL)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
         if not os.WIFSTOPPED(status):

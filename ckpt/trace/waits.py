@@ -8,6 +8,7 @@ a signal handler is to run first.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, pack, unpack
 
 _M64 = (1 << 64) - 1
-_EINTR = 4
 _NS = 1_000_000_000
-_WALL = 0x40000000
+
 _SLEEPS_AFTER = 0.1  # seconds, on the busiest machine
 _BELOW = 4096  # beyond the red zone: a handler that comes first uses less
 _PAGE_ZERO = 4096  # no pointer is below, no clock above
@@ -148,7 +148,7 @@ def milliseconds(ns: int) -> int:
 def make_restartable(tid: int) -> None:
     """Of a thread that has just stopped for ckpt: let it repeat the call that the stop ended."""
     registers = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
-    if in_call(registers) and error_of(registers) == _EINTR and registers[ORIG_RAX] in ENDED:
+    if in_call(registers) and error_of(registers) == errno.EINTR and registers[ORIG_RAX] in ENDED:
         registers[RAX] = _M64 + 1 - us.ERESTARTNOHAND
         ptrace.setregset(tid, uapi.NT_PRSTATUS, pack(registers))
 
@@ -214,7 +214,7 @@ def restarted_call(tid: int, registers: list[int]) -> int | None:
 
 
 def _syscall_stop(tid: int) -> bool:
-    _, status = os.waitpid(tid, _WALL)
+    _, status = os.waitpid(tid, us.WALL)
     return os.WIFSTOPPED(status) and os.WSTOPSIG(status) & 0x80 != 0
 
 
@@ -227,7 +227,7 @@ def event_stop(tid: int) -> None:
     while True:
         ptrace.interrupt(tid)  # again each time, for any other stop takes the request back
         ptrace.cont(tid, number)
-        _, status = os.waitpid(tid, _WALL)
+        _, status = os.waitpid(tid, us.WALL)
         if not os.WIFSTOPPED(status) or status >> 16 == uapi.PTRACE_EVENT_STOP:
             return
         number = os.WSTOPSIG(status)

@@ -1,8 +1,9 @@
 """When an interrupted wait would have ended: the expiry of its hrtimer, which no file of /proc and no call tells.
 
-A BPF program on the tracepoint hrtimer_cancel notes, for each thread, the expiry of the timer that was cancelled
-last. A thread that is stopped in a timed wait cancels the timer of that wait on its way out. Nothing is changed on
-the machine; the program goes with its descriptors.
+A BPF program on the tracepoint hrtimer_cancel notes, for each thread, the expiry of the timer to wake it that was
+cancelled last. A thread that is stopped in a timed wait cancels the timer of that wait on its way out. Interrupts take
+other timers away while the thread is current; those do not name it as the task to be woken. Nothing is changed on the
+machine; the program goes with its descriptors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ckpt.kernel.libc import syscall
 
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _SOFTEXPIRES = 32  # of _softexpires in struct hrtimer, behind a timerqueue_node
+_SLEEPER_TASK = 64  # of task in struct hrtimer_sleeper, behind its struct hrtimer
+_ALARM_DATA = 80  # of data in struct alarm, from its struct hrtimer: the task that sleeps on an alarm clock
 _THREADS = 4096  # that cancel a timer while the program is there
 
 
@@ -24,25 +27,42 @@ def _program(map_fd: int) -> bytes:
     def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
         return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
 
+    seen = _ALARM_DATA + 8 - _SLEEPER_TASK  # bytes behind the timer that are read to the bottom of the stack
+    sleeper, alarm = -24 - seen, -24 - seen + _ALARM_DATA - _SLEEPER_TASK
+    note = (
+        insn(ub.CALL, imm=ub.BPF_FUNC_get_current_pid_tgid),
+        insn(ub.STX_W, ub.R10, ub.R0, -4),  # the thread, as key
+        insn(ub.MOV_X, ub.R1, ub.R10),
+        insn(ub.ADD_K, ub.R1, imm=-16),
+        insn(ub.MOV_K, ub.R2, imm=8),
+        insn(ub.MOV_X, ub.R3, ub.R6),
+        insn(ub.ADD_K, ub.R3, imm=_SOFTEXPIRES),
+        insn(ub.CALL, imm=ub.BPF_FUNC_probe_read_kernel),
+        insn(ub.LD_IMM64, ub.R1, ub.BPF_PSEUDO_MAP_FD, imm=map_fd),
+        insn(0),
+        insn(ub.MOV_X, ub.R2, ub.R10),
+        insn(ub.ADD_K, ub.R2, imm=-4),
+        insn(ub.MOV_X, ub.R3, ub.R10),
+        insn(ub.ADD_K, ub.R3, imm=-16),
+        insn(ub.MOV_K, ub.R4),
+        insn(ub.CALL, imm=ub.BPF_FUNC_map_update_elem),
+    )
     return b"".join(
         (
             insn(ub.LDX_DW, ub.R6, ub.R1),  # the timer
-            insn(ub.CALL, imm=ub.BPF_FUNC_get_current_pid_tgid),
-            insn(ub.STX_W, ub.R10, ub.R0, -4),  # the thread, as key
+            insn(ub.CALL, imm=ub.BPF_FUNC_get_current_task),
+            insn(ub.MOV_X, ub.R7, ub.R0),
             insn(ub.MOV_X, ub.R1, ub.R10),
-            insn(ub.ADD_K, ub.R1, imm=-16),
-            insn(ub.MOV_K, ub.R2, imm=8),
+            insn(ub.ADD_K, ub.R1, imm=sleeper),
+            insn(ub.MOV_K, ub.R2, imm=seen),
             insn(ub.MOV_X, ub.R3, ub.R6),
-            insn(ub.ADD_K, ub.R3, imm=_SOFTEXPIRES),
+            insn(ub.ADD_K, ub.R3, imm=_SLEEPER_TASK),
             insn(ub.CALL, imm=ub.BPF_FUNC_probe_read_kernel),
-            insn(ub.LD_IMM64, ub.R1, ub.BPF_PSEUDO_MAP_FD, imm=map_fd),
-            insn(0),
-            insn(ub.MOV_X, ub.R2, ub.R10),
-            insn(ub.ADD_K, ub.R2, imm=-4),
-            insn(ub.MOV_X, ub.R3, ub.R10),
-            insn(ub.ADD_K, ub.R3, imm=-16),
-            insn(ub.MOV_K, ub.R4),
-            insn(ub.CALL, imm=ub.BPF_FUNC_map_update_elem),
+            insn(ub.LDX_DW, ub.R1, ub.R10, sleeper),
+            insn(ub.JEQ_X, ub.R1, ub.R7, 2),
+            insn(ub.LDX_DW, ub.R1, ub.R10, alarm),
+            insn(ub.JNE_X, ub.R1, ub.R7, len(note)),
+            *note,
             insn(ub.MOV_K, ub.R0),
             insn(ub.EXIT),
         )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 
 from ckpt.errors import RestoreError
 from ckpt.kernel import taskinfo, uapi
+from ckpt.kernel.wakeups import Wakeups
 from ckpt.records.state import ResourceLimit, SigInfo
 from ckpt.state import attributes, limits, prctl, task_state, threads
 from ckpt.trace.freezer import freeze
@@ -249,6 +251,18 @@ def test_what_is_left_of_a_sleep_is_measured(tmp_path):
             with freeze(process.pid, timeout=60) as tree:
                 seen.append(threads.glance(process.pid, tree.wakeups, tree.frozen_for_ns).wait_left_ns)
         assert 90_000 * 10**9 < seen[1] < seen[0] < 100_000 * 10**9
+
+
+def test_only_a_timer_that_wakes_the_thread_tells_of_its_wait():
+    """Others are cancelled while it is current: its own itimer here, those of interrupts at any moment."""
+    wakeups = Wakeups()
+    wakeups.start()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 500)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert wakeups.expiry(threading.get_native_id()) is None
+    finally:
+        wakeups.close()
 
 
 def test_a_pending_signal_is_delivered_after_the_restore(tmp_path):

@@ -130,6 +130,9 @@ def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+_MODULES = "load the kernel's modules for it: modprobe -a inet_diag tcp_diag udp_diag raw_diag unix_diag"
+
+
 def _dump(request: bytes) -> Iterator[bytes]:
     """The bodies of every answer to one SOCK_DIAG_BY_FAMILY dump."""
     try:
@@ -147,7 +150,7 @@ def _dump(request: bytes) -> Iterator[bytes]:
                         return
                     if kind == u.NLMSG_ERROR:
                         errno = -struct.unpack_from("<i", answer, offset + 16)[0]
-                        raise kernel_error("sock_diag", errno)
+                        raise kernel_error("listing sockets by sock_diag", errno, hint=_MODULES)
                     yield answer[offset + 16 : offset + length]
                     offset += (length + 3) & ~3
     except OSError as error:

@@ -21,6 +21,7 @@ from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import _scan_and_arm
 from tests.support import harness
+from tests.support.commands import commands
 from tests.support.oracle import truth
 
 pytestmark = [
@@ -76,7 +77,7 @@ class Chained:
         ready.unlink()
 
     def ckpt(self, *arguments: str, **death: object) -> dict[str, object]:
-        done = harness.commands().run([*arguments, "--json"], self.directory, **death)
+        done = commands().run([*arguments, "--json"], self.directory, **death)
         if death:
             assert done.returncode == -signal.SIGKILL
             return {}
@@ -89,7 +90,7 @@ class Chained:
         if death:
             return None
         self.compare()
-        done = harness.commands().run(["show", "-D", str(self.chain), "--json"], self.directory)
+        done = commands().run(["show", "-D", str(self.chain), "--json"], self.directory)
         assert json.loads(done.stdout)["images"][-1]["full_reason"] == made["full_reason"]
         reason = made["full_reason"]
         assert reason is None or isinstance(reason, str)
@@ -202,7 +203,7 @@ def test_ckpt_killed_in_a_round(chained: Chained, tracker: str, part: float) -> 
     chained.pre_dump(tracker)
     report = chained.directory / "calls"
     arguments = ["pre-dump", "-t", str(chained.pid), "-D", str(chained.chain), "--tracker", tracker]
-    assert harness.commands().run(arguments, chained.directory, die_at=0, calls=str(report)).returncode == 0
+    assert commands().run(arguments, chained.directory, die_at=0, calls=str(report)).returncode == 0
     calls = report.read_text().splitlines()
     first, last = calls.index("ptrace 16902"), len(calls) - 1 - calls[::-1].index("rename")  # SEIZE; the journal's
     os.kill(chained.pid, signal.SIGUSR2)

@@ -19,6 +19,7 @@ import pytest
 
 from ckpt.kernel import features, namespaces
 from tests.support import harness
+from tests.support.commands import REPOSITORY, WAIT, Done, commands
 from tests.support.harness import MODES, Mode, Run, Target
 
 ROOT = os.geteuid() == 0
@@ -44,7 +45,7 @@ def unprivileged() -> dict[str, object]:
         return {}
     who: dict[str, object] = {"user": USER, "group": USER, "extra_groups": []}
     command = [sys.executable, "-B", "-m", "ckpt", "--version"]
-    probe = subprocess.run(command, cwd=harness.REPOSITORY, stdout=subprocess.DEVNULL, check=False, **who)
+    probe = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=False, **who)
     if probe.returncode:
         pytest.skip("another user cannot run this interpreter or read this checkout")
     return who
@@ -73,7 +74,7 @@ class Elsewhere(Run):
     def ckpt(self, *arguments: str, expect: Container[int] = (0,)) -> dict[str, object]:
         command = [sys.executable, "-B", "-m", "ckpt", *arguments, "--json"]
         streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        done = subprocess.run(command, cwd=harness.REPOSITORY, timeout=120, check=False, **streams, **self.who)
+        done = subprocess.run(command, cwd=REPOSITORY, timeout=120, check=False, **streams, **self.who)
         self.history.append(f"$ ckpt {' '.join(arguments)} -> {done.returncode}\n{done.stdout}{done.stderr}"[-2500:])
         if done.returncode not in expect:
             self.fail(f"ckpt {arguments[0]} gave {done.returncode}")
@@ -166,7 +167,7 @@ def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + harness.WAIT
+    end = time.monotonic() + WAIT
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -184,8 +185,8 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
     try:
         until(said.exists)
 
-        def ckpt(*words: str) -> harness.Done:
-            return harness.commands().run([*words, "-D", str(tmp_path / "i"), "--json"], tmp_path)
+        def ckpt(*words: str) -> Done:
+            return commands().run([*words, "-D", str(tmp_path / "i"), "--json"], tmp_path)
 
         assert ckpt("dump", "-t", str(first.pid), "--leave-running").returncode == 0
         taken = ckpt("restore", "--detach")
@@ -242,9 +243,9 @@ def test_terminals_of_its_own(tmp_path: Path) -> None:
         name = said.read_text()
         images = str(tmp_path / "i")
         dump = ["dump", "-t", str(first.pid), "-D", images, "--leave-stopped"]
-        assert harness.commands().run(dump, tmp_path).returncode == 0
+        assert commands().run(dump, tmp_path).returncode == 0
         said.unlink()
-        done = harness.commands().run(["restore", "-D", images, "--detach", "--pidns", "--json"], tmp_path)
+        done = commands().run(["restore", "-D", images, "--detach", "--pidns", "--json"], tmp_path)
         assert done.returncode == 0, done.stderr
         try:
             until(said.exists)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import REPOSITORY, become_subreaper
+from tests.support.commands import REPOSITORY
+from tests.support.harness import become_subreaper
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 

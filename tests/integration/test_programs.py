@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import harness
+from tests.support.commands import commands
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,7 +67,7 @@ class Program:
         self.root, made.returncode = made.pid, 0  # `reap` waits for it
 
     def ckpt(self, *arguments: object) -> None:
-        done = harness.commands().run([*map(str, arguments)], self.place)
+        done = commands().run([*map(str, arguments)], self.place)
         assert done.returncode == 0, f"ckpt {arguments}: {done.stdout}{done.stderr}{self.log()}"
 
     def log(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckpt.errors import NotDumpable
-from tests.support import harness
+from tests.support.commands import commands
 
 PROGRAM = """
 import mmap, os, sys, time
@@ -26,7 +26,7 @@ while True:
 
 
 def ckpt(place: Path, *arguments: object) -> tuple[int, dict[str, object]]:
-    done = harness.commands().run([*map(str, arguments), "--json"], place)
+    done = commands().run([*map(str, arguments), "--json"], place)
     return done.returncode, json.loads(done.stdout or done.stderr)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import harness
+from tests.support.commands import REPOSITORY, WAIT
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -35,9 +35,9 @@ class Terminal:
                 "PATH": os.environ["PATH"],
                 "TERM": "xterm",
                 "PS1": "$ ",
-                "PYTHONPATH": str(harness.REPOSITORY),
+                "PYTHONPATH": str(REPOSITORY),
             }
-            os.chdir(harness.REPOSITORY)
+            os.chdir(REPOSITORY)
             os.execvpe(command[0], command, environment)
         self.text = ""
 
@@ -46,7 +46,7 @@ class Terminal:
 
     def until(self, pattern: str, what: str = "") -> str:
         """Read until the pattern is seen; gives the text up to its end, which is not looked at again."""
-        end = time.monotonic() + harness.WAIT
+        end = time.monotonic() + WAIT
         while not (match := re.search(pattern, self.text)):
             left = end - time.monotonic()
             assert left > 0 and select.select([self.master], [], [], left)[0], (what or pattern, self.text[-2000:])
@@ -59,7 +59,7 @@ class Terminal:
 
     def job(self) -> int:
         """The pid of the shell's only child."""
-        end = time.monotonic() + harness.WAIT
+        end = time.monotonic() + WAIT
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         while not (children := path.read_text().split()):
             assert time.monotonic() < end
@@ -86,7 +86,7 @@ def shell() -> Iterator[Terminal]:
 
 def running(pid: int) -> None:
     """Wait until the restored task is let go."""
-    end = time.monotonic() + harness.WAIT
+    end = time.monotonic() + WAIT
     while True:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
@@ -96,9 +96,7 @@ def running(pid: int) -> None:
 
 
 def ckpt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CKPT.split(), *arguments], capture_output=True, text=True, cwd=harness.REPOSITORY, timeout=120
-    )
+    return subprocess.run([*CKPT.split(), *arguments], capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
 
 
 def dumped(pid: int, images: Path, *options: str) -> None:

@@ -6,12 +6,9 @@ that carries the run's mark, or is in the target's session, is killed by pid at 
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import functools
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -23,11 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SUPPORT = Path(__file__).resolve().parent
+from tests.support.commands import SUPPORT, WAIT, commands
+
 TARGETS = SUPPORT.parent / "targets"
-REPOSITORY = SUPPORT.parent.parent
 MARK = "CKPT_TARGET"
-WAIT = float(os.environ.get("CKPT_TARGET_WAIT", "60"))  # seconds; far beyond what a loaded machine needs
 
 
 class TargetFailed(AssertionError):
@@ -127,69 +123,6 @@ def processes() -> Iterator[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
             yield int(entry)
-
-
-@dataclass(frozen=True)
-class Done:
-    """The exit code and the output of one command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Commands:
-    """Runs ckpt's commands, each in a process of its own; the imports are made once (see warm.py)."""
-
-    def __init__(self) -> None:
-        self.cold = os.environ.get("CKPT_TARGET_COLD") == "1"
-        self.server: subprocess.Popen[str] | None = None
-
-    def run(self, arguments: list[str], directory: Path, **death: object) -> Done:
-        """`death`: kill_after, or die_at and calls, as warm.py has them."""
-        if self.cold and not death:
-            command = [sys.executable, "-m", "ckpt", *arguments]
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, timeout=2 * WAIT
-            )
-            return Done(done.returncode, done.stdout, done.stderr)
-        if self.server is None or self.server.poll() is not None:
-            self.close()
-            self.server = subprocess.Popen(
-                [sys.executable, str(SUPPORT / "warm.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                cwd=REPOSITORY,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
-        stdout, stderr = directory / "stdout", directory / "stderr"
-        server = self.server
-        assert server.stdin is not None and server.stdout is not None
-        order = {"arguments": arguments, "stdout": str(stdout), "stderr": str(stderr), **death}
-        server.stdin.write(json.dumps(order) + "\n")
-        server.stdin.flush()
-        if not select.select([server.stdout], [], [], 2 * WAIT)[0]:
-            for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
-                os.kill(int(child), signal.SIGKILL)
-        code = server.stdout.readline().strip()
-        return Done(int(code or 1), stdout.read_text(errors="replace"), stderr.read_text(errors="replace"))
-
-    def close(self) -> None:
-        if self.server is not None:
-            for stream in (self.server.stdin, self.server.stdout):
-                if stream is not None:
-                    stream.close()
-            self.server.wait()
-            self.server = None
-
-
-@functools.cache
-def commands() -> Commands:
-    made = Commands()
-    atexit.register(made.close)
-    return made
 
 
 class Run:

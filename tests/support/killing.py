@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import harness
+from tests.support.commands import commands
 
 VERBS = ("first", "pre-dump", "leave-running", "leave-stopped", "dump", "precopy", "merge", "restore")
 _SETTLE = 20.0  # seconds in which a target that was let go of must be as it was
@@ -99,7 +100,7 @@ class Killing:
     def dying(self, verb: str, **death: object) -> int:
         """Run a verb that is to die; its exit code (negative: the signal)."""
         arguments = self._arguments(verb)
-        done = harness.commands().run([*arguments, "--json"], self.run.dir, **death)
+        done = commands().run([*arguments, "--json"], self.run.dir, **death)
         self.run.history.append(f"$ ckpt {' '.join(arguments)} {death} -> {done.returncode}\n{done.stderr}")
         return done.returncode
 
@@ -189,11 +190,16 @@ class Killing:
 
     def _settled_restore(self) -> None:
         end = time.monotonic() + _SETTLE
+        seen = 0
         while True:
             self.run.reap()
             if not Path(f"/proc/{self.run.pid}").exists():
                 return
-            if self.alive() and not traced_or_stopped(self.run.pid):
+            # A task that dies with its tracer is untraced for a moment, and its leader may be gone before its threads.
+            about = harness.parent_and_session(self.run.pid)
+            runs = about is not None and about[2] not in "ZX" and not traced_or_stopped(self.run.pid)
+            seen = seen + 1 if runs else 0
+            if seen > 40:
                 return
             if time.monotonic() > end:
                 self.run.fail("a restore that was killed has left something behind")

@@ -16,6 +16,7 @@ from pathlib import Path
 import ckpt
 from ckpt import chain
 from tests.support import harness
+from tests.support.commands import commands
 from tests.support.oracle import truth
 from tests.support.oracle.steps import (
     ADVICE,
@@ -297,7 +298,7 @@ class Session:
         if how == "cli":
             verb = ["dump", "--leave-running"] if dump else ["pre-dump"]
             arguments = [*verb, "-t", str(root), "-D", str(self.chain), "--tracker", tracker, "--json"]
-            done = harness.commands().run(arguments, self.directory)
+            done = commands().run(arguments, self.directory)
             if done.returncode:
                 raise Mismatch(f"ckpt {' '.join(arguments)} gave {done.returncode}: {done.stderr}")
         elif dump:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -225,6 +226,7 @@ def merged_pages(pid: int) -> bool:
         return False  # before Linux 5.19, or without KSM
 
 
+@functools.cache  # asked for in every freeze, and for the life of this process the same
 def boot_id() -> str:
     """The identity of this boot."""
     try:

@@ -16,6 +16,7 @@ from ckpt.trace import sigframe
 from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RSP
 
 _MAX_ERRNO = 4095
+_SPINS = 100  # most stops come sooner than a sleeping processor could be woken
 _M64 = (1 << 64) - 1
 
 
@@ -82,7 +83,13 @@ class Stepper:
     def wait(self) -> int:
         """The status of the thread's next stop; NoSuchTask when it ended."""
         try:
-            _, status = os.waitpid(self.tid, us.WALL)
+            for _ in range(_SPINS):
+                got, status = os.waitpid(self.tid, os.WNOHANG | us.WALL)
+                if got:
+                    break
+                os.sched_yield()
+            else:
+                _, status = os.waitpid(self.tid, us.WALL)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
         if not os.WIFSTOPPED(status):

@@ -17,6 +17,7 @@ SYS_epoll_create1 = 291
 SYS_inotify_init1 = 294
 SYS_fanotify_init = 300
 SYS_fanotify_mark = 301
+SYS_name_to_handle_at = 303
 SYS_open_by_handle_at = 304
 
 # include/uapi/asm-generic/fcntl.h
@@ -27,6 +28,7 @@ F_SETSIG = 10
 F_GETSIG = 11
 F_SETOWN_EX = 15
 F_GETOWN_EX = 16
+F_GETOWNER_UIDS = 17
 F_OFD_SETLK = 37
 F_SETLK = 6
 F_RDLCK = 0
@@ -81,6 +83,10 @@ FAN_MARK_FILESYSTEM = 0x100
 FAN_MARK_EVICTABLE = 0x200
 FAN_MARK_IGNORE = 0x400
 AT_FDCWD = -100
+AT_SYMLINK_FOLLOW = 0x400
+
+# include/linux/exportfs.h
+MAX_HANDLE_SZ = 128
 
 # include/linux/socket.h
 SCM_MAX_FD = 253

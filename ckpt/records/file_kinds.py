@@ -16,6 +16,15 @@ class NoPayload:
     """Nothing beyond what the FileRecord says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """The file handle of an inode (name_to_handle_at), for a file that no path leads to."""
+
+    mount: str  # a mount point of its file system
+    kind: int  # handle_type
+    data: bytes  # f_handle
+
+
 @record("file-path")
 class PathFile:
     """A file, directory, device or symbolic link that is opened again by its path."""
@@ -27,6 +36,22 @@ class PathFile:
     mapped: bool = False  # some mapping stands on its contents
     virtual: bool = False  # in /proc or /sys, where size and time say nothing
     rdev: int = 0  # of a device node that has no name any more
+    handle: Handle | None = None  # by which it is opened instead
+    ended: int = 0  # the process or thread in /proc, gone by now, that it belongs to
+
+
+@record("file-place")
+class PlaceFile:
+    """An O_PATH descriptor of what has no path: of a file that is open otherwise, or of a node without a name."""
+
+    file_id: int = 0  # of the description that leads there
+    key: str = ""  # "<dev>:<ino>" of the node, when there is none
+    path: str = ""  # the name that the node had
+    mode: int = 0  # st_mode
+    rdev: int = 0
+    target: str = ""  # of a symbolic link
+    uid: int = 0
+    gid: int = 0
 
 
 @record("file-ghost")
@@ -66,6 +91,7 @@ class PipeEnd:
     """A description of a pipe or FIFO; which end it is says O_ACCMODE."""
 
     key: str  # of the PipeRecord
+    unmet: bool = False  # a reader of a FIFO that nobody has written to since it was opened: poll shows no POLLHUP
 
 
 @record("pipe")
@@ -82,6 +108,9 @@ class PipeRecord:
     packets: bool  # each chunk was written as one packet (O_DIRECT)
     chunks: tuple[bytes, ...]
     outside: bool = False  # a process outside the tree held an end
+    handle: Handle | None = None  # by which a FIFO is opened instead
+    mtime_ns: int = 0
+    atime_ns: int = 0
 
 
 @record("file-memfd")
@@ -203,5 +232,7 @@ class FileLock:
     write: bool
     start: int
     end: int  # inclusive; -1 is the end of the file
-    pid: int  # whose descriptor `fd` holds it; posix locks are set by that task
+    pid: int  # whose descriptor `fd` holds it; posix locks and leases are set by that task
     fd: int
+    breaking: bool = False  # a lease that its holder has been asked to give up
+    downgrade: bool = False  # to one for reading

@@ -25,6 +25,7 @@ class FileRecord:
     owner_pid: int = 0
     owner_sig: int = 0  # F_GETSIG
     rw_hint: int = 0  # F_GET_RW_HINT of a regular file
+    owner_uids: tuple[int, ...] = ()  # F_GETOWNER_UIDS: real and effective, by which the signals are permitted
     name: str = ""  # what /proc/PID/fd/N said: a path, "pipe:[4711]"
 
 

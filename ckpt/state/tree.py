@@ -50,6 +50,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
             context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
         check_namespaces(task, context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
+    context.shared["tree:zombies"] = frozenset(tree.zombies)
     tables = collect_files(context)
     sockets.check(context)
     collect_queues(context)

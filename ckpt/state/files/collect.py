@@ -7,6 +7,7 @@ binary search.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -215,17 +216,20 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
     context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *asked, name=view.link))
 
 
-def _ask(context: CollectContext, view: FileView) -> tuple[int, int, int, int]:
-    """F_GETOWN_EX (type, pid), F_GETSIG, and F_GET_RW_HINT of a regular file."""
+def _ask(context: CollectContext, view: FileView) -> tuple[int, int, int, int, tuple[int, ...]]:
+    """F_GETOWN_EX (type, pid), F_GETSIG, F_GET_RW_HINT of a regular file, and F_GETOWNER_UIDS."""
     if view.magic or view.flags & uapi_files.O_PATH:
-        return (0, 0, 0, 0)
-    hint = b""
+        return (0, 0, 0, 0, ())
+    hint, uids = b"", ()
     try:
         with view.stolen(context) as fd:
             kind, pid = struct.unpack("<ii", fcntl.fcntl(fd, uapi_files.F_GETOWN_EX, bytes(8)))
             signal = fcntl.fcntl(fd, uapi_files.F_GETSIG)
             if stat.S_ISREG(view.stat.st_mode):
                 hint = fcntl.fcntl(fd, uapi_files.F_GET_RW_HINT, bytes(8))
+            if pid:
+                with contextlib.suppress(OSError):  # a kernel without CONFIG_CHECKPOINT_RESTORE does not tell
+                    uids = struct.unpack("<II", fcntl.fcntl(fd, uapi_files.F_GETOWNER_UIDS, bytes(8)))
     except OSError as error:
         raise KernelError(f"fcntl of {view.link}: {error.strerror}", errno=error.errno or 0) from None
-    return (kind if pid else 0, pid, signal, int.from_bytes(hint, "little"))
+    return (kind if pid else 0, pid, signal, int.from_bytes(hint, "little"), uids)

@@ -1,8 +1,7 @@
 """Files and directories that lost their name: the contents travel in the image.
 
 All descriptions of one inode (open files, mappings, the executable) share one copy. A file that was deleted
-under the name by which it was opened but has another, which the tree has open too or which is found near the old
-one, is opened by that.
+under the name by which it was opened but has another is opened by that, or by its handle (`names`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
@@ -23,16 +22,14 @@ from ckpt.records.files import FileRecord
 from ckpt.records.runs import pieces
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths, regular
+from ckpt.state.files import names, paths, regular
 from ckpt.state.files.base import FileView
-from ckpt.state.files.registry import registry
 
 SUPPORT = Support(
     "files", "deleted files", "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes"
 )
 
 _CHUNK = 1 << 18
-_NAMES_LOOKED_AT = 4096
 
 
 @dataclass
@@ -69,15 +66,18 @@ class GhostFiles:
         st = view.stat
         path = paths.without_deleted(view.link)
         if stat.S_ISREG(st.st_mode) and st.st_nlink:
-            other = _other_name(path, view, context)
+            other = names.other_name(view, context)
             if other is not None:
                 return regular.path_payload(view, other)
+            handle = None if view.magic else names.handle_of(view)
+            if handle is not None:
+                return replace(regular.path_payload(view, path), handle=handle)
             if view.flags & os.O_ACCMODE != os.O_RDONLY:
                 context.refuse(
                     view.pid,
                     view.subject,
                     "is deleted under this name but still has another, which ckpt cannot find",
-                    "remove the other name, or let the task open the file by it",
+                    "run ckpt as root, remove the other name, or let the task open the file by it",
                 )
                 return NoPayload()
         key = f"{st.st_dev}:{st.st_ino}"
@@ -118,34 +118,6 @@ class GhostFiles:
 def _space(key: str) -> str:
     """The space key of the contents of a mapped file."""
     return f"ghost:{key}"
-
-
-def _other_name(path: str, view: FileView, context: CollectContext) -> str | None:
-    """Another name of the file: one that the tree has open, in the same directory, or in those around it."""
-    found = view.stat
-    for other in registry(context).views.values():
-        same = (other.stat.st_dev, other.stat.st_ino) == (found.st_dev, found.st_ino)
-        if same and other is not view and paths.reachable(other.link, found):
-            return other.link
-    directory, looked_at = os.path.dirname(path), 0
-    for top in dict.fromkeys((directory, os.path.dirname(directory))):
-        for parent, folders, files in os.walk(top):
-            for name in files:
-                full = os.path.join(parent, name)
-                if _is(full, found):
-                    return full
-            looked_at += len(files) + len(folders)
-            if looked_at > _NAMES_LOOKED_AT:
-                return None
-    return None
-
-
-def _is(path: str, found: os.stat_result) -> bool:
-    try:
-        here = os.lstat(path)
-    except OSError:
-        return False
-    return (here.st_ino, here.st_dev) == (found.st_ino, found.st_dev)
 
 
 def _record(view: FileView, key: str, path: str) -> GhostRecord:

@@ -21,6 +21,7 @@ from ckpt.state.files import (
     packet,
     pidfd,
     pipes,
+    places,
     procfiles,
     refused,
     regular,
@@ -56,6 +57,7 @@ PLAIN_KINDS: list[FileKind] = [
     pidfd.KIND,
     memfd.KIND,
     refused.KIND,
+    places.KIND,
     procfiles.NAMESPACES,
     procfiles.KIND,
     ghost.KIND,
@@ -65,7 +67,7 @@ PLAIN_KINDS: list[FileKind] = [
 KINDS: list[FileKind] = [*SOCKET_KINDS, *PLAIN_KINDS]
 
 # What a descriptor with O_PATH can stand for: the file's place, whatever the file is.
-PATH_KINDS: list[FileKind] = [procfiles.KIND, ghost.KIND, regular.KIND]
+PATH_KINDS: list[FileKind] = [procfiles.KIND, ghost.KIND, places.KIND, regular.KIND]
 
 BY_NAME: dict[str, FileKind] = {kind.kind: kind for kind in KINDS}
 

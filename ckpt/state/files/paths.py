@@ -6,7 +6,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ckpt.errors import FileChanged, RestoreError
@@ -22,17 +23,21 @@ DELETED = " (deleted)"
 
 def open_path(path: str, flags: int) -> int:
     """Open by path, close-on-exec, without what belongs to the first open; FileChanged when it is gone."""
-    if flags & uapi_files.O_TMPFILE_BIT:  # it has a name by now; O_TMPFILE includes O_DIRECTORY
-        flags &= ~os.O_DIRECTORY
-    flags &= ~ONCE
     try:
-        return os.open(path, flags | os.O_CLOEXEC)
+        return os.open(path, later(flags) | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise FileChanged(
                 f"{path} is gone, but the task has it open", hint="put the file back as it was at the dump"
             ) from None
         raise cannot_open(path, error) from None
+
+
+def later(flags: int) -> int:
+    """Flags without what belongs to the first open."""
+    if flags & uapi_files.O_TMPFILE_BIT:  # it has a name by now; O_TMPFILE includes O_DIRECTORY
+        flags &= ~os.O_DIRECTORY
+    return flags & ~ONCE
 
 
 def reopen(fd: int, flags: int) -> int:
@@ -74,16 +79,37 @@ def standing(path: str) -> str:
 def make_nameless(path: str, make: Callable[[str], T], remove: Callable[[str], None]) -> T:
     """What `make` makes under a name that `remove` takes away at once: the old path, for /proc shows it ever after.
 
-    When that is in use, or its directory is gone, a name beside it that nobody uses. `make` must fail with
-    FileExistsError where something stands.
+    Directories above it that are gone, too, stand for that moment. When the name is in use, one beside it that nobody
+    uses. `make` must fail with FileExistsError where something stands.
     """
-    directory = standing(path)
-    beside = os.path.join(directory, f".{os.path.basename(path)[:200]}.{secrets.token_hex(6)}")
-    for name in (path, beside) if directory == (os.path.dirname(path) or "/") else (beside,):
-        try:
-            made = make(name)
-        except FileExistsError:
-            continue
-        remove(name)
-        return made
+    with _directories(os.path.dirname(path) or "/") as (directory, whole):
+        beside = os.path.join(directory, f".{os.path.basename(path)[:200]}.{secrets.token_hex(6)}")
+        for name in (path, beside) if whole else (beside,):
+            try:
+                made = make(name)
+            except FileExistsError:
+                continue
+            remove(name)
+            return made
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+
+@contextmanager
+def _directories(directory: str) -> Iterator[tuple[str, bool]]:
+    """(directory, True), made for the moment where it is gone; else (the nearest one that stands, False)."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    made: list[str] = []
+    try:
+        try:
+            for one in reversed(missing):
+                os.mkdir(one, 0o700)
+                made.append(one)
+        except OSError:  # a file has the name, or this user may not
+            pass
+        yield made[-1] if made else directory, len(made) == len(missing)
+    finally:
+        for one in reversed(made):
+            os.rmdir(one)

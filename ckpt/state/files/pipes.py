@@ -8,12 +8,13 @@ side, and the scan made before the freeze tells the rest.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import os
 import select
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
@@ -21,11 +22,11 @@ from ckpt.kernel import uapi_files
 from ckpt.kernel.descriptors import open_magic
 from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
-from ckpt.records.file_kinds import PipeEnd, PipeRecord
+from ckpt.records.file_kinds import Handle, PipeEnd, PipeRecord
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths
+from ckpt.state.files import names, paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
@@ -70,6 +71,13 @@ class _Made:
 
     both: int
     ends: dict[int, int]  # by access mode
+    unmet: dict[int, int] = field(default_factory=dict)  # readers that must not have met a writer: fd -> flags
+
+    def unmet_reader(self, flags: int) -> int:
+        """A reader that takes its place when no writer is left."""
+        fd = paths.reopen(self.both, os.O_RDONLY | os.O_NONBLOCK)
+        self.unmet[fd] = flags & ~os.O_DIRECT | os.O_NONBLOCK
+        return fd
 
     def close(self) -> None:
         """Close what is left; safe to call twice."""
@@ -78,6 +86,14 @@ class _Made:
         if self.both >= 0:
             fd, self.both = self.both, -1
             os.close(fd)
+
+    def open_unmet(self) -> None:
+        """Put the readers that met no writer in their places, when the last that could write is closed."""
+        while self.unmet:
+            fd, flags = self.unmet.popitem()
+            reader = paths.reopen(fd, flags)
+            os.dup2(reader, fd, inheritable=False)
+            os.close(reader)
 
 
 class Pipes:
@@ -101,7 +117,7 @@ class Pipes:
             if key not in noted:
                 noted.add(key)
                 context.records.append(_record(view, key, fifo, outside, stolen, context))
-        return PipeEnd(key)
+            return PipeEnd(key, fifo and _unmet(view, stolen, context))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: PipeEnd = file.payload
@@ -109,6 +125,8 @@ class Pipes:
         if name not in context.shared:
             context.shared[name] = _make(payload.key, context)
         made: _Made = context.shared[name]
+        if payload.unmet:
+            return made.unmet_reader(file.flags)
         # What pipe2 made lacks O_LARGEFILE, which open always sets.
         if not file.flags & uapi_files.O_LARGEFILE and file.flags & os.O_ACCMODE in made.ends:
             return made.ends.pop(file.flags & os.O_ACCMODE)
@@ -127,6 +145,12 @@ def _held_outside(view: FileView, stolen: int, context: CollectContext) -> bool:
     if access == os.O_WRONLY and not ends & {os.O_RDONLY, os.O_RDWR}:
         return not _hung_up(stolen, select.POLLERR)
     return False
+
+
+def _unmet(view: FileView, stolen: int, context: CollectContext) -> bool:
+    """A reader of a FIFO without writers, of whom it has seen none: poll(2) shows no POLLHUP until one has left."""
+    ends = {flags & os.O_ACCMODE for flags in _flags(view, context)}
+    return ends == {os.O_RDONLY} and not _hung_up(stolen, select.POLLHUP)
 
 
 def _hung_up(fd: int, sign: int) -> bool:
@@ -159,10 +183,25 @@ def _record(view: FileView, key: str, fifo: bool, outside: bool, stolen: int, co
     except OSError as error:
         raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
     packets = len(chunks) > 1 or any(f & os.O_DIRECT for f in _flags(view, context))
-    path = paths.without_deleted(view.link) if fifo else ""
-    deleted = fifo and not paths.reachable(view.link, st)
-    mode = st.st_mode
-    return PipeRecord(key, path, deleted, mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks), outside)
+    path, deleted, handle = _place(view, context) if fifo else ("", False, None)
+    return PipeRecord(
+        key, path, deleted, st.st_mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks), outside, handle,
+        st.st_mtime_ns, st.st_atime_ns,
+    )  # fmt: skip
+
+
+def _place(view: FileView, context: CollectContext) -> tuple[str, bool, Handle | None]:
+    """(path, whether it has no name any more, the handle to open it by) of a FIFO."""
+    if paths.reachable(view.link, view.stat):
+        return view.link, False, None
+    path = paths.without_deleted(view.link)
+    if not view.stat.st_nlink:
+        return path, True, None
+    other = names.other_name(view, context)
+    if other is not None:
+        return other, False, None
+    handle = names.handle_of(view)
+    return path, handle is None, handle
 
 
 def _waiting(fd: int) -> int:
@@ -204,6 +243,7 @@ def _make(key: str, context: RestoreContext) -> _Made:
         ) from None
     context.stack.callback(made.close)
     context.when_opened(partial(_fill, made, pipe))
+    context.when_finished(partial(_set_times, context, pipe))
     return made
 
 
@@ -219,7 +259,9 @@ def _anonymous(pipe: PipeRecord) -> _Made:
 
 def _fifo(pipe: PipeRecord) -> int:
     if not pipe.deleted:
-        fd = paths.open_path(pipe.path, os.O_RDWR | os.O_NONBLOCK)
+        flags = os.O_RDWR | os.O_NONBLOCK
+        handle = pipe.handle
+        fd = paths.open_path(pipe.path, flags) if handle is None else names.open_handle(handle, pipe.path, flags)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
             raise RestoreError(f"{pipe.path} was a FIFO at the dump and is none now", hint="make the FIFO again")
@@ -236,23 +278,34 @@ def _fifo(pipe: PipeRecord) -> int:
 
 
 def _fill(made: _Made, pipe: PipeRecord) -> None:
-    fd = made.both
     try:
         # A FIFO that somebody outside keeps open still holds what was in it.
-        if pipe.path and _waiting(fd):
-            return
-        if pipe.packets:
-            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
-        for chunk in pipe.chunks:
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
+        if not (pipe.path and _waiting(made.both)):
+            _write(made.both, pipe)
     except OSError as error:
         raise RestoreError(
             f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}"
         ) from None
     finally:
         made.close()
+    made.open_unmet()
+
+
+def _write(fd: int, pipe: PipeRecord) -> None:
+    if pipe.packets:
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
+    for chunk in pipe.chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def _set_times(context: RestoreContext, pipe: PipeRecord) -> None:
+    for file in context.files.values():
+        if isinstance(file.payload, PipeEnd) and file.payload.key == pipe.key and pipe.mtime_ns:
+            with contextlib.suppress(OSError):  # a FIFO of another owner
+                os.utime(f"/proc/self/fd/{context.opened[file.file_id]}", ns=(pipe.atime_ns, pipe.mtime_ns))
+            return
 
 
 KIND = Pipes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 
 from ckpt.errors import FileChanged
 from ckpt.kernel import uapi_files
@@ -18,7 +19,7 @@ from ckpt.records.file_kinds import NoPayload, PathFile
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths
+from ckpt.state.files import names, paths
 from ckpt.state.files.base import FileView
 
 SUPPORT = Support(
@@ -42,19 +43,25 @@ class RegularFiles:
         return named and view.link.startswith("/")
 
     def collect(self, view: FileView, context: CollectContext) -> Record:
-        if not paths.reachable(view.link, view.stat):
+        payload = path_payload(view, view.link)
+        if paths.reachable(view.link, view.stat):
+            return payload
+        handle = names.handle_of(view)
+        if handle is None:
             context.refuse(
                 view.pid,
                 view.subject,
                 "cannot be reached by its path (hidden by a mount, or in another mount namespace)",
-                "run ckpt in the task's mount namespace, or unmount what hides the file",
+                "run ckpt as root in the task's mount namespace, or unmount what hides the file",
             )
             return NoPayload()
-        return path_payload(view, view.link)
+        return replace(payload, handle=handle)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: PathFile = file.payload
-        fd = paths.open_path(payload.path, file.flags)
+        if file.flags & uapi_files.O_PATH and stat.S_ISSOCK(payload.mode):
+            return _when_bound(file, context)
+        fd = _open(payload, file.flags)
         try:
             if not context.options.get("allow_changed_files"):
                 check(payload, file, os.fstat(fd))
@@ -62,6 +69,25 @@ class RegularFiles:
             os.close(fd)
             raise
         return fd
+
+
+def _open(payload: PathFile, flags: int) -> int:
+    if payload.handle is not None:
+        return names.open_handle(payload.handle, payload.path, flags)
+    return paths.open_path(payload.path, flags)
+
+
+def _when_bound(file: FileRecord, context: RestoreContext) -> int:
+    """A socket in the tree gets its file again when it is bound, last of all sockets: open that in place of this."""
+    fd = os.open("/", uapi_files.O_PATH | os.O_CLOEXEC)
+
+    def place() -> None:
+        found = _open(file.payload, file.flags)
+        os.dup2(found, fd, inheritable=False)
+        os.close(found)
+
+    context.when_opened(lambda: context.when_opened(place))
+    return fd
 
 
 def path_payload(view: FileView, path: str) -> PathFile:

@@ -14,9 +14,11 @@ import resource
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi, uapi_files
+from ckpt.kernel.libc import syscall
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 BATCH = 200  # of at most SCM_MAX_FD descriptors in a message
+_KEEP = 0xFFFFFFFF  # -1: leave the id as it is
 _SETFL = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME  # what F_SETFL can change
 
 
@@ -68,10 +71,31 @@ def open_files(context: RestoreContext) -> None:
     while context.opened_hooks:
         context.opened_hooks.pop(0)()
     # Last, since O_NONBLOCK and O_DIRECT matter to what the hooks write.
+    standing = _numbers(context)
     for file in context.files.values():
         if file.file_id in given:  # its flags are the caller's
             continue
-        _set_flags(file, context.opened[file.file_id])
+        own = file.flags & os.O_ASYNC and standing.get(file.file_id)
+        _set_flags(file, context.opened[file.file_id], _SETFL & ~os.O_ASYNC if own else _SETFL)
+        if own:
+            context.when_installed(own[0], partial(_send_signals, file, own[1]))
+
+
+def _numbers(context: RestoreContext) -> dict[int, tuple[int, int]]:
+    """file_id -> (table_id, lowest number) in the first table that holds the description."""
+    found: dict[int, tuple[int, int]] = {}
+    for table in context.tables.values():
+        for descriptor in sorted(table.fds, key=lambda d: d.fd):
+            found.setdefault(descriptor.file_id, (table.table_id, descriptor.fd))
+    return found
+
+
+def _send_signals(file: FileRecord, fd: int, task: RemoteTask) -> None:
+    """O_ASYNC, set by the task: si_fd of its signals is the number by which it was set."""
+    try:
+        task.syscall(uapi.SYS_fcntl, fd, fcntl.F_SETFL, file.flags & _SETFL)
+    except KernelError as error:
+        raise _failed(file, f"O_ASYNC: {error.message}") from None
 
 
 def _open(file: FileRecord, context: RestoreContext) -> int:
@@ -96,13 +120,13 @@ def _failed(file: FileRecord, why: str) -> RestoreError:
     return RestoreError(f"open file {file.file_id} ({file.kind}{' ' + name if name else ''}): {why}")
 
 
-def _set_flags(file: FileRecord, fd: int) -> None:
+def _set_flags(file: FileRecord, fd: int, changed: int) -> None:
     if file.flags & uapi_files.O_PATH:
         return
     try:
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        if (flags ^ file.flags) & _SETFL:
-            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~_SETFL | file.flags & _SETFL)
+        if (flags ^ file.flags) & changed:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~_SETFL | file.flags & changed)
         if file.owner_sig:
             fcntl.fcntl(fd, uapi_files.F_SETSIG, file.owner_sig)
         if file.rw_hint and file.flags & os.O_ACCMODE != os.O_RDONLY:
@@ -177,10 +201,24 @@ def finish_files(context: RestoreContext) -> None:
             continue
         try:
             owner = struct.pack("<ii", file.owner_type, file.owner_pid)
-            fcntl.fcntl(context.opened[file.file_id], uapi_files.F_SETOWN_EX, owner)
+            with _acting_as(file.owner_uids):
+                fcntl.fcntl(context.opened[file.file_id], uapi_files.F_SETOWN_EX, owner)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 raise _failed(file, f"owner {file.owner_pid}: {error.strerror}") from None
+
+
+@contextmanager
+def _acting_as(uids: tuple[int, ...]) -> Iterator[None]:
+    """This thread's real and effective ids for the moment; without the right to change them they stay."""
+    if not uids or uids == (os.getuid(), os.geteuid()) or os.geteuid():
+        yield
+        return
+    syscall("setresuid", uapi.SYS_setresuid, *uids, _KEEP)
+    try:
+        yield
+    finally:
+        syscall("setresuid", uapi.SYS_setresuid, os.getresuid()[2], os.getresuid()[2], _KEEP)
 
 
 def close_files(context: RestoreContext) -> None:

@@ -16,9 +16,11 @@ def main():
     os.unlink(deep / "file")
     for name in ("a/b/c", "a/b", "a"):
         os.rmdir(DIR / name)
+    links = [os.readlink(f"/proc/self/fd/{fd}") for fd in (file, inner, outer)]
     if checkpoint():
         os.pwrite(file, b"?", 0)
     assert os.pread(file, 99, 0) == b"in nowhere" and os.fstat(file).st_nlink == 0
+    assert links == [os.readlink(f"/proc/self/fd/{fd}") for fd in (file, inner, outer)]
     assert os.fstat(inner).st_nlink == 0 and os.fstat(outer).st_nlink == 0
     assert os.fstat(again).st_ino == os.fstat(outer).st_ino != os.fstat(inner).st_ino
     assert os.listdir(inner) == [] and not (DIR / "a").exists()

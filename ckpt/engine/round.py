@@ -190,7 +190,7 @@ class _Round:
             tree.before_thaw = partial(sockets.release, context)
             # First of all: a refusal must come before anything is armed or cleared.
             collect(tree, mms, context)
-        looks = [self.tracking.look(mm) for mm in mms]
+        looks = [self.tracking.look(mm, exact=request.kind == "dump") for mm in mms]
         shared = shared_spaces(mms, context)
         if request.kind == "dump":
             spaces = [look(parents) for look in looks] + shared

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from ckpt.errors import NoSuchTask
 from ckpt.kernel import pagemap, procfs
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
-from ckpt.records.seams import Conclusion, DirtyTracker, ImageView
+from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
@@ -66,8 +66,21 @@ def joined(parts: Sequence[PageRuns]) -> PageRuns:
     )
 
 
-def _anonymous(keys: Sequence[str]) -> npt.NDArray[np.bool_]:
-    return np.fromiter((key.startswith("anon") for key in keys), np.bool_, len(keys))
+def _look_populated(mm: Mm, seen: Seen | None) -> tuple[Callable[[], PageRuns], PageRuns]:
+    """In the freeze: what gives the populated map later, and the guard pages of shared mappings."""
+    guards = pagemap.guards(mm.pid, mm.shared_ranges)
+    if seen is not None:
+        return lambda: pagemap.populated_of(*seen()), guards
+    return pagemap.look_populated(mm.pid, mm.ranges, spans.anonymous_rows(tuple(mm.vma_keys))), guards
+
+
+def _populated(mm: Mm, seen: Seen | None) -> tuple[PageRuns, PageRuns]:
+    """The populated map, and the guard pages of shared mappings, as they are now; nothing when the task has ended."""
+    try:
+        there, guards = _look_populated(mm, seen)
+        return there(), guards
+    except NoSuchTask:
+        return PageRuns.empty(), PageRuns.empty()
 
 
 @dataclass
@@ -87,29 +100,29 @@ class Tracking:
             with pagemap.Pagemap(pid) as own:
                 own.read_entries(pagemap.contiguous(layout.ranges))
         else:
-            pagemap.look_populated(pid, layout.ranges, _anonymous(layout.vma_keys))
+            pagemap.look_populated(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 
-    def look(self, mm: Mm) -> Callable[[Parents], Space]:
-        """In the freeze: everything that says what of an address space is populated and what has been written.
+    def look(self, mm: Mm, exact: bool) -> Callable[[Parents], Space]:
+        """In the freeze: what of an address space has been written, and, when `exact`, what of it is populated.
 
-        What comes of it, the pages by kind, is found when it is asked for, which may be after the thaw.
+        The pages by kind are found when they are asked for, which may be after the thaw. A pre-dump's map, not
+        `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
+        round in any case, because it is not armed any more or never was.
         """
         tracker = choice.make(self.name, self.held)
         self.trackers.append(tracker)
         conclude = tracker.look(mm, self.states.get(mm.space))
-        there: Callable[[], PageRuns]
-        if tracker.seen is not None:
-            seen = tracker.seen
-            there = lambda: pagemap.populated_of(*seen())  # noqa: E731
-        else:
-            there = pagemap.look_populated(mm.pid, mm.ranges, _anonymous(mm.vma_keys))
-        return partial(self._space, mm, conclude, there, pagemap.guards(mm.pid, mm.shared_ranges))
+        found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
+        if exact:
+            there, guards = _look_populated(mm, tracker.seen)
+            found = lambda: (there(), guards)  # noqa: E731
+        return partial(self._space, mm, conclude, found)
 
     def _space(
-        self, mm: Mm, conclude: Conclusion, populated: Callable[[], PageRuns], guards: PageRuns, parents: Parents
+        self, mm: Mm, conclude: Conclusion, populated: Callable[[], tuple[PageRuns, PageRuns]], parents: Parents
     ) -> Space:
         clean, reason, state = conclude()
-        there = populated()
+        there, guards = populated()
         self.new_states[mm.space] = state
         if reason is not None and mm.space in self.states:
             self.lost.append(f"task {mm.pid}: {reason}")

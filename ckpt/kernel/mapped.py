@@ -49,12 +49,21 @@ def way_to(pid: int, line: MapsLine, others: Iterable[int] = ()) -> str | None:
 
 
 def _is(path: str, line: MapsLine) -> bool:
-    """Whether the path leads to the mapping's file. Some file systems show another device in maps than in stat."""
+    """Whether the path leads to the mapping's file.
+
+    Some file systems (overlayfs, btrfs) show another device in maps than in stat; the name must be the same there,
+    for an inode number alone is many files'.
+    """
     try:
         found = os.stat(path)
+        if found.st_ino != line.ino:
+            return False
+        if found.st_dev == line.dev:
+            return True
+        name = os.readlink(path) if path.startswith("/proc/") else path
     except OSError:
         return False
-    return found.st_ino == line.ino and (found.st_dev == line.dev or not os.major(line.dev))
+    return not os.major(line.dev) and name == line.path
 
 
 def swap_in_use() -> bool:

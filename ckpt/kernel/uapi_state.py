@@ -118,6 +118,7 @@ SCHED_RR = 2
 SCHED_BATCH = 3
 SCHED_IDLE = 5
 SCHED_DEADLINE = 6
+SCHED_FLAG_RESET_ON_FORK = 1
 sched_attr = struct.Struct("<IIQiIQQQ")  # size, policy, flags, nice, priority, runtime, deadline, period
 IOPRIO_WHO_PROCESS = 1
 

@@ -51,7 +51,7 @@ class Layout:
 
     lines: Sequence[MapsLine]
     ranges: U64  # tracked private mappings
-    vma_keys: Sequence[str]  # of each of them
+    vma_keys: tuple[str, ...]  # of each of them
     shared_ranges: U64
     objects: Sequence[tuple[str, MapsLine]]  # space key and mapping of each shared memory object
 
@@ -68,7 +68,7 @@ def layout_of(text: str) -> Layout:
         keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
     shared = [line for line, kind in zip(lines, kinds, strict=True) if line.shared and kind != "special"]
     objects = [(shm.shm_key(line), line) for line, kind in zip(lines, kinds, strict=True) if kind == "shm"]
-    return Layout(lines, _ranges([line for line, _ in private]), keys, _ranges(shared), objects)
+    return Layout(lines, _ranges([line for line, _ in private]), tuple(keys), _ranges(shared), objects)
 
 
 @dataclass

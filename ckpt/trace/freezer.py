@@ -24,6 +24,7 @@ from ckpt.trace import critical_section, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.remote import LiveRemote, Site
+from ckpt.trace.urgency import Urgency
 
 _DETACH_PATIENCE = 0.2  # seconds
 _GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
@@ -79,6 +80,7 @@ class FrozenTree:
     frozen_ns: int = 0  # when everything stood still
     thawed_ns: int = 0
     wakeups: Wakeups = field(default_factory=Wakeups)
+    urgency: Urgency = field(default_factory=Urgency)
     before_thaw: Callable[[], None] | None = None  # undoes what was done to objects of the tasks
 
     @property
@@ -112,6 +114,7 @@ class FrozenTree:
                     _release(thread, self.wakeups)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
+            self.urgency.end()
 
     def stop(self) -> None:
         """Let go of every thread, but leave each task in group-stop, as by SIGSTOP."""
@@ -129,6 +132,7 @@ class FrozenTree:
                 _kill(pid, signal.SIGKILL)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
+            self.urgency.end()
             end = time.monotonic() + deadline
             left = {thread.tid for thread in self.threads()}
             while left and time.monotonic() < end:
@@ -221,6 +225,7 @@ class _Freeze:
         self._tree.wakeups.start()
         self._gc = gc.isenabled()
         gc.disable()
+        self._tree.urgency.start()
         self._tree.started_ns = time.perf_counter_ns()
         self._end = time.monotonic() + self._deadline
         try:

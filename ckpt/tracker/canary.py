@@ -33,6 +33,16 @@ def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
     return sorted({page for page in (first, last) if page is not None})
 
 
+def still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
+    """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones."""
+    for page in pages:
+        address = page * PAGE_SIZE
+        row = int(np.searchsorted(ranges[:, 0], address, "right")) - 1
+        if row < 0 or address >= int(ranges[row, 1]) or not _writable(keys[row]):
+            return False
+    return bool(pages)
+
+
 def _rows(ranges: U64, keys: Sequence[str], order: Iterable[int]) -> Iterable[tuple[int, int]]:
     """The first writable mappings in some order."""
     writable = (at for at in order if _writable(keys[at]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from ckpt.kernel.pagemap import contiguous
 from ckpt.records.runs import U64
@@ -46,5 +48,12 @@ def of_pages(pages: U64) -> U64:
 
 def anonymous(ranges: U64, keys: Sequence[str]) -> U64:
     """The rows that are anonymous private mappings, by their vma_keys."""
-    keep = np.fromiter((key.startswith("anon") for key in keys), np.bool_, len(keys))
-    return ranges[keep] if len(ranges) else EMPTY
+    return ranges[anonymous_rows(tuple(keys))] if len(ranges) else EMPTY
+
+
+@lru_cache(maxsize=64)
+def anonymous_rows(keys: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """For each of the vma_keys whether it is an anonymous mapping's. Remembered, as the layouts are."""
+    found = np.fromiter((key.startswith("anon") for key in keys), np.bool_, len(keys))
+    found.setflags(write=False)
+    return found

@@ -74,6 +74,7 @@ class WriteProtect:
         self._keeper: keeper.Keeper | None = None
         self._token: str | None = None
         self._fd = -1
+        self._canaries: list[int] = []  # of the last round, when all of them are still populated
 
     # ------------------------------------------------------------------ DirtyTracker
 
@@ -183,8 +184,10 @@ class WriteProtect:
 
     def _sing(self, mm: MmAccess, rows: U64) -> list[int]:
         keys = [key for key in mm.vma_keys if key.startswith("anon")]
-        with Pagemap(mm.pid) as pagemap:
-            pages = canary.choose(pagemap, rows, keys)
+        pages = self._canaries
+        if not canary.still(pages, rows, keys):
+            with Pagemap(mm.pid) as pagemap:
+                pages = canary.choose(pagemap, rows, keys)
         canary.sing(mm, pages)
         return pages
 
@@ -194,6 +197,7 @@ class WriteProtect:
         """What was armed and what of it was written, or why that counts for nothing; everything is armed again, new
         mappings too."""
         joined = contiguous(rows)
+        page = np.uint64(PAGE_SIZE)
         with Pagemap(mm.pid) as pagemap:
             # Mappings without a registration are new, or were moved by mremap. Registered ones are passed
             # over without a look at their page tables.
@@ -204,9 +208,9 @@ class WriteProtect:
             dirty = _spans(_scan_and_arm(pagemap, old))
             if len(new):
                 self._arm_new(pagemap, spans.both(ours, new))
-            page = np.uint64(PAGE_SIZE)
-            why = _canaries_say(pagemap, canaries, old // page, dirty // page)
-        return old, dirty, why
+            there = [_has(old // page, at) and _is_populated(pagemap, at) for at in canaries]
+        self._canaries = canaries if all(there) else []
+        return old, dirty, canary.verdict(there, [_has(dirty // page, at) for at in canaries])
 
     def _arm(self, pid: int, rows: U64) -> None:
         ours = self._register(pid, rows)
@@ -267,11 +271,8 @@ def _scan_and_arm(pagemap: Pagemap, wanted: U64) -> Regions:
     )
 
 
-def _canaries_say(pagemap: Pagemap, canaries: list[int], old: U64, dirty: U64) -> str | None:
-    there = []
-    for page in canaries:
-        there.append(_has(old, page) and pagemap.entry(page) & (up.PM_PRESENT | up.PM_SWAP) != 0)
-    return canary.verdict(there, [_has(dirty, page) for page in canaries])
+def _is_populated(pagemap: Pagemap, page: int) -> bool:
+    return pagemap.entry(page) & (up.PM_PRESENT | up.PM_SWAP) != 0
 
 
 def _has(of: U64, page: int) -> bool:

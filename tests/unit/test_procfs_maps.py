@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckpt.kernel import procfs
+from ckpt.kernel import mapped, procfs
+from ckpt.kernel.procfs import MapsLine
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,13 @@ def test_every_mapping_has_its_flags() -> None:
         assert ("rd" in line.vm_flags) == ("r" in line.perms), line
         assert ("wr" in line.vm_flags) == ("w" in line.perms), line
         assert ("ex" in line.vm_flags) == ("x" in line.perms), line
+
+
+def test_the_inode_number_alone_is_no_way_to_a_mapped_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A semaphore of /dev/shm once had the inode number of /dev/null, and was dumped as that."""
+    monkeypatch.setattr(mapped, "map_files_allowed", lambda: False)
+    with Path("/dev/null").open("rb") as null:
+        ino = os.fstat(null.fileno()).st_ino
+        line = MapsLine(0x10000, 0x11000, "rw-s", 0, os.makedev(0, 0x999), ino, "/dev/shm/sem.x (deleted)")
+        assert mapped.way_to(os.getpid(), line) is None
+        assert mapped.way_to(os.getpid(), replace(line, path="/dev/null")) == "/dev/null"

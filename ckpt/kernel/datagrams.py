@@ -79,6 +79,7 @@ def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes) -> Non
     fd = sockets.make_socket(family, u.SOCK_RAW, u.IPPROTO_RAW)
     try:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, 1 << 18)
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BROADCAST, 1)
         sockets.send(fd, header + payload, to=to)
     finally:
         os.close(fd)

@@ -347,7 +347,7 @@ def group_filter(fd: int, level: int, interface: int, group: bytes) -> tuple[int
         what = "getsockopt(MCAST_MSFILTER)"
         syscall(what, u.SYS_getsockopt, fd, level, u.MCAST_MSFILTER, buffer, ctypes.byref(length))
     except KernelError as error:
-        if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV, errno.ENOPROTOOPT):
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV, errno.ENOPROTOOPT, errno.EOPNOTSUPP):
             return None
         raise
     mode, count = struct.unpack_from("<II", buffer.raw, 136)

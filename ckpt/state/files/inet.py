@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -20,10 +21,12 @@ from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 
 SUPPORT = Support(
-    "sockets", "TCP listening, UDP, ping, raw", "options, peers, queues of UDP and UDP-Lite; TCP connecting, or ended"
+    "sockets",
+    "TCP listening, UDP, ping, raw",
+    "options, peers, queues of UDP and UDP-Lite; TCP connecting, or ended; Multipath TCP listening",
 )
 
-_STREAMS = {u.IPPROTO_TCP: "TCP"}
+_STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}
 _DATAGRAMS = {
     u.IPPROTO_UDP: "UDP",
     u.IPPROTO_UDPLITE: "UDP-Lite",
@@ -65,7 +68,9 @@ class InetKind:
         peer = sockets.getpeername(fd) or b""
         if not peer and kind == u.SOCK_RAW:
             peer = sock_diag.raw_peer(family, view.stat.st_ino)
-        if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
+        if kind == u.SOCK_STREAM and protocol == u.IPPROTO_MPTCP:
+            state, backlog = _multipath(view, fd, context)
+        elif kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
             info = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 104)
             state = info[0]
             if state == u.TCP_LISTEN:
@@ -127,7 +132,7 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     subject = describe(payload)
     apply_options(fd, payload.options, final=False)
     if payload.bound:
-        sockets.bind(fd, payload.name)
+        _bind(fd, payload)
     if payload.state == u.TCP_LISTEN:
         sockets.listen(fd, payload.backlog)
         apply_options(fd, payload.options, final=True, subject=subject)
@@ -141,6 +146,18 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     if payload.shutdown:
         sockets.shutdown(fd, payload.shutdown - 1)
     apply_options(fd, payload.options, final=True, subject=subject)
+
+
+def _bind(fd: int, payload: InetPayload) -> None:
+    """Bind, also to an address that the host does not have (any more): the task's own option comes back at the end."""
+    try:
+        sockets.bind(fd, payload.name)
+    except KernelError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        level, name = (u.SOL_IP, u.IP_FREEBIND) if payload.family == u.AF_INET else (u.SOL_IPV6, u.IPV6_FREEBIND)
+        sockets.setsockopt(fd, level, name, 1)
+        sockets.bind(fd, payload.name)
 
 
 def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
@@ -173,10 +190,24 @@ def _queue(view: FileView, fd: int, protocol: int, context: CollectContext) -> t
     return tuple(QueuedMessage(message.data, message.name) for message in messages)
 
 
+def _multipath(view: FileView, fd: int, context: CollectContext) -> tuple[int, int]:
+    """State and backlog of a Multipath TCP socket (those of its first subflow); connections are refused."""
+    info = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 104)
+    state = info[0]
+    waiting, backlog = struct.unpack_from("<II", info, 24) if state == u.TCP_LISTEN else (0, 0)
+    if state not in (u.TCP_CLOSE, u.TCP_LISTEN) or (state == u.TCP_CLOSE and tcpidle.has_ended(fd)):
+        reason = "is a Multipath TCP connection, which cannot be held still and read"
+        context.refuse(view.pid, view.subject, reason, "end it before the dump, or run the task without MPTCP")
+    if waiting:
+        reason = "has Multipath TCP connections that wait to be accepted"
+        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+    return state, backlog
+
+
 def _refuse_protocol(view: FileView, kind: int, protocol: int, context: CollectContext) -> None:
     known = _STREAMS if kind == u.SOCK_STREAM else _DATAGRAMS
     if kind != u.SOCK_RAW and protocol not in known:
-        names = {262: "Multipath TCP", 132: "SCTP", 33: "DCCP"}
+        names = {132: "SCTP", 33: "DCCP"}
         name = names.get(protocol, f"protocol {protocol}")
         context.refuse(view.pid, view.subject, f"is a socket of {name}")
 
@@ -184,6 +215,8 @@ def _refuse_protocol(view: FileView, kind: int, protocol: int, context: CollectC
 def _table(family: int, protocol: int, context: CollectContext) -> dict[int, sock_diag.InetSocket]:
     """The kernel's table of one protocol; empty where the kernel has no diag module for it."""
     key = f"inet-diag:{family}:{protocol}"
+    if protocol == u.IPPROTO_MPTCP:  # the request has no room for the number
+        return {}
     if key not in context.shared:
         try:
             context.shared[key] = sock_diag.inet_sockets(family, protocol)

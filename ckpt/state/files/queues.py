@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -36,17 +36,30 @@ def peek_messages(fd: int) -> list[Message]:
     poller.register(fd, select.POLLIN)
     if not any(event & select.POLLIN for _fd, event in poller.poll(0)):
         return []
-    # A seqpacket socket whose peer shut down answers with empty messages for ever; there SIOCINQ is the sum of
-    # all messages (elsewhere that of the first), and empty ones after the last byte are what the end looks like.
-    seqpacket = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE) == u.SOCK_SEQPACKET
-    total = sockets.ioctl_int(fd, u.SIOCINQ) if seqpacket else -1
     messages: list[Message] = []
-    with peeking(fd):
+    with peeking(fd), _telling_the_end(fd) as end:
         offset = 0
-        while offset != total and (message := _whole(fd, offset)) is not None:
+        while (message := _whole(fd, offset)) is not None and not end(message):
             messages.append(message)
             offset += len(message.data)
     return messages
+
+
+@contextmanager
+def _telling_the_end(fd: int) -> Iterator[Callable[[Message], bool]]:
+    """Tells what a seqpacket socket answers at its end, again and again, from an empty message.
+
+    With SO_PASSCRED a message comes with credentials, if only nobody's; the end comes with none.
+    """
+    if sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE) != u.SOCK_SEQPACKET:
+        yield lambda message: False
+        return
+    before = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PASSCRED)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PASSCRED, 1)
+    try:
+        yield lambda message: not message.data and message.credentials is None
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PASSCRED, before)
 
 
 def peek_stream(fd: int, queued: int) -> list[Message]:

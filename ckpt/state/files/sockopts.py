@@ -24,7 +24,15 @@ _SIZES = {
     (u.SOL_SOCKET, u.SO_SNDTIMEO): 16,
     (u.SOL_SOCKET, u.SO_BINDTODEVICE): 16,
     (u.SOL_SOCKET, u.SO_TIMESTAMPING): 8,
+    (u.SOL_SOCKET, u.SO_TIMESTAMPING_NEW): 8,
+    (u.SOL_SOCKET, u.SO_TXTIME): 8,
     (u.SOL_SOCKET, u.SO_MAX_PACING_RATE): 8,
+    (u.SOL_IP, u.IP_OPTIONS): 40,
+    (u.SOL_IPV6, u.IPV6_HOPOPTS): 2048,
+    (u.SOL_IPV6, u.IPV6_RTHDRDSTOPTS): 2048,
+    (u.SOL_IPV6, u.IPV6_RTHDR): 2048,
+    (u.SOL_IPV6, u.IPV6_DSTOPTS): 2048,
+    (u.SOL_TCP, u.TCP_FASTOPEN_KEY): 32,
     (u.SOL_TCP, u.TCP_CONGESTION): 16,
     (u.SOL_RAW, u.ICMP_FILTER): 4,
     (u.SOL_ICMPV6, u.ICMPV6_FILTER): 32,
@@ -36,6 +44,7 @@ _SOCKET = (
     u.SO_SNDTIMEO, u.SO_BINDTODEVICE, u.SO_TIMESTAMP, u.SO_TIMESTAMPNS, u.SO_TIMESTAMPING, u.SO_MARK,
     u.SO_RXQ_OVFL, u.SO_SELECT_ERR_QUEUE, u.SO_BUSY_POLL, u.SO_PREFER_BUSY_POLL, u.SO_BUSY_POLL_BUDGET,
     u.SO_MAX_PACING_RATE, u.SO_ZEROCOPY, u.SO_WIFI_STATUS, u.SO_NOFCS, u.SO_INCOMING_CPU, u.SO_TXREHASH, u.SO_BUF_LOCK,
+    u.SO_TXTIME, u.SO_TIMESTAMP_NEW, u.SO_TIMESTAMPNS_NEW, u.SO_TIMESTAMPING_NEW, u.SO_RCVMARK, u.SO_RCVPRIORITY,
 )  # fmt: skip
 _UNIX = (u.SO_PASSCRED, u.SO_PASSSEC, u.SO_PASSPIDFD, u.SO_PASSRIGHTS, u.SO_PEEK_OFF)
 _IP = (
@@ -43,7 +52,7 @@ _IP = (
     u.IP_MTU_DISCOVER, u.IP_RECVERR, u.IP_RECVTTL, u.IP_RECVTOS, u.IP_PASSSEC, u.IP_RECVORIGDSTADDR,
     u.IP_MINTTL, u.IP_CHECKSUM, u.IP_BIND_ADDRESS_NO_PORT, u.IP_RECVFRAGSIZE, u.IP_RECVERR_RFC4884,
     u.IP_MULTICAST_IF, u.IP_MULTICAST_TTL, u.IP_MULTICAST_LOOP, u.IP_MULTICAST_ALL, u.IP_UNICAST_IF,
-    u.IP_LOCAL_PORT_RANGE,
+    u.IP_LOCAL_PORT_RANGE, u.IP_OPTIONS,
 )  # fmt: skip
 _IPV6 = (
     u.IPV6_V6ONLY, u.IPV6_TRANSPARENT, u.IPV6_FREEBIND, u.IPV6_UNICAST_HOPS, u.IPV6_MULTICAST_IF,
@@ -52,15 +61,17 @@ _IPV6 = (
     u.IPV6_RECVHOPOPTS, u.IPV6_RECVRTHDR, u.IPV6_RECVDSTOPTS, u.IPV6_RECVPATHMTU, u.IPV6_DONTFRAG,
     u.IPV6_RECVTCLASS, u.IPV6_TCLASS, u.IPV6_AUTOFLOWLABEL, u.IPV6_ADDR_PREFERENCES, u.IPV6_MINHOPCOUNT,
     u.IPV6_RECVORIGDSTADDR, u.IPV6_UNICAST_IF, u.IPV6_RECVFRAGSIZE,
+    u.IPV6_2292PKTINFO, u.IPV6_2292HOPOPTS, u.IPV6_2292DSTOPTS, u.IPV6_2292RTHDR, u.IPV6_2292HOPLIMIT,
+    u.IPV6_FLOWINFO, u.IPV6_ROUTER_ALERT_ISOLATE, u.IPV6_HOPOPTS, u.IPV6_RTHDRDSTOPTS, u.IPV6_RTHDR, u.IPV6_DSTOPTS,
 )  # fmt: skip
 _TCP = (
     u.TCP_NODELAY, u.TCP_CORK, u.TCP_KEEPIDLE, u.TCP_KEEPINTVL, u.TCP_KEEPCNT, u.TCP_SYNCNT, u.TCP_LINGER2,
     u.TCP_DEFER_ACCEPT, u.TCP_CONGESTION, u.TCP_THIN_LINEAR_TIMEOUTS, u.TCP_USER_TIMEOUT, u.TCP_FASTOPEN,
     u.TCP_NOTSENT_LOWAT, u.TCP_SAVE_SYN, u.TCP_FASTOPEN_CONNECT, u.TCP_FASTOPEN_NO_COOKIE, u.TCP_INQ,
-    u.TCP_TX_DELAY,
+    u.TCP_TX_DELAY, u.TCP_RTO_MAX_MS, u.TCP_RTO_MIN_US, u.TCP_DELACK_MAX_US,
 )  # fmt: skip
 _UDP = (
-    u.UDP_CORK, u.UDP_NO_CHECK6_TX, u.UDP_NO_CHECK6_RX, u.UDP_SEGMENT, u.UDP_GRO,
+    u.UDP_CORK, u.UDP_NO_CHECK6_TX, u.UDP_NO_CHECK6_RX, u.UDP_SEGMENT, u.UDP_GRO, u.UDP_ENCAP,
 )  # fmt: skip
 _UDPLITE = (u.UDPLITE_SEND_CSCOV, u.UDPLITE_RECV_CSCOV)
 _NETLINK = (
@@ -69,7 +80,8 @@ _NETLINK = (
 )  # fmt: skip
 _PACKET = (
     u.PACKET_AUXDATA, u.PACKET_ORIGDEV, u.PACKET_VERSION, u.PACKET_RESERVE, u.PACKET_LOSS, u.PACKET_VNET_HDR,
-    u.PACKET_TIMESTAMP, u.PACKET_QDISC_BYPASS, u.PACKET_IGNORE_OUTGOING,
+    u.PACKET_TIMESTAMP, u.PACKET_QDISC_BYPASS, u.PACKET_IGNORE_OUTGOING, u.PACKET_COPY_THRESH, u.PACKET_TX_HAS_OFF,
+    u.PACKET_VNET_HDR_SZ,
 )  # fmt: skip
 
 # bind(2) sets it for an IPv6 address, and nothing can change it afterwards; nor does it matter then.
@@ -94,7 +106,7 @@ def collect_options(
     values = []
     for level, name in [*_names(family, kind, protocol), *more]:
         value = _read(fd, level, name)
-        if value is not None:
+        if value is not None and not _computed(level, name, value):
             values.append(SocketOption(level, name, value))
     memberships = _memberships(fd, family) if family in (u.AF_INET, u.AF_INET6) else ()
     program = _filter(view, fd, context)
@@ -146,6 +158,9 @@ _MULTICAST = {
 # Of TCP sockets that are not connected: in a connection they show what is in use, not what was set.
 IDLE_TCP = (
     (u.SOL_TCP, u.TCP_MAXSEG),
+    (u.SOL_TCP, u.TCP_WINDOW_CLAMP),
+    (u.SOL_TCP, u.TCP_QUICKACK),
+    (u.SOL_TCP, u.TCP_FASTOPEN_KEY),
     (u.SOL_IP, u.IP_MULTICAST_LOOP),
     (u.SOL_IP, u.IP_MULTICAST_ALL),
     (u.SOL_IPV6, u.IPV6_MULTICAST_LOOP),
@@ -159,7 +174,7 @@ def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
     if family == u.AF_UNIX:
         levels = [(u.SOL_SOCKET, _UNIX)]
     elif family == u.AF_NETLINK:
-        levels = [(u.SOL_SOCKET, (u.SO_PASSCRED,)), (u.SOL_NETLINK, _NETLINK)]
+        levels = [(u.SOL_SOCKET, (u.SO_PASSCRED, u.SO_PASSSEC)), (u.SOL_NETLINK, _NETLINK)]
     elif family == u.AF_PACKET:
         levels = [(u.SOL_PACKET, _PACKET)]
     else:
@@ -167,13 +182,15 @@ def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
             levels.append((u.SOL_IPV6, _IPV6))
         levels.append((u.SOL_IP, _IP))
         if kind == u.SOCK_STREAM:
-            levels.append((u.SOL_TCP, _TCP))
+            levels += [(u.SOL_TCP, _TCP), (u.SOL_SOCKET, (u.SO_PEEK_OFF,))]
         elif protocol == u.IPPROTO_UDP:
             levels.append((u.SOL_UDP, _UDP))
         elif protocol == u.IPPROTO_UDPLITE:
-            levels.append((u.SOL_UDPLITE, _UDPLITE))
+            levels.append((u.SOL_UDPLITE, _UDPLITE + _UDP))
         elif kind == u.SOCK_RAW:
-            levels.append((u.SOL_IP, (u.IP_HDRINCL, u.IP_NODEFRAG)))
+            levels.append((u.SOL_IP, (u.IP_HDRINCL, u.IP_NODEFRAG, u.IP_ROUTER_ALERT)))
+            if family == u.AF_INET6:
+                levels += [(u.SOL_IPV6, (u.IPV6_HDRINCL,)), (u.SOL_RAW, (u.IPV6_CHECKSUM,))]
             if protocol == u.IPPROTO_ICMP:
                 levels.append((u.SOL_RAW, (u.ICMP_FILTER,)))
             elif protocol == u.IPPROTO_ICMPV6:
@@ -182,6 +199,11 @@ def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:
             levels.append((u.SOL_SOCKET, (u.SO_PEEK_OFF,)))
     names += [(level, name) for level, group in levels for name in group]
     return [name for name in names if name not in _MULTICAST] if kind == u.SOCK_STREAM else names
+
+
+def _computed(level: int, name: int, value: bytes) -> bool:
+    """Whether TCP_MAXSEG is the kernel's own: below TCP_MIN_MSS or above MAX_TCP_WINDOW nobody can have set it."""
+    return (level, name) == (u.SOL_TCP, u.TCP_MAXSEG) and not 88 <= int.from_bytes(value, "little") <= 32767
 
 
 def _read(fd: int, level: int, name: int) -> bytes | None:

@@ -261,7 +261,8 @@ def _record(view: FileView, message: Message, context: CollectContext) -> Queued
         from ckpt.state.files.collect import collect_stolen
 
         files = [collect_stolen(context, view.in_flight_of or view.pid, copy) for copy in message.fds]
-    return QueuedMessage(message.data, message.name, tuple(files), message.credentials or ())
+    sender = message.credentials if message.credentials and message.credentials[0] else ()
+    return QueuedMessage(message.data, message.name, tuple(files), sender)
 
 
 KIND = UnixKind()

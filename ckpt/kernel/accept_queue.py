@@ -1,4 +1,5 @@
-"""Connections that wait to be accepted: no descriptor leads to them, so they are read in the kernel's memory."""
+"""Queues that no system call shows: of connections that wait to be accepted, to which no descriptor leads, and of
+sockets with an error pending. They are read in the kernel's memory."""
 
 from __future__ import annotations
 
@@ -61,6 +62,12 @@ def unix(listener: int) -> list[list[Message]]:
             [_unix_message(memory, skb) for skb in _buffers(memory, memory.u64(one + child))]
             for one in _buffers(memory, _sock(memory, listener))
         ]
+
+
+def unix_queue(fd: int) -> list[Message]:
+    """What waits in a Unix socket, without a look through recvmsg, which would fetch the socket's error."""
+    with KernelMemory() as memory:
+        return [_unix_message(memory, skb) for skb in _buffers(memory, _sock(memory, fd))]
 
 
 def _sock(memory: KernelMemory, fd: int) -> int:

@@ -236,6 +236,8 @@ def _sent(message: accept_queue.Message) -> QueuedMessage:
 def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
     if kind == u.SOCK_STREAM:
         messages = peek_stream(fd, sockets.ioctl_int(fd, u.SIOCINQ))
+    elif kind == u.SOCK_SEQPACKET and sockets.failed(fd):
+        return _failed_queue(view, fd, context)
     else:
         messages = peek_messages(fd)
     # All copies are closed with the context, also when one of them cannot be described.
@@ -251,6 +253,20 @@ def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple
             if len(record.data) > 1:
                 records.insert(where + 1, replace(record, data=record.data[1:], files=()))
     return tuple(records)
+
+
+def _failed_queue(view: FileView, fd: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
+    """The records of a seqpacket socket that was reset; a peek would get the error, and the task would not."""
+    if not sockets.ioctl_int(fd, u.SIOCINQ):
+        return ()
+    try:
+        messages = accept_queue.unix_queue(fd)
+    except KernelError as error:
+        messages = []
+        context.refuse(view.pid, view.subject, f"was reset, and its records cannot be read ({error.message})")
+    if any(message.files for message in messages):
+        context.refuse(view.pid, view.subject, "was reset, and descriptors are in flight in it")
+    return tuple(map(_sent, messages))
 
 
 def _record(view: FileView, message: Message, context: CollectContext) -> QueuedMessage:

@@ -2,7 +2,9 @@
 
 Rules that are not in the kernel's own:
 
-- The root's session, when its leader is not in the tree, becomes the session of ckpt itself (0 below).
+- The root's session, when its leader is not in the tree, becomes the session of ckpt itself (0 below); with `revive`
+  (its number is free: the leader has ended, as that of a daemon) it is made again, by a helper that the root is born
+  under.
 - The root's process group, when its leader is not in the tree, becomes ckpt's own group with `shell_job` (as
   the job of the shell that runs ckpt), else a group that the root leads.
 - A dead session or group leader whose number is still in use is played by a helper task, which ends and is
@@ -72,9 +74,9 @@ class Plan:
     numbers: frozenset[int]
 
 
-def plan(tasks: Sequence[TaskRecord], root_pid: int, *, shell_job: bool = False) -> Plan:
+def plan(tasks: Sequence[TaskRecord], root_pid: int, *, shell_job: bool = False, revive: bool = False) -> Plan:
     """The steps that build the tree. RestoreError names every task that cannot be placed."""
-    planner = _Planner(tasks, root_pid, shell_job)
+    planner = _Planner(tasks, root_pid, shell_job, revive)
     planner.run()
     if planner.refusals:
         lines = "\n".join(str(refusal) for refusal in planner.refusals)
@@ -110,6 +112,7 @@ class _Planner:
     tasks: Sequence[TaskRecord]
     root: int
     shell_job: bool
+    revive: bool = False
     refusals: list[Refusal] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -135,7 +138,13 @@ class _Planner:
             else:
                 waiting.append(task)
         root = self._by[self.root]
-        self._create(root.pid, OUTSIDE, 0, root.exit_signal)
+        leader = root.sid if root.sid not in self._by else OUTSIDE
+        if leader != OUTSIDE:
+            self._create(leader, OUTSIDE, 0, 0, helper=True)
+            self._helpers.append(EndHelper(leader, OUTSIDE, OUTSIDE))
+            self._setsid(leader)
+        self._create(root.pid, leader, 0, root.exit_signal)
+        self._parent[root.pid] = OUTSIDE
         self._waiting = waiting
         self._grow(root)
         self._place_waiting()
@@ -178,6 +187,8 @@ class _Planner:
     def _normalise(self) -> None:
         """Put OUTSIDE in place of the root's foreign session and group."""
         root = self._by[self.root]
+        if self.revive and root.sid and root.sid not in self._by:
+            return
         foreign_sid = root.sid if root.sid not in self._by else None
         foreign_pgid = root.pgid if root.pgid not in self._by else None
         own_group = self.root if not self.shell_job else OUTSIDE

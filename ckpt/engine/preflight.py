@@ -59,6 +59,16 @@ def check_numbers(numbers: Collection[int], patience: float = ZOMBIE_PATIENCE) -
         time.sleep(0.01)
 
 
+def is_free(number: int, patience: float = ZOMBIE_PATIENCE) -> bool:
+    """Whether a pid, session and group of that number can be made; zombies are waited for as in `check_numbers`."""
+    end = time.monotonic() + patience
+    while holder := _holder_of({number}):
+        if not holder.dead or time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return 0 < number < int(Path("/proc/sys/kernel/pid_max").read_text())
+
+
 @dataclass(frozen=True, slots=True)
 class _Holder:
     """A process that has one of the numbers, or is in a session or group of that number."""

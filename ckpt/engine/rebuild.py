@@ -27,9 +27,7 @@ from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
-from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
-
-_THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
+from ckpt.trace.skeleton import BLOCK_SIZE, THREAD, Skeleton, reap, spawn_skeleton
 
 
 @dataclass
@@ -88,9 +86,9 @@ class Tree:
             unmapped.add(task.mm_id)
         for task in living:
             threads.finish_threads(task, self.threads[task.pid])
-        # Children first: a parent that runs finds them all there.
+        # Children first: a parent that runs finds them all there. Threads in the order in which they were made.
         for task in reversed(living):
-            for thread in reversed(self.threads[task.pid]):
+            for thread in self.threads[task.pid]:
                 self.skeletons[thread.tid].let_go()
 
     # ------------------------------------------------------------------ births
@@ -114,7 +112,9 @@ class Tree:
     def _create(self, step: Create, address: int, channel: int) -> None:
         pid = max(step.pid, 0)
         try:
-            if step.creator == OUTSIDE:
+            if step.creator == OUTSIDE and step.helper:
+                made = spawn_skeleton(pid, address, channel)
+            elif step.creator == OUTSIDE:
                 made = self._root(pid, address, channel)
             else:
                 with self._naming(step.creator, "its memory"):
@@ -159,6 +159,11 @@ class Tree:
     def _end_helper(self, pid: int, reaper: int, adopter: int) -> None:
         helper = self.leaders[pid]
         with self._naming(helper.pid, "a helper"):
+            if reaper == OUTSIDE:  # it leads the session of the root, which passes to ckpt or to who adopts orphans
+                _set_subreaper(int(not self.give_away))
+                helper.exit(0)
+                _set_subreaper(1)
+                return
             if adopter != OUTSIDE:
                 self._subreaper(adopter, 1)
             helper.exit(0)
@@ -197,8 +202,11 @@ class Tree:
     def _thread(self, leader: Skeleton, tid: int) -> Skeleton:
         """Thread `tid`, made when it is first asked for."""
         if tid not in self.skeletons:
+            owner = next(thread.fs_tid for thread in self.threads[leader.pid] if thread.tid == tid)
+            creator = self._thread(leader, owner) if owner not in (0, tid) else leader
+            flags = THREAD & ~uapi.CLONE_FS if owner == tid else THREAD
             try:
-                self.skeletons[tid] = leader.clone(tid, _THREAD)
+                self.skeletons[tid] = creator.clone(tid, flags)
             except KernelError as error:
                 raise _cannot_create(f"thread of task {leader.pid}", tid, error) from None
         return self.skeletons[tid]
@@ -254,7 +262,8 @@ class Tree:
         for task in living:
             leader = self.leaders[task.pid]
             with self._naming(task.pid, "its process state"):
-                task_state.late(leader, task)
+                own = self.threads[task.pid]
+                task_state.late([self.skeletons[t.tid] for t in own], task, [t.pending for t in own])
                 for thread in self.threads[task.pid]:
                     threads.restore_privileges(self.skeletons[thread.tid], thread)
                 prctl.restore_dumpable(leader, self.mms[task.mm_id].dumpable)

@@ -15,7 +15,7 @@ from ckpt import chain
 from ckpt.engine import preflight
 from ckpt.engine.elsewhere import work_elsewhere
 from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
-from ckpt.engine.plan import plan
+from ckpt.engine.plan import Plan, plan
 from ckpt.engine.progress import Progress
 from ckpt.engine.rebuild import Tree, adopting
 from ckpt.engine.relay import relay
@@ -165,7 +165,7 @@ def restore_view(
         threads = ids.as_mapped(threads, place.groups)
     mms: list[MmRecord] = list(view.records("mm"))
     preflight.check_tasks(tasks, threads, mms)
-    order = plan(tasks, tree.root_pid, shell_job=shell_job)
+    order = _order(tasks, tree, shell_job)
     preflight.check_numbers(order.numbers)
     preflight.check_files(mms, view.records("file"))
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
@@ -200,6 +200,22 @@ def restore_view(
         tree.root_pid, pids, spent, view.header, detach, place.names, notes=place.notes, job=shell_job,
         terminal=terminal,
     )  # fmt: skip
+
+
+def _order(tasks: list[TaskRecord], tree: TreeRecord, shell_job: bool) -> Plan:
+    """The plan, with the root's session in its own number where that can be."""
+    if not shell_job and _leader_ended(tree, tasks):
+        try:
+            return plan(tasks, tree.root_pid, revive=True)
+        except RestoreError:
+            pass  # as the dump planned it
+    return plan(tasks, tree.root_pid, shell_job=shell_job)
+
+
+def _leader_ended(tree: TreeRecord, tasks: list[TaskRecord]) -> bool:
+    """Whether the root's session can be made again, as its leader is neither in the tree nor anywhere else."""
+    session = next(task.sid for task in tasks if task.pid == tree.root_pid)
+    return all(session not in task.tids for task in tasks) and preflight.is_free(session)
 
 
 def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:

@@ -46,6 +46,7 @@ RSEQ_FLAG_UNREGISTER = 1
 ITIMERS = (0, 1, 2)  # ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF
 itimerval = struct.Struct("<qqqq")  # interval sec, usec; value sec, usec
 timespec = struct.Struct("<qq")  # sec, nsec
+FUTEX_WAIT_BITSET, FUTEX_CMD_MASK = 9, 0x7F  # include/uapi/linux/futex.h
 CLOCK_REALTIME_ALARM = 8
 CLOCK_BOOTTIME_ALARM = 9
 TIMER_ABSTIME = 1
@@ -56,6 +57,18 @@ sigevent = struct.Struct("<Qiii44x")  # sigval, signo, notify, tid
 SIGEV_SIGNAL = 0
 SIGEV_THREAD = 2
 SIGEV_THREAD_ID = 4
+_CPUCLOCK_PERTHREAD, _CPUCLOCK_CLOCK = 4, 3  # include/linux/posix-timers_types.h
+
+
+def clock_thread(clock_id: int) -> int | None:
+    """The thread whose CPU time a clock counts, 0 for the one that asks; None for other clocks."""
+    return ~(clock_id >> 3) if clock_id < 0 and clock_id & _CPUCLOCK_PERTHREAD else None
+
+
+def thread_clock(tid: int, like: int) -> int:
+    """The clock that counts for thread `tid` what `like` counts for another one."""
+    return (~tid << 3) | _CPUCLOCK_PERTHREAD | like & _CPUCLOCK_CLOCK
+
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1

@@ -50,10 +50,10 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
 
 def restore_fs(remote: RemoteTask, record: FsState) -> None:
     """Before the credentials. chdir comes first, for its path is not one inside the new root."""
-    pid = remote.pid
-    if not record.cwd_file and procfs.link(f"/proc/{pid}/cwd") != record.cwd:
+    pid, proc = remote.pid, f"/proc/{remote.pid}/task/{remote.tid}"
+    if not record.cwd_file and procfs.link(f"{proc}/cwd") != record.cwd:
         _change(remote, uapi.SYS_chdir, record.cwd, "working directory")
-    if procfs.link(f"/proc/{pid}/root") != record.root:
+    if procfs.link(f"{proc}/root") != record.root:
         _change(remote, uapi.SYS_chroot, record.root, "root directory")
     with rebuilding(pid, "umask"):
         remote.syscall(uapi.SYS_umask, record.umask)

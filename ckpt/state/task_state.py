@@ -8,9 +8,11 @@ The order of a restore: threads, files; `early` in the bare task; memory; from h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ckpt.kernel import procfs
+from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import (
     Attributes,
@@ -21,9 +23,12 @@ from ckpt.records.state import (
     SigAction,
     SigInfo,
 )
-from ckpt.records.task import TaskRecord
+from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import attributes, fs, limits, signals, timers
 from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.trace.skeleton import Skeleton
+
+_ATTEMPTS = 4  # a timer of a shorter period than a look at it takes goes off in each of them, and its signal waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,29 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
     )
 
 
+def settled(
+    task: FrozenTaskLike, state: TaskState, threads: Sequence[ThreadRecord]
+) -> tuple[TaskState, list[ThreadRecord]]:
+    """Timers and pending signals of one moment: a timer that went off meanwhile has its signal, and no other does."""
+    if not state.itimers and not state.posix_timers:
+        return state, list(threads)
+    remote = task.remote(task.tids[0])
+    told = {timer.notify_tid for timer in state.posix_timers if timer.notify == us.SIGEV_THREAD_ID}
+    for _ in range(_ATTEMPTS):
+        before = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
+        own = {tid: _pending(task.pid, tid, shared=False) for tid in task.tids if tid in told}
+        shared = _pending(task.pid, task.tids[0], shared=True)
+        itimers, posix_timers = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
+        if not timers.gone_off(before[0], itimers) and not timers.gone_off(before[1], posix_timers):
+            break
+    state = replace(state, itimers=itimers, posix_timers=posix_timers, pending=shared)
+    return state, [replace(thread, pending=own.get(thread.tid, thread.pending)) for thread in threads]
+
+
+def _pending(pid: int, tid: int, *, shared: bool) -> tuple[SigInfo, ...]:
+    return signals.collect_pending(tid, procfs.status(pid, tid), shared=shared)
+
+
 def early(remote: RemoteTask, record: TaskRecord) -> None:
     """In the bare task, before memory and files: raised limits, what children inherit, directories, umask."""
     limits.raise_limits(remote, record.rlimits)
@@ -66,17 +94,21 @@ def early(remote: RemoteTask, record: TaskRecord) -> None:
         fs.restore_fs(remote, record.fs)
 
 
-def late(remote: RemoteTask, record: TaskRecord) -> None:
-    """In the first thread, when memory, files, threads and zombies are complete, before any thread loses privileges.
+def late(threads: Sequence[Skeleton], record: TaskRecord, pending: Sequence[Sequence[SigInfo]]) -> None:
+    """When memory, files, threads and zombies are complete, before any thread loses privileges.
 
-    All signals of all threads are blocked from here until `threads.finish_threads`, for the timers tick again.
-    Not earlier, because a child that ends must not be reaped by the task's own SIGCHLD action.
+    `threads`: the first one first, `pending`: the queue of each. All signals of all threads are blocked from here until
+    `threads.finish_threads`, for the timers tick again. Not earlier, because a child that ends must not be reaped by
+    the task's own SIGCHLD action. An action that ignores a signal takes it out of every queue: actions come first.
     """
     for tid in record.tids:
         signals.block_all(tid)
+    remote = threads[0]
     signals.restore_sigactions(remote, record.sigactions)
+    for thread, queue in zip(threads, pending, strict=True):
+        signals.restore_pending(thread, queue, shared=False)
     attributes.restore_attributes_late(remote, record.attributes)
-    timers.restore_posix_timers(remote, record.posix_timers, timers.senders(record.pending, record.posix_timers))
+    timers.restore_posix_timers(threads, record.posix_timers, timers.senders(record.pending, record.posix_timers))
     signals.restore_pending(remote, timers.not_sent(record.pending, record.posix_timers), shared=True)
-    timers.restore_itimers(remote, record.itimers)
+    timers.restore_itimers(remote, record.itimers, record.pending)
     limits.restore_limits(remote, record.rlimits)

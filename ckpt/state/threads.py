@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
+from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.records.seams import RemoteTask
-from ckpt.records.state import Registers, RseqState
+from ckpt.records.state import FsState, Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import ids, prctl, sched, seccomp, signals
+from ckpt.state import fs, ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
@@ -77,6 +78,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
     # to have changed the securebits alone is possible only for a thread that takes care to.
     bits = first.securebits if ids.same_credentials(status, first.status) else ids.collect_securebits(remote)
     robust = taskinfo.robust_list(tid)
+    own_fs, fs_tid = _collect_fs(task, tid, status, context)
     return ThreadRecord(
         tid=tid,
         pid=pid,
@@ -94,7 +96,29 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         pdeathsig=prctl.collect_pdeathsig(remote),
         seccomp=seccomp.collect_seccomp(pid, tid, status, context),
         prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
+        fs=own_fs,
+        fs_tid=fs_tid,
     )
+
+
+def _collect_fs(
+    task: FrozenTaskLike, tid: int, status: dict[str, str], context: CollectContext
+) -> tuple[FsState | None, int]:
+    """What a thread that left the process's directories has instead, and which thread's they are."""
+    leader = task.tids[0]
+    if tid == leader or kcmp(leader, tid, uapi.KCMP_FS) == 0:
+        return None, 0
+    known: dict[int, list[int]] = context.shared.setdefault("threads.fs", {})
+    owners = known.setdefault(task.pid, [])
+    owner = next((other for other in owners if kcmp(other, tid, uapi.KCMP_FS) == 0), 0)
+    if owner:
+        return None, owner
+    owners.append(tid)
+    own = fs.collect_fs(task.pid, tid, status, context)
+    if own.cwd_file:
+        words = f"the working directory of thread {tid}"
+        context.refuse(task.pid, words, "was deleted", "let the thread change to another one")
+    return own, tid
 
 
 def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
@@ -136,9 +160,10 @@ def restore_thread(remote: RemoteTask, record: ThreadRecord, task: TaskRecord) -
         remote.syscall(uapi.SYS_set_tid_address, record.clear_child_tid)
     _restore_rseq(remote, record.rseq)
     signals.restore_altstack(remote, record.altstack)
+    if record.fs is not None:
+        fs.restore_fs(remote, record.fs)
     sched.restore_scheduling(remote, record.scheduling)
     prctl.restore_prctl(remote, record.prctl)
-    signals.restore_pending(remote, record.pending, shared=False)
 
 
 def restore_privileges(remote: RemoteTask, record: ThreadRecord) -> None:

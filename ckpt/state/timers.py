@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import taskinfo, uapi
@@ -12,6 +14,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.state import IntervalTimer, PosixTimer, SigInfo
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+from ckpt.trace.skeleton import Skeleton
 
 SUPPORT = Support(
     "timers",
@@ -23,8 +26,11 @@ SUPPORT = Support(
 _US, _NS = 1_000_000, 1_000_000_000
 _CLOCKS = (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_TAI)
 _SOON_NS = 100_000_000  # a signal that waits may be late by this
-_ATTEMPTS = 20
+_ATTEMPTS = 60
 _MAX_TIMER_ID = 1 << 16  # without PR_TIMER_CREATE_RESTORE_IDS every id below costs two calls
+
+
+_Timer = IntervalTimer | PosixTimer
 
 
 def collect_itimers(remote: RemoteTask) -> tuple[IntervalTimer, ...]:
@@ -40,10 +46,15 @@ def collect_itimers(remote: RemoteTask) -> tuple[IntervalTimer, ...]:
     return tuple(found)
 
 
-def restore_itimers(remote: RemoteTask, record: Sequence[IntervalTimer]) -> None:
-    """Late, with signals blocked: they tick from here on."""
+def restore_itimers(remote: RemoteTask, record: Sequence[IntervalTimer], pending: Sequence[SigInfo]) -> None:
+    """Late, with signals blocked and those that wait (`pending`) queued: they tick from here on.
+
+    ITIMER_REAL is not set while its signal waits: whoever takes that sets it again. It goes off now, and adds none.
+    """
+    waits = any(int.from_bytes(entry.info[:4], "little") == signal.SIGALRM for entry in pending)
     for timer in record:
-        raw = us.itimerval.pack(*divmod(timer.interval_us, _US), *divmod(timer.value_us, _US))
+        value = timer.value_us or int(waits and timer.which == us.ITIMERS[0])
+        raw = us.itimerval.pack(*divmod(timer.interval_us, _US), *divmod(value, _US))
         with rebuilding(remote.pid, f"interval timer {timer.which}"):
             remote.syscall(uapi.SYS_setitimer, timer.which, remote.put(raw), 0)
 
@@ -71,6 +82,18 @@ def collect_posix_timers(remote: RemoteTask) -> tuple[PosixTimer, ...]:
     return tuple(found)
 
 
+def gone_off(before: Sequence[_Timer], after: Sequence[_Timer]) -> bool:
+    """Whether a timer went off between two looks at them all."""
+    if len(before) != len(after):
+        return True
+    pairs = [(_left(old), _left(new)) for old, new in zip(before, after, strict=True)]
+    return any(new > old or (old and not new) for old, new in pairs)
+
+
+def _left(timer: _Timer) -> int:
+    return timer.value_us if isinstance(timer, IntervalTimer) else timer.value_ns
+
+
 def _sender(entry: SigInfo, timers: Sequence[PosixTimer]) -> PosixTimer | None:
     _, _, code, timer_id = us.siginfo_timer.unpack_from(entry.info)
     if code != us.SI_TIMER:
@@ -89,21 +112,27 @@ def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[S
     return [entry for entry in pending if _sender(entry, timers) is None]
 
 
-def restore_posix_timers(remote: RemoteTask, record: Sequence[PosixTimer], waiting: Sequence[PosixTimer] = ()) -> None:
+def restore_posix_timers(
+    threads: Sequence[Skeleton], record: Sequence[PosixTimer], waiting: Sequence[PosixTimer] = ()
+) -> None:
     """Once every thread exists (SIGEV_THREAD_ID names one), in the order of the ids, in a task without timers.
 
     Before other signals are queued. The timers in `waiting` had sent a signal that nobody took yet: they are set to
     an expiry in the past, and send it again; its overruns count from here. A timer whose last signal had overruns is
     set so far back that it has as many again when that signal is taken, which is done here.
+
+    A clock of "the calling thread" is taken for the one that is signalled, as the kernel does not tell who called.
+    Timers of threads that have ended are made for a thread that ends at once.
     """
     timers = sorted(record, key=lambda timer: timer.timer_id)
     if not timers:
         return
+    remote = threads[0]
     pid = remote.pid
     exact = _restore_ids(remote, on=True)
     for timer in timers:
         with rebuilding(pid, f"POSIX timer {timer.timer_id}"):
-            _create(remote, timer, exact)
+            _create_for(threads, timer, exact)
     if exact:
         _restore_ids(remote, on=False)
     for timer in timers:
@@ -119,8 +148,10 @@ def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
             back = timer.overrun + 1
         elif waiting:
             back = 1
-    for _ in range(_ATTEMPTS):
-        if not _set(remote, timer, back) or back == 1:
+    for attempt in range(_ATTEMPTS):
+        # From the second on with a whole period to go: one goes by too easily when little of it is left.
+        left = timer.interval_ns if attempt and timer.interval_ns <= _SOON_NS else timer.value_ns
+        if not _set(remote, timer, left, back) or back == 1:
             return
         mask = remote.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
         remote.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)
@@ -128,9 +159,9 @@ def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
             return  # else a period went by meanwhile
 
 
-def _set(remote: RemoteTask, timer: PosixTimer, back: int) -> bool:
+def _set(remote: RemoteTask, timer: PosixTimer, left_ns: int, back: int) -> bool:
     """Arm the timer for what is left, less `back` periods; whether it has expired already."""
-    value, flags = timer.value_ns, 0
+    value, flags = left_ns, 0
     if back:
         past = value + time.clock_gettime_ns(timer.clock_id) - back * timer.interval_ns
         if past > 0:  # else this host has not been up for as long
@@ -148,6 +179,21 @@ def _restore_ids(remote: RemoteTask, *, on: bool) -> bool:
     except KernelError:
         return False
     return True
+
+
+def _create_for(threads: Sequence[Skeleton], timer: PosixTimer, exact: bool) -> None:
+    living = {thread.tid: thread for thread in threads}
+    to_thread = timer.notify == us.SIGEV_THREAD_ID
+    to_dead = to_thread and timer.notify_tid not in living
+    measured = us.clock_thread(timer.clock_id)
+    if not to_dead and measured in (None, 0, *living):
+        own = to_thread and measured == 0
+        _create(living[timer.notify_tid] if own else threads[0], timer, exact)
+        return
+    with threads[0].passing_thread() as thread:
+        clock = timer.clock_id if measured in (None, *living) else us.thread_clock(thread.tid, timer.clock_id)
+        dead = replace(timer, clock_id=clock, notify_tid=thread.tid if to_dead else timer.notify_tid)
+        _create(threads[0], dead, exact)
 
 
 def _create(remote: RemoteTask, timer: PosixTimer, exact: bool) -> None:

@@ -121,9 +121,9 @@ def _collect_task(
     fs_id: int,
 ) -> None:
     stat = procfs.stat(task.pid)
-    for tid in task.tids:
-        context.records.append(threads.collect_thread(task, tid, context, seen[tid]))
-    state = task_state.collect_task_state(task, context)
+    own = [threads.collect_thread(task, tid, context, seen[tid]) for tid in task.tids]
+    state, own = task_state.settled(task, task_state.collect_task_state(task, context), own)
+    context.records += own
     context.records.append(
         TaskRecord(
             pid=task.pid,

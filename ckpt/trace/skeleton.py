@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RestoreError
@@ -28,6 +31,7 @@ BLOCK_SIZE = 2 * PAGE + SCRATCH_SIZE + PARKING_SIZE
 _ALL = (1 << 64) - 1
 _ALL_BUT_TRAP = _ALL & ~(1 << (signal.SIGTRAP - 1))
 _MAX_ERRNO = 4095
+_REAP_PATIENCE = 0.2  # seconds
 _OPTIONS = (
     uapi.PTRACE_O_TRACESYSGOOD
     | uapi.PTRACE_O_EXITKILL
@@ -35,6 +39,9 @@ _OPTIONS = (
     | uapi.PTRACE_O_TRACEFORK
     | uapi.PTRACE_O_TRACEVFORK
 )
+THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
+"""The flags of a clone that makes one more thread."""
+
 _CLONE_EVENTS = (uapi.PTRACE_EVENT_FORK, uapi.PTRACE_EVENT_VFORK, uapi.PTRACE_EVENT_CLONE)
 
 
@@ -193,6 +200,16 @@ class Skeleton:
         while self._wait() >> 16 != uapi.PTRACE_EVENT_STOP:
             ptrace.cont(self.tid, 0)
 
+    @contextmanager
+    def passing_thread(self) -> Iterator[Skeleton]:
+        """One more thread of the task, which ends afterwards."""
+        thread = self.clone(0, THREAD)
+        yield thread
+        thread._point(uapi.SYS_exit, (0,))
+        ptrace.cont(thread.tid, 0)
+        while os.WIFSTOPPED(os.waitpid(thread.tid, uapi_restore.WALL)[1]):
+            ptrace.cont(thread.tid, 0)
+
     def step_calls(self) -> None:
         """From now on run calls by PTRACE_SYSCALL alone, without the int3.
 
@@ -250,11 +267,14 @@ class Skeleton:
         self.step_calls()
         self.syscall(uapi.SYS_munmap, self.block.start, BLOCK_SIZE)
 
-    def let_go(self, sig: int = 0) -> None:
-        """Detach; the thread runs on with the registers that it has."""
+    def let_go(self) -> None:
+        """Detach; the thread runs on with the registers that it has. It may end at once, and take all others along."""
         self.close_memory()
-        ptrace.detach(self.tid, sig)
         self.alive = False
+        try:
+            ptrace.detach(self.tid, 0)
+        except KernelError:
+            reap_tracee(self.tid)
 
     def exit(self, status: int) -> int:
         """End the task with a wait status (code or signal), not reaped; gives the status that came true."""
@@ -282,6 +302,22 @@ class Skeleton:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
+
+
+def reap_tracee(tid: int) -> None:
+    """Wait as the tracer for the end of a thread that is being killed: its parent hears of it only then.
+
+    Not for ever, for a leader ends after its threads; what is left the kernel lets go of when ckpt ends.
+    """
+    end = time.monotonic() + _REAP_PATIENCE
+    while time.monotonic() < end:
+        try:
+            got, status = os.waitpid(tid, os.WNOHANG | uapi_restore.WALL)
+        except ChildProcessError:
+            return
+        if got and not os.WIFSTOPPED(status):
+            return
+        time.sleep(0.0002)
 
 
 def reap(skeletons: list[Skeleton]) -> None:

@@ -88,16 +88,23 @@ def error_of(registers: list[int]) -> int:
 
 
 def timeout_of(registers: list[int]) -> Timeout | None:
-    """The timeout of a call that was interrupted in a wait which only `left` can measure."""
+    """The timeout of a call that was interrupted in a wait which only `left` can measure.
+
+    None for one that ends at a point in time: made once more, it ends at that point.
+    """
     if not in_call(registers):
         return None
     nr, error = registers[ORIG_RAX], error_of(registers)
     if error == us.ERESTART_RESTARTBLOCK:
-        return RESTARTED.get(nr)
+        return None if _absolute(nr, registers) else RESTARTED.get(nr)
     timeout = ENDED.get(nr) if error == us.ERESTARTNOHAND else None
     if timeout is None or _for_ever(timeout, registers):
         return None
     return timeout
+
+
+def _absolute(nr: int, registers: list[int]) -> bool:
+    return nr == uapi.SYS_futex and registers[RSI] & us.FUTEX_CMD_MASK == us.FUTEX_WAIT_BITSET
 
 
 def _for_ever(timeout: Timeout, registers: list[int]) -> bool:

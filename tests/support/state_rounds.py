@@ -146,7 +146,7 @@ def rebuilt(want: Collected) -> Iterator[tuple[Built, Collected]]:
                 ptrace.setoptions(skeleton.tid, SUSPENDED)
         for skeleton, record in zip(made, want.threads, strict=True):
             threads.restore_thread(skeleton, record, want.task)
-        task_state.late(leader, want.task)
+        task_state.late(made, want.task, [record.pending for record in want.threads])
         for skeleton, record in zip(made, want.threads, strict=True):
             threads.restore_privileges(skeleton, record)
         prctl.restore_dumpable(leader, want.dumpable)

@@ -28,8 +28,8 @@ def record(pid: int, ppid: int, sid: int, pgid: int, **changes: object) -> TaskR
     return replace(task, **changes)  # type: ignore[arg-type]
 
 
-def built(*tasks: TaskRecord, shell_job: bool = False) -> dict[int, Proc]:
-    return carry_out(plan(tasks, ROOT, shell_job=shell_job)).procs
+def built(*tasks: TaskRecord, shell_job: bool = False, revive: bool = False) -> dict[int, Proc]:
+    return carry_out(plan(tasks, ROOT, shell_job=shell_job, revive=revive)).procs
 
 
 def check(tasks: list[TaskRecord], procs: dict[int, Proc], outside: dict[int, int]) -> None:
@@ -47,6 +47,16 @@ def check(tasks: list[TaskRecord], procs: dict[int, Proc], outside: dict[int, in
 def test_root_alone_joins_our_session_in_a_group_of_its_own() -> None:
     root = built(record(ROOT, 0, FOREIGN, FOREIGN))[ROOT]
     assert (root.ppid, root.sid, root.pgid) == (OUTSIDE, OUTSIDE, ROOT)
+
+
+def test_a_daemon_has_its_session_again_whose_leader_has_ended() -> None:
+    tasks = [
+        record(ROOT, 0, FOREIGN, FOREIGN), record(101, ROOT, FOREIGN, FOREIGN), record(102, ROOT, 102, 102),
+        record(103, ROOT, FOREIGN, 103), record(104, 102, FOREIGN, 999), record(105, ROOT, FOREIGN, 999),
+    ]  # fmt: skip
+    check(tasks, built(*tasks, revive=True), {})
+    alone = [record(ROOT, 0, FOREIGN, 999)]
+    check(alone, built(*alone, revive=True), {})
 
 
 def test_shell_job_stays_in_our_group() -> None:
@@ -187,18 +197,22 @@ def histories(draw: st.DrawFn) -> list[TaskRecord]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(tasks=histories(), shell_job=st.booleans())
-def test_any_tree_is_rebuilt_or_refused(tasks: list[TaskRecord], shell_job: bool) -> None:
+@given(tasks=histories(), shell_job=st.booleans(), revive=st.booleans())
+def test_any_tree_is_rebuilt_or_refused(tasks: list[TaskRecord], shell_job: bool, revive: bool) -> None:
+    revive &= not shell_job
     try:
-        found = plan(tasks, ROOT, shell_job=shell_job)
+        found = plan(tasks, ROOT, shell_job=shell_job, revive=revive)
     except RestoreError:
-        assert plan_refusals(tasks, ROOT) or shell_job
+        assert plan_refusals(tasks, ROOT) or shell_job or revive
         event("refused")
         return
     procs = carry_out(found).procs
     root = next(task for task in tasks if task.pid == ROOT)
-    sessions = {FOREIGN: OUTSIDE} if root.sid == FOREIGN else {}
-    groups = {FOREIGN: OUTSIDE if shell_job else ROOT} if root.pgid == FOREIGN else {}
+    sessions, groups = {}, {}
+    if root.sid == FOREIGN and not revive:
+        sessions = {FOREIGN: OUTSIDE}
+        if root.pgid not in procs:
+            groups = {root.pgid: OUTSIDE if shell_job else ROOT}
     for task in tasks:
         proc = procs[task.pid]
         assert proc.ppid == task.ppid

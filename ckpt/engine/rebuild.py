@@ -172,15 +172,18 @@ class Tree:
                 self._subreaper(adopter, 0)
 
     @contextmanager
-    def _acting(self, pid: int) -> Iterator[Skeleton | None]:
-        """The task with this pid, or a helper that has it for the moment; None when the number is not to be had."""
+    def _acting(self, pid: int, parent_pid: int = 0) -> Iterator[Skeleton | None]:
+        """The task with this pid, or a helper that has it for the moment; None when the number is not to be had.
+
+        The helper (with pid 0: of whatever number) is a child of `parent_pid`, or of the root.
+        """
         known = self.leaders.get(pid)
         if known is not None:
             yield None if known.ended else known
             return
-        parent = self.leaders[self.tasks[0].pid]
+        parent = self.leaders[parent_pid or self.tasks[0].pid]
         try:
-            made = parent.clone(pid, 0, signal.SIGCHLD)
+            made = self._clone(parent, pid, 0, signal.SIGCHLD)
         except KernelError:
             yield None
             return
@@ -189,7 +192,7 @@ class Tree:
             yield made
         finally:
             made.exit(0)
-            _wait_in(parent, pid)
+            _wait_in(parent, made.pid)
             del self.skeletons[made.tid]
 
     def _subreaper(self, pid: int, value: int) -> None:

@@ -26,6 +26,7 @@ from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, TaskError, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
+from ckpt.kernel.descriptors import open_unnoticed
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA
 from ckpt.state import sockets
@@ -287,7 +288,7 @@ def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Spac
         if key in known or file_id is None:
             continue
         fd = registry(context).views[file_id].steal(context)
-        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        readable = open_unnoticed(f"/proc/self/fd/{fd}")
         context.stack.callback(os.close, readable)
         found.append(Space(key, extents(readable), fd=readable))
     return found

@@ -81,15 +81,20 @@ def main() -> None:
 
 @contextmanager
 def slave_of(master: int) -> Iterator[int]:
-    """A descriptor of the slave for the moment, also of a locked one."""
+    """A descriptor of the slave for the moment, also of a locked one; its modes can be changed."""
     locked = ttys.get_int(master, t.TIOCGPTLCK)
     if locked:
         ttys.set_int(master, t.TIOCSPTLCK, 0)
     try:
         slave = ttys.open_slave(master, os.O_RDWR | os.O_NONBLOCK)
+        fixed = ttys.fixed_modes(slave)
         try:
+            if fixed:
+                ttys.set_bytes(slave, t.TIOCSLCKTRMIOS, bytes(t.TERMIOS_SIZE))
             yield slave
         finally:
+            if fixed:
+                ttys.set_bytes(slave, t.TIOCSLCKTRMIOS, fixed)
             os.close(slave)
     finally:
         if locked:

@@ -40,6 +40,12 @@ def control(fd: int, request: int, value: int) -> None:
     syscall(f"ioctl({request:#x})", uapi.SYS_ioctl, fd, request, value)
 
 
+def fixed_modes(fd: int) -> bytes:
+    """The modes that are locked (TIOCGLCKTRMIOS), as struct termios; nothing when none is."""
+    fixed = get_bytes(fd, t.TIOCGLCKTRMIOS, t.TERMIOS_SIZE)
+    return fixed if any(fixed) else b""
+
+
 def owner(master: int, request: int) -> int:
     """TIOCGSID or TIOCGPGRP of a pseudoterminal, asked through its master; 0 when it is nobody's terminal."""
     try:

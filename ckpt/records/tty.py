@@ -10,10 +10,11 @@ class TtyPayload:
     """One open terminal."""
 
     role: str  # master | slave | hung-up | device | caller (the terminal ckpt itself is called from)
-    index: int  # of the pseudoterminal; -1 for the caller's terminal
+    index: int  # of the pseudoterminal; -1 for another terminal
     path: str  # as the task opened it, for messages
-    termios: bytes = b""  # of the caller's terminal; struct termios2
-    pgrp: int = 0  # the foreground process group of the caller's terminal, if it is in the tree
+    termios: bytes = b""  # of the caller's terminal, or of a device; struct termios2
+    pgrp: int = 0  # the foreground process group of that terminal, if it is in the tree
+    sid: int = 0  # the session that a device controls, if it is in the tree
 
 
 @record("pty")
@@ -37,4 +38,6 @@ class PtyRecord:
     lines: tuple[bytes, ...]  # input, one read of the slave each; one without an end was ended by EOF
     rest: bytes  # input behind them: an unfinished line; everything in non-canonical mode
     stopped: int  # output: 0 no, 1 by ^S, 2 by tcflow(TCOOFF)
+    fixed: bytes = b""  # the modes that are locked (TIOCGLCKTRMIOS), if any; struct termios
+    exclusive_master: bool = False
     relayed: bool = False  # its master was outside: ckpt has it while it waits, and copies to its own terminal

@@ -75,8 +75,9 @@ class RestoreContext:
     finished_hooks: list[Callable[[], None]] = field(default_factory=list)
     installed_hooks: list[tuple[int, Callable[[RemoteTask], None]]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
-    acting: Callable[[int], AbstractContextManager[RemoteTask | None]] | None = None
-    """The task with a pid, or a helper that has the number for the moment, or None: it is somebody else's."""
+    acting: Callable[..., AbstractContextManager[RemoteTask | None]] | None = None
+    """The task with a pid, or a helper that has the number for the moment, or None: it is somebody else's. A second
+    argument is the pid of the helper's parent."""
 
     def when_opened(self, hook: Callable[[], None]) -> None:
         """Run `hook` in ckpt when every file is open there (queued data, peers, descriptors in flight)."""

@@ -92,7 +92,7 @@ def relay_master(context: RestoreContext) -> int:
 
 def finish(context: RestoreContext) -> None:
     """Bring the job to the foreground of ckpt's terminal. Called when every process group exists."""
-    wanted = {file.payload.pgrp for file in context.files.values() if file.kind == "tty"} - {0}
+    wanted = {file.payload.pgrp for file in context.files.values() if _is_callers(file)} - {0}
     if not wanted or context.options.get("detach"):
         return
     try:
@@ -107,6 +107,10 @@ def finish(context: RestoreContext) -> None:
         pass  # not ours to give
     finally:
         os.close(fd)
+
+
+def _is_callers(file: FileRecord) -> bool:
+    return isinstance(file.payload, TtyPayload) and file.payload.role == "caller"
 
 
 def give_terminal(fd: int, pgrp: int) -> None:

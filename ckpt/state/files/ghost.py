@@ -15,7 +15,7 @@ from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi_files
-from ckpt.kernel.descriptors import open_magic
+from ckpt.kernel.descriptors import open_unnoticed
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
 from ckpt.records.files import FileRecord
@@ -141,7 +141,7 @@ def _xattrs(path: str) -> Iterator[tuple[str, bytes]]:
 
 def _contents(view: FileView, key: str) -> list[GhostData]:
     """The data of the file without its holes, in chunks that an image holds comfortably."""
-    fd = _open_unnoticed(view.proc_path)
+    fd = open_unnoticed(view.proc_path)
     records: list[GhostData] = []
     try:
         offset, size = 0, view.stat.st_size
@@ -164,14 +164,6 @@ def _contents(view: FileView, key: str) -> list[GhostData]:
     finally:
         os.close(fd)
     return records
-
-
-def _open_unnoticed(path: str) -> int:
-    """Open for reading without a change of the access time, which only the owner and root may ask for."""
-    try:
-        return open_magic(path, os.O_RDONLY | os.O_NOATIME)
-    except KernelError:
-        return open_magic(path, os.O_RDONLY)
 
 
 def _make(payload: GhostFile, context: RestoreContext) -> _Made:

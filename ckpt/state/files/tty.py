@@ -12,25 +12,30 @@ from pathlib import Path
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import tty_queue, ttys, uapi, uapi_files
 from ckpt.kernel import uapi_tty as t
+from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.records.files import FileRecord
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.records.tty import PtyRecord, TtyPayload
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import caller
+from ckpt.state.files import caller, ttydevice
 from ckpt.state.files.base import FileView
-from ckpt.state.files.channel import deliver
+from ckpt.state.files.channel import hand_over
 from ckpt.state.files.registry import registry
 
 SUPPORT = Support(
     "terminals",
     "terminals",
     "ptys with both ends in the tree: settings, size, sessions, what waits in them (unfinished lines too), stopped "
-    "output, packet mode; with `--shell-job` the caller's terminal, or a session of its own that ckpt relays",
+    "output, packet mode; consoles and serial lines, opened again; with `--shell-job` the caller's terminal, or a "
+    "session of its own that ckpt relays",
+    lost="the column at which output stands, by which tabs are expanded; a ^V that waits for its character",
 )
 
+_OWN = "/dev/tty"
 _ENDS = "tty:ends"
 _EXCLUSIVE = "tty:exclusive"  # collecting: indices
+_STRANGE = "tty:strange"  # collecting: indices of those with another line discipline, which answers to nothing else
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
 
 
@@ -54,6 +59,8 @@ class TtyKind:
         try:
             if payload.role == "caller":
                 return caller.restore(file, context)
+            if payload.role == "device":
+                return ttydevice.restore(file, context)
             if payload.role == "hung-up":
                 return _hung_up(file, context)
             return _restore_pty(file, context)
@@ -67,19 +74,42 @@ KIND = TtyKind()
 def finish_terminals(context: RestoreContext, remote: Callable[[int], RemoteTask]) -> None:
     """Put the foreground process groups back. Called when every process group exists; `remote` gives a task."""
     caller.finish(context)
-    for pty in context.view.records("pty"):
-        if not pty.sid or pty.sid not in context.pids or not pty.pgrp or pty.pgrp == pty.sid:
+    groups = {task.pgid for task in context.view.records("task")}
+    for sid, group, name in _foregrounds(context):
+        if sid not in context.pids or group in (0, sid):
             continue
-        task = remote(pty.sid)
-        path = task.put(b"/dev/tty\0")
-        fd = task.syscall(uapi.SYS_openat, t.AT_FDCWD, path, os.O_RDWR | os.O_CLOEXEC, 0)
-        try:
-            task.syscall(uapi.SYS_ioctl, fd, t.TIOCSPGRP, task.put(pty.pgrp.to_bytes(8, "little")))
-        except KernelError as error:
-            where = f"foreground process group {pty.pgrp} of /dev/pts/{pty.index}"
-            raise RestoreError(f"{where} cannot be set: {error.message}") from error
-        finally:
-            task.syscall(uapi_files.SYS_close, fd)
+        if group in groups:
+            _set_foreground(remote(sid), group, name)
+        else:
+            _leave_to_ended_group(remote(sid), group, name, context)
+
+
+def _foregrounds(context: RestoreContext) -> set[tuple[int, int, str]]:
+    """(session, foreground process group, name) of every terminal."""
+    found = {(pty.sid, pty.pgrp, f"/dev/pts/{pty.index}") for pty in context.view.records("pty")}
+    payloads = [file.payload for file in context.files.values() if file.kind == KIND.kind]
+    return found | {(p.sid, p.pgrp, p.path) for p in payloads if p.role == "device"}
+
+
+def _leave_to_ended_group(leader: RemoteTask, group: int, name: str, context: RestoreContext) -> None:
+    """A group that has ended stays the foreground one until somebody is put there: led by a helper, which ends."""
+    assert context.acting is not None
+    for number in (group, 0):  # 0: the number is somebody else's by now
+        with context.acting(number, leader.pid) as helper:
+            if helper is not None:
+                helper.syscall(uapi.SYS_setpgid, 0, 0)
+                _set_foreground(leader, helper.pid, name)
+                return
+
+
+def _set_foreground(leader: RemoteTask, group: int, name: str) -> None:
+    fd = leader.syscall(uapi.SYS_openat, t.AT_FDCWD, leader.put(f"{_OWN}\0".encode()), os.O_RDWR | os.O_CLOEXEC, 0)
+    try:
+        leader.syscall(uapi.SYS_ioctl, fd, t.TIOCSPGRP, leader.put(group.to_bytes(8, "little")))
+    except KernelError as error:
+        raise RestoreError(f"foreground process group {group} of {name} cannot be set: {error.message}") from error
+    finally:
+        leader.syscall(uapi_files.SYS_close, fd)
 
 
 def _is_master(view: FileView) -> bool:
@@ -119,6 +149,8 @@ def collect_ptys(context: CollectContext) -> None:
     with ExitStack() as stack:
         found: list[tuple[PtyRecord, int]] = []
         for index, view in masters.items():
+            if index in context.shared.get(_STRANGE, ()):
+                continue
             fd = stack.enter_context(view.stolen(context))
             pty = _collect_pty(index, view, fd, slaves, context)
             if pty is not None:
@@ -176,6 +208,8 @@ def _collect_pty(
         lines=(),
         rest=b"",
         stopped=tty_queue.RUNNING,
+        fixed=ttys.fixed_modes(fd),
+        exclusive_master=bool(ttys.get_int(fd, t.TIOCGEXCL)),
     )
 
 
@@ -184,10 +218,17 @@ def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPaylo
     if device is None:
         return TtyPayload("hung-up", -1, view.link)
     index = ttys.index_of(device)
+    if index is None and not context.options.shell_job:
+        found = ttydevice.collect(view, fd, device, context)
+        if found is not None:
+            return found
     if index is None or index not in _ends(context)[0]:
         return caller.collect(view, fd, index, context)
-    if ttys.get_int(fd, t.TIOCGETD) != t.N_TTY:
-        context.refuse(view.pid, view.subject, "has a line discipline other than N_TTY")
+    if (number := ttys.get_int(fd, t.TIOCGETD)) != t.N_TTY:
+        context.refuse(
+            view.pid, view.subject, f"has a line discipline other than N_TTY ({number})", "let the task set N_TTY again"
+        )
+        context.shared.setdefault(_STRANGE, set()).add(index)
     if ttys.get_int(fd, t.TIOCGEXCL):  # asked through the master it would be the master's own
         context.shared.setdefault(_EXCLUSIVE, set()).add(index)
     return TtyPayload("slave", index, view.link)
@@ -227,6 +268,8 @@ def _restore_pty(file: FileRecord, context: RestoreContext) -> int:
     master = masters.get(payload.index)
     if master is None:
         raise RestoreError(f"the image lacks the pseudoterminal of {payload.path}")
+    if payload.role == "slave" and payload.path == _OWN and (fd := _own_terminal(file, payload, context)) is not None:
+        return fd
     if payload.role == "slave":
         return ttys.open_slave(master, file.flags & (os.O_ACCMODE | os.O_NONBLOCK))
     # A master has one description only: every open of /dev/ptmx makes another pseudoterminal.
@@ -235,21 +278,38 @@ def _restore_pty(file: FileRecord, context: RestoreContext) -> int:
 
 def _give_to_session(pty: PtyRecord, master: int, context: RestoreContext) -> None:
     """TIOCSCTTY in the session leader, on a slave that is handed to it for the moment."""
+    assert context.acting is not None
     slave = ttys.open_slave(master, os.O_RDWR)
-    number = -1 - pty.index  # no file_id of the image is negative
-    context.opened[number] = slave
+    try:
+        with context.acting(pty.sid) as leader:
+            if leader is None:  # it has ended
+                return
+            fd = hand_over(context, leader, slave)
+            try:
+                leader.syscall(uapi.SYS_ioctl, fd, t.TIOCSCTTY, 0)
+            except KernelError as error:
+                what = f"/dev/pts/{pty.index} cannot become the terminal of session {pty.sid}"
+                raise RestoreError(f"{what}: {error.message}") from error
+            finally:
+                leader.syscall(uapi_files.SYS_close, fd)
+    finally:
+        os.close(slave)
 
-    def hook(task: RemoteTask) -> None:
-        fd = deliver(context, task, number)
+
+def _own_terminal(file: FileRecord, payload: TtyPayload, context: RestoreContext) -> int | None:
+    """What was opened as /dev/tty stays that: opened by the leader of the session that it controls."""
+    sid = next((pty.sid for pty in context.view.records("pty") if pty.index == payload.index), 0)
+    if sid not in context.pids or context.acting is None:
+        return None
+    with context.acting(sid) as leader:
+        if leader is None:
+            return None
+        flags = file.flags & (os.O_ACCMODE | os.O_NONBLOCK) | os.O_CLOEXEC
+        fd = leader.syscall(uapi.SYS_openat, t.AT_FDCWD, leader.put(f"{_OWN}\0".encode()), flags, 0)
         try:
-            task.syscall(uapi.SYS_ioctl, fd, t.TIOCSCTTY, 0)
-        except KernelError as error:
-            what = f"/dev/pts/{pty.index} cannot become the terminal of session {pty.sid}"
-            raise RestoreError(f"{what}: {error.message}") from error
+            return steal_descriptor(leader.pid, fd)
         finally:
-            task.syscall(uapi_files.SYS_close, fd)
-
-    context.when_installed(pty.sid, hook)
+            leader.syscall(uapi_files.SYS_close, fd)
 
 
 def _settle(made: dict[int, int], context: RestoreContext) -> None:
@@ -267,6 +327,10 @@ def _settle(made: dict[int, int], context: RestoreContext) -> None:
                 tty_queue.put(fd, slave, queues)
                 if pty.exclusive:
                     ttys.set_bytes(slave, t.TIOCEXCL, b"")
+        if pty.fixed:
+            ttys.set_bytes(fd, t.TIOCSLCKTRMIOS, pty.fixed)
+        if pty.exclusive_master:
+            ttys.set_bytes(fd, t.TIOCEXCL, b"")
         path = f"/dev/pts/{ttys.get_int(fd, t.TIOCGPTN)}"
         try:
             os.chown(path, pty.uid, pty.gid)

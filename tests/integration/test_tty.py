@@ -117,6 +117,7 @@ os.read(reader, 1); os.close(reader); os.close(writer)
             pty = dataclasses.replace(pty, sid=task.pid, pgrp=task.pid)
             made.view.all.append(pty)  # type: ignore[attr-defined]
             made.pids = frozenset({task.pid})
+            made.acting = lambda pid: contextlib.nullcontext({task.pid: task}[pid])
             open_files(made)
             install_table(made, task, tables[0], channel)
             finish_terminals(made, lambda pid: {task.pid: task}[pid])

@@ -42,6 +42,14 @@ class InetSocket:
     queued: int  # bytes that were received and not read
 
 
+@dataclass(frozen=True, slots=True)
+class PacketSocket:
+    """One packet socket."""
+
+    num: int  # ETH_P_*, in host byte order
+    attributes: dict[int, bytes]  # PACKET_DIAG_*, but for empty ones
+
+
 def unix_sockets() -> dict[int, UnixSocket]:
     """Every Unix socket by inode."""
     show = u.UDIAG_SHOW_NAME | u.UDIAG_SHOW_VFS | u.UDIAG_SHOW_PEER | u.UDIAG_SHOW_ICONS | u.UDIAG_SHOW_RQLEN
@@ -109,15 +117,15 @@ def raw_peer(family: int, ino: int) -> bytes:
     return b""
 
 
-def packet_extras() -> dict[int, frozenset[int]]:
-    """For every packet socket, by inode, the PACKET_DIAG_* attributes that it has."""
-    show = u.PACKET_SHOW_MCLIST | u.PACKET_SHOW_RING_CFG
+def packet_sockets() -> dict[int, PacketSocket]:
+    """Every packet socket by inode."""
+    show = u.PACKET_SHOW_MCLIST | u.PACKET_SHOW_RING_CFG | u.PACKET_SHOW_FANOUT
     request = struct.pack("<BBHIIII", u.AF_PACKET, 0, 0, 0, show, 0, 0)
-    found: dict[int, frozenset[int]] = {}
+    found: dict[int, PacketSocket] = {}
     for body in _dump(request):
-        ino = struct.unpack_from("<I", body, 4)[0]
+        num, ino = struct.unpack_from("<HI", body, 2)
         # PACKET_DIAG_MCLIST is always there; without memberships it is empty.
-        found[ino] = frozenset(kind for kind, value in _attributes(body, 16) if value)
+        found[ino] = PacketSocket(num, {kind: value for kind, value in _attributes(body, 16) if value})
     return found
 
 

@@ -240,6 +240,17 @@ def receive(fd: int, size: int, flags: int) -> Message | None:
     return Message(data.raw[:got], name.raw[: header.msg_namelen], header.msg_flags, tuple(fds), credentials)
 
 
+def discard(fd: int) -> bool:
+    """Take one message out of the queue of a socket of any family; False when there is none."""
+    try:
+        syscall("recvfrom", u.SYS_recvfrom, fd, 0, 0, u.MSG_DONTWAIT | u.MSG_TRUNC, 0, 0)
+    except KernelError as error:
+        if error.errno == errno.EAGAIN:
+            return False
+        raise
+    return True
+
+
 def peek_whole_writes(fd: int, size: int, room: int) -> int:
     """How many of `size` peeked bytes of a stream belong to writes that end within the first `room` bytes.
 

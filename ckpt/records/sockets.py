@@ -167,11 +167,43 @@ class NetlinkPayload:
     options: SocketOptions
 
 
+@dataclass(frozen=True, slots=True)
+class PacketMembership:
+    """PACKET_ADD_MEMBERSHIP."""
+
+    interface: int
+    type: int  # PACKET_MR_*
+    address: bytes
+    count: int  # how often it was added
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRing:
+    """PACKET_RX_RING or PACKET_TX_RING."""
+
+    option: int
+    request: bytes  # struct tpacket_req, or tpacket_req3 when received into by TPACKET_V3
+    head: int  # the frame (of TPACKET_V3: the block) that the kernel comes to next
+    parts: tuple[RingPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RingPart:
+    """Some bytes of a ring; what no part covers is zero, or left to the kernel."""
+
+    offset: int
+    data: bytes
+
+
 @record("packet-socket")
 class PacketPayload:
-    """One packet socket with an empty queue and no ring."""
+    """One packet socket."""
 
     type: int
     protocol: int  # in network byte order, as socket(2) takes it
-    name: bytes  # struct sockaddr_ll, b"" when not bound
+    name: bytes  # struct sockaddr_ll, for SOCK_PACKET struct sockaddr with the interface's name; b"" when not bound
     options: SocketOptions
+    memberships: tuple[PacketMembership, ...] = ()
+    fanout: int = -1  # the argument of PACKET_FANOUT
+    rings: tuple[PacketRing, ...] = ()
+    dropped: int = 0  # packets that waited and are lost, or were dropped before: PACKET_STATISTICS will tell

@@ -21,6 +21,7 @@ from ckpt.records.seams import LiveTask
 from ckpt.records.support import Support
 from ckpt.state import aio, mm_modes, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
+from ckpt.state.files import packet
 from ckpt.state.files.collect import collect_mapped_file
 
 SUPPORT = Support(
@@ -198,6 +199,8 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
     subject = f"vma {line.start:x}-{line.end:x}"
     if kind == "shm":
         key = shm.note_mapping(context, mm.pid, line, magic)
+    elif line.path.startswith("socket:["):
+        file_id = packet.mapped_ring(context, mm.pid, line)
     elif kind == "file":
         flags = os.O_RDWR if line.shared and "mw" in line.vm_flags else os.O_RDONLY
         try:

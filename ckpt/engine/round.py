@@ -23,7 +23,7 @@ from ckpt.engine.copying import Arena
 from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
-from ckpt.errors import CkptError, NoSuchTask, TaskError, UsageError, WrongChain
+from ckpt.errors import CkptError, NoSuchTask, RemoteCallError, TaskError, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.kernel.descriptors import open_unnoticed
@@ -64,6 +64,9 @@ class Request:
     shadow: str = "auto"  # image | off | auto: see Chain.begin
 
 
+_LOADING = 3  # further attempts at a task in which no code to borrow is found
+
+
 def run_round(request: Request) -> ImageInfo:
     """Make the next image of the chain; raises a CkptError with the tasks as they were and the chain as it was."""
     if request.leave not in LEAVE:
@@ -75,6 +78,12 @@ def run_round(request: Request) -> ImageInfo:
     fresh = not request.directory.is_dir()
     try:
         with Chain.open(request.directory, create=True) as chain:
+            for _ in range(_LOADING):
+                try:
+                    return _Round(request, chain, name).run()
+                except RemoteCallError:
+                    # A task that has just executed a program has no library yet whose code could be borrowed.
+                    time.sleep(0.05)
             return _Round(request, chain, name).run()
     except BaseException:
         if fresh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckpt.records.base import record
+from ckpt.records.state import NumaPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Vma:
     file_size: int = 0  # of the file at the dump
     file_mtime_ns: int = 0
     huge_page: int = 0  # bytes of a page of hugetlbfs, 0 of an ordinary mapping
+    policy: NumaPolicy | None = None  # mbind
 
 
 @record("mm")

@@ -18,8 +18,9 @@ from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import LiveTask
+from ckpt.records.state import NumaPolicy
 from ckpt.records.support import Support
-from ckpt.state import aio, mm_modes, prctl, shm, unseen
+from ckpt.state import aio, mm_modes, mm_policy, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import packet
 from ckpt.state.files.collect import collect_mapped_file
@@ -28,7 +29,7 @@ SUPPORT = Support(
     "memory",
     "mappings",
     "private (copy-on-write pages of forked tasks stay shared) and shared, files, guard pages, PROT_NONE, madvise, "
-    "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, names, brk, auxv, exe",
+    "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, NUMA policies, names, brk, auxv, exe",
 )
 
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)
@@ -151,8 +152,10 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
     """Everything about an address space but its pages; shared objects are noted in `context.shared["shm"]`."""
     pid = mm.pid
     stat = procfs.stat(pid)
-    vmas = tuple(_vma(mm, line, context) for line in procfs.smaps(pid))
     remote = mm.remote()
+    lines = procfs.smaps(pid)
+    policies = mm_policy.collect_policies(remote, [line.start for line in lines if backing(line) != "special"])
+    vmas = tuple(_vma(mm, line, policies.get(line.start), context) for line in lines)
     status = procfs.status(pid, mm.task.tids[0])
     exe_link = f"/proc/{pid}/exe"
     return MmRecord(
@@ -190,7 +193,7 @@ def _vdso_hash(mm: Mm) -> bytes:
         return hashlib.blake2b(memory.read(line.start, line.end - line.start), digest_size=16).digest()
 
 
-def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
+def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectContext) -> Vma:
     kind = backing(line)
     key = file_id = None
     path = line.path
@@ -225,5 +228,5 @@ def _vma(mm: Mm, line: MapsLine, context: CollectContext) -> Vma:
         context.refuse(mm.pid, subject, f"maps the memory of a device ({line.path})")
     return Vma(
         line.start, line.end, line.prot, line.shared, line.offset, path, line.dev, line.ino,
-        line.vm_flags, kind, key, file_id, size, mtime, huge,
+        line.vm_flags, kind, key, file_id, size, mtime, huge, policy,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from ckpt.state import aio, mm_inherit
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_map import Mapper, source_of
 from ckpt.state.mm_modes import restore_modes
+from ckpt.state.mm_policy import restore_policy
 from ckpt.state.prctl import restore_thp_disable
 from ckpt.trace.skeleton import PARKING_SIZE, Skeleton
 
@@ -65,6 +66,7 @@ class MmBuilder:
             if vma.start in self.kept.starts:
                 continue
             self.mapper.map(vma, vma.start in self.unfit)
+            restore_policy(self.mapper, vma)
             for flag, advice in _ADVICE_BEFORE.items():
                 if flag in vma.vm_flags:
                     self._advise(vma, advice)

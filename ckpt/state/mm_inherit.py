@@ -113,9 +113,9 @@ def _may_be_kept(vma: Vma) -> bool:
 
 
 def _same(vma: Vma, other: Vma) -> bool:
-    what = (vma.backing, vma.prot, vma.name, vma.file_id, set(vma.vm_flags) - _PASSING)
+    what = (vma.backing, vma.prot, vma.name, vma.file_id, vma.policy, set(vma.vm_flags) - _PASSING)
     if vma.end > other.end or what != (
-        other.backing, other.prot, other.name, other.file_id, set(other.vm_flags) - _PASSING,
+        other.backing, other.prot, other.name, other.file_id, other.policy, set(other.vm_flags) - _PASSING,
     ):  # fmt: skip
         return False
     return vma.backing == "anon" or vma.pgoff - other.pgoff == vma.start - other.start

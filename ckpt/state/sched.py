@@ -16,7 +16,7 @@ SUPPORT = Support(
     "tasks",
     "scheduling",
     "policy, nice, affinity, I/O priority, timer slack, NUMA policy",
-    lost="NUMA policies of mappings (mbind), utilization clamps, core scheduling cookies",
+    lost="utilization clamps, core scheduling cookies",
 )
 
 _ANYWHERE = b"\xff" * 128  # the kernel cuts it down to the CPUs that exist and the cpuset allows

@@ -1,6 +1,7 @@
 """Packet sockets with memberships (one added twice), in a fanout group, and of the old type SOCK_PACKET."""
 
 import ctypes
+import os
 import socket
 import struct
 from pathlib import Path
@@ -9,7 +10,9 @@ from target_api import Skip, call, checkpoint, run
 
 PACKET, OLD = socket.AF_PACKET, 10
 LEVEL, ADD, DROP, FANOUT = 263, 1, 2, 18
-PROTOCOL = 0x88C1  # nobody's
+MINE = os.getpid() % 0x1000
+PROTOCOL = 0x9000 + MINE  # nobody's
+ADDRESS = b"\x33\x33\1\2" + MINE.to_bytes(2, "big")
 
 
 def name_of(sock):
@@ -21,7 +24,7 @@ def name_of(sock):
 
 def heard():
     """Whether lo takes what is sent to the multicast address."""
-    return "333301020304" in Path("/proc/net/dev_mcast").read_text()
+    return ADDRESS.hex() in Path("/proc/net/dev_mcast").read_text()
 
 
 def main():
@@ -30,14 +33,14 @@ def main():
     except PermissionError:
         raise Skip("needs CAP_NET_RAW") from None
     lo = socket.if_nametoindex("lo")
-    multicast = struct.pack("iHH8s", lo, 0, 6, b"\x33\x33\1\2\3\4")
+    multicast = struct.pack("iHH8s", lo, 0, 6, ADDRESS)
     requests = [struct.pack("iHH8s", lo, 1, 0, b""), struct.pack("iHH8s", lo, 2, 0, b""), multicast, multicast]
     for request in requests:
         member.setsockopt(LEVEL, ADD, request)
     group = [socket.socket(PACKET, socket.SOCK_RAW, 0) for _ in range(3)]
     for one in group:
         one.bind(("lo", PROTOCOL))
-        one.setsockopt(LEVEL, FANOUT, 4242 | 1 << 16)  # PACKET_FANOUT_LB
+        one.setsockopt(LEVEL, FANOUT, MINE | 1 << 16)  # PACKET_FANOUT_LB
     old = socket.socket(PACKET, OLD, socket.htons(PROTOCOL))
     call("bind", old.fileno(), ctypes.create_string_buffer(struct.pack("H14s", PACKET, b"lo")), 16)
     sender = socket.socket(PACKET, socket.SOCK_RAW, 0)

@@ -1,5 +1,6 @@
 """Packet rings of every version, mapped: what waits in them stays, and the kernel goes on where it was."""
 
+import os
 import socket
 import struct
 import time
@@ -16,7 +17,7 @@ class Ring:
     """One socket with a ring to receive into and one to send from."""
 
     def __init__(self, version):
-        self.version, self.protocol = version, 0x88C4 + version
+        self.version, self.protocol = version, 0xB000 + os.getpid() % 0x400 * 4 + version
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(LEVEL, VERSION, version)
         more = struct.pack("III", 30, 0, 0) if version == 2 else b""  # tp_retire_blk_tov: ms

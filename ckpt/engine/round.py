@@ -124,7 +124,8 @@ class _Round:
             "tracker": tracker,
         }
         self.tracking = Tracking(tracker, {}, request.held)
-        self.arena = Arena() if request.kind == "dump" and request.leave != "killed" else None
+        self.ends = request.kind == "dump" and request.leave == "killed"  # then nothing is armed
+        self.arena = Arena() if request.kind == "dump" and not self.ends else None
 
     def run(self) -> ImageInfo:
         chain, request = self.chain, self.request
@@ -153,9 +154,11 @@ class _Round:
             try:
                 statistics = self._frozen(writer, parents)
             except BaseException:
-                if not self.tracking.trackers and journal is not None and not journal.pending:
-                    chain.journal_withdraw()  # it was refused, say, before anything was armed
-                self.tracking.discard("the round failed")
+                if self.ends or not self.tracking.trackers:  # it was refused, say, before anything was armed
+                    if journal is not None and not journal.pending:
+                        chain.journal_withdraw()
+                else:
+                    self.tracking.discard("the round failed")
                 raise
         tip = chain.rounds()[-1]
         return ImageInfo(tip.path, tip.size, tip.header, statistics)
@@ -200,7 +203,7 @@ class _Round:
             tree.before_thaw = partial(sockets.release, context)
             # First of all: a refusal must come before anything is armed or cleared.
             collect(tree, mms, context)
-        looks = [self.tracking.look(mm, exact=request.kind == "dump") for mm in mms]
+        looks = [self.tracking.look(mm, exact=request.kind == "dump", arm=not self.ends) for mm in mms]
         shared = shared_spaces(mms, context)
         if request.kind == "dump":
             spaces = [look(parents) for look in looks] + shared
@@ -258,8 +261,7 @@ class _Round:
         self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext, cut: Cut
     ) -> Statistics:
         dump = self.request.kind == "dump"
-        killed = dump and self.request.leave == "killed"
-        writer.track({} if killed else self.tracking.new_states)
+        writer.track({} if self.ends else self.tracking.new_states)
         statistics = Statistics(
             freezing_time=tree.freezing_time,
             frozen_time=tree.frozen_time,
@@ -272,7 +274,7 @@ class _Round:
         with deferred_signals():  # Ctrl-C comes before all of this or after it
             statistics = writer.commit(statistics)
             if dump and not tree.thawed_ns:
-                if killed:
+                if self.ends:
                     tree.kill()
                     sockets.keep(context)
                     self.tracking.discard("the task has ended")
@@ -282,8 +284,8 @@ class _Round:
 
 
 def _ended(pid: int) -> bool:
-    try:
-        return procfs.stat(pid).state in "ZX"
+    try:  # its memory is gone a moment before its state tells
+        return procfs.stat(pid).state in "ZX" or not procfs.maps_text(pid)
     except NoSuchTask:
         return True
 

@@ -102,16 +102,16 @@ class Tracking:
         else:
             pagemap.look_populated(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 
-    def look(self, mm: Mm, exact: bool) -> Callable[[Parents], Space]:
+    def look(self, mm: Mm, *, exact: bool, arm: bool) -> Callable[[Parents], Space]:
         """In the freeze: what of an address space has been written, and, when `exact`, what of it is populated.
 
         The pages by kind are found when they are asked for, which may be after the thaw. A pre-dump's map, not
         `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
-        round in any case, because it is not armed any more or never was.
+        round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
         tracker = choice.make(self.name, self.held)
         self.trackers.append(tracker)
-        conclude = tracker.look(mm, self.states.get(mm.space))
+        conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
         if exact:
             there, guards = _look_populated(mm, tracker.seen)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
 from ckpt.records.runs import U64
@@ -64,6 +64,8 @@ class Memory:
             except OSError as error:
                 what = f"writing {len(view)} bytes at {address:#x} of {self.pid}"
                 raise kernel_error(what, error.errno or 0) from None
+            if not done:  # the memory of a task that was killed is gone
+                raise NoSuchTask(f"task {self.pid} ended while its memory was written")
             address += done
             view = view[done:]
 

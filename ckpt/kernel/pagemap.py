@@ -114,13 +114,13 @@ class Pagemap:
         return int(self.entries(page * PAGE_SIZE, 1)[0])
 
     def spans_to_read(self, spans: U64) -> U64:
-        """`spans` cut down to where something is populated, so that sparse mappings cost no reading."""
-        if not has_pagemap_scan() or not len(spans):
-            return spans
-        found = self.scan(spans, anyof=_THERE)
-        if not len(found):
+        """`spans` over short holes, cut down to where something is populated: sparse mappings cost no reading."""
+        start, end = spans[:, 0], spans[:, 1]
+        if has_pagemap_scan():
+            found = self.scan(spans, anyof=_THERE)
+            start, end = found["start"], found["end"]
+        if not len(start):
             return np.empty((0, 2), np.uint64)
-        start, end = found["start"], found["end"]
         first, last = _stretches(start[1:] - end[:-1] >= _GAP)
         return np.stack([start[first], end[last]], axis=1).astype(np.uint64)
 

@@ -89,8 +89,12 @@ class DirtyTracker(Protocol):
     seen: Seen | None
     """Where the tracker has read all pagemap entries in the freeze."""
 
-    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
-        """`collect` in two steps: what needs the freeze now, the rest when the answer is asked for."""
+    def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
+        """`collect` in two steps: what needs the freeze now, the rest when the answer is asked for.
+
+        Without `arm`, for a task that is about to end, nothing is armed or cleared, what the last round armed stays
+        as it was, and the new state is worth nothing.
+        """
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """Called in the freeze. `state` is what the last round's `collect` gave for this mm (None: no last round).

@@ -20,9 +20,9 @@ class ContentHash:
         release(state)  # of a round that another tracker did
         return None, None, pack(self.name, {"mm_key": mm.mm_key})
 
-    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+    def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker."""
-        found = self.collect(mm, state)
+        found = self.collect(mm, state if arm else None)
         return lambda: found
 
     def thawed(self) -> None:

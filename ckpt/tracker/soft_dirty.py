@@ -43,18 +43,20 @@ class SoftDirty:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
         return self.look(mm, state)()
 
-    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+    def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker: in the freeze the entries are read and the bits cleared, what they say is found later."""
-        release(state)  # of a round that write-protect did
+        canaries: list[int] | None = None
+        old: list[int] = []
+        if arm:
+            release(state)  # of a round that write-protect did
+            old = unpack(self.name, state)[0].get("canaries", [])
         try:
             with Pagemap(mm.pid) as pagemap:
                 ranges = contiguous(mm.ranges)
                 blocks = pagemap.read_entries(ranges)
-                clear_soft_dirty(mm.pid)
-                canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
-                before = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
-                canary.sing(mm, canaries)
-                after = [pagemap.entry(page) & up.PM_SOFT_DIRTY for page in canaries]
+                if arm:
+                    clear_soft_dirty(mm.pid)
+                    canaries = _new_canaries(mm, pagemap, old)
             merged = procfs.merged_pages(mm.pid)
         except NoSuchTask:
             raise
@@ -62,19 +64,21 @@ class SoftDirty:
             why = f"soft-dirty bits could not be read or cleared: {error.message}"
             return lambda: (None, why, pack(self.name, {}))
         self.seen = cache(lambda: sifted(blocks, ranges))
-        obeyed = bool(canaries) and not any(before) and all(after)
-        return partial(self._conclude, mm, state, self.seen, canaries if obeyed else [], merged)
+        return partial(self._conclude, mm, state, self.seen, canaries, merged)
 
     def _conclude(
-        self, mm: MmAccess, state: bytes | None, seen: Seen, canaries: list[int], merged: bool
+        self, mm: MmAccess, state: bytes | None, seen: Seen, canaries: list[int] | None, merged: bool
     ) -> tuple[U64 | None, str | None, bytes]:
+        """`canaries` are the new ones; empty when none obeys, None when nothing was cleared."""
         pages, entries = seen()
         fields, reason = unpack(self.name, state)
         reason = reason or self._stale(mm, fields, merged) or self._canaries_say(fields, pages, entries)
-        if not canaries:
+        if canaries is not None and not canaries:
             why = "the soft-dirty bits of this address space cannot be cleared and set (no canary page obeys)"
             return None, reason or why, pack(self.name, {})
         clean = None if reason else self._clean(mm, fields, pages, entries)
+        if canaries is None:
+            return clean, reason, pack(self.name, {})
         sampled, identity = _samples(pages, entries)
         new_state = {
             "mm_key": mm.mm_key,
@@ -122,6 +126,22 @@ class SoftDirty:
         # MADV_DONTNEED and a read put the zero page there, with the bit clear.
         keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
         return spans.both(spans.of_pages(pages[keep]), contiguous(same // np.uint64(PAGE_SIZE)))
+
+
+def _new_canaries(mm: MmAccess, pagemap: Pagemap, old: list[int]) -> list[int]:
+    """After the clear: the pages that the next round is to find dirty; none when the bits do not obey.
+
+    Those of the last round as a rule: to look for others takes longer than all else in the freeze.
+    """
+    canaries = old if canary.still(old, mm.ranges, mm.vma_keys) else []
+    before = [pagemap.entry(page) for page in canaries]
+    if not all(entry & up.PM_PRESENT and not entry & up.PM_FILE for entry in before) or not canaries:
+        canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
+        before = [pagemap.entry(page) for page in canaries]
+    canary.sing(mm, canaries)
+    after = [pagemap.entry(page) for page in canaries]
+    obeyed = not any(entry & up.PM_SOFT_DIRTY for entry in before) and all(e & up.PM_SOFT_DIRTY for e in after)
+    return canaries if obeyed else []
 
 
 def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:

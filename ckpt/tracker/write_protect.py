@@ -42,6 +42,11 @@ class HeldDescriptors:
         """The descriptor, which is the caller's now."""
         return self._held.pop(token, None)
 
+    def lend(self, token: str) -> int | None:
+        """A copy of the descriptor, which stays held."""
+        fd = self._held.get(token)
+        return None if fd is None else os.dup(fd)
+
     def settle(self, state: bytes) -> bytes:
         """Hand the descriptor of `state` to a keeper: another process can go on from the new state."""
         fields, reason = unpack(WriteProtect.name, state)
@@ -82,24 +87,24 @@ class WriteProtect:
         """See DirtyTracker; pages that are not populated may be among the clean ones."""
         return self.look(mm, state)()
 
-    def look(self, mm: MmAccess, state: bytes | None) -> Conclusion:
+    def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker."""
         fields, reason = unpack(self.name, state)
         rows = spans.anonymous(mm.ranges, mm.vma_keys)
         old = dirty = spans.EMPTY
         try:
             if reason is None:
-                reason = self._take_over(mm, fields)
+                reason = self._take_over(mm, fields, arm)
             if reason is None and not userfault.is_alive(self._fd):
                 os.close(self._fd)
                 self._fd = -1
                 reason = self._drop(_EXEC)
             if reason is None:
-                old, dirty, reason = self._round(mm, rows, fields["canaries"])
-            else:
+                old, dirty, reason = self._round(mm, rows, fields["canaries"], arm)
+            elif arm:
                 self._make(mm)
                 self._arm(mm.pid, rows)
-            kept = self._keep(mm, rows)
+            kept = self._keep(mm, rows) if arm else {}
         except NoSuchTask:
             raise
         except (KernelError, RemoteCallError) as error:
@@ -132,7 +137,7 @@ class WriteProtect:
 
     # ------------------------------------------------------------------ the descriptor
 
-    def _take_over(self, mm: MmAccess, fields: dict[str, Any]) -> str | None:
+    def _take_over(self, mm: MmAccess, fields: dict[str, Any], arm: bool) -> str | None:
         """Get the last round's descriptor; None, or the reason why there is none."""
         if "mm_key" not in fields:
             return "the last round could not arm write-protection"
@@ -142,10 +147,13 @@ class WriteProtect:
         if fields["mm_key"] != mm.mm_key:
             return self._drop(_EXEC)
         if fields["held"] is not None:
-            fd = self._holder.take(fields["held"]) if self._holder is not None else None
+            fd = None
+            if self._holder is not None:
+                fd = self._holder.take(fields["held"]) if arm else self._holder.lend(fields["held"])
             if fd is None:
                 return "the userfaultfd of the last round was held by a process that has let it go"
             self._fd = fd
+            self._token = None if arm else fields["held"]
             return None
         assert self._keeper is not None
         try:
@@ -193,9 +201,9 @@ class WriteProtect:
 
     # ------------------------------------------------------------------ scan and arm
 
-    def _round(self, mm: MmAccess, rows: U64, canaries: list[int]) -> tuple[U64, U64, str | None]:
-        """What was armed and what of it was written, or why that counts for nothing; everything is armed again, new
-        mappings too."""
+    def _round(self, mm: MmAccess, rows: U64, canaries: list[int], arm: bool) -> tuple[U64, U64, str | None]:
+        """What was armed and what of it was written, or why that counts for nothing. With `arm` everything is armed
+        again, new mappings too; without it nothing changes."""
         joined = contiguous(rows)
         page = np.uint64(PAGE_SIZE)
         with Pagemap(mm.pid) as pagemap:
@@ -203,10 +211,10 @@ class WriteProtect:
             # over without a look at their page tables.
             new = _spans(pagemap.scan(joined, mask=up.PAGE_IS_WPALLOWED, inverted=up.PAGE_IS_WPALLOWED))
             # Registering again costs little, and fails for what is registered with another userfaultfd.
-            ours = self._register(mm.pid, rows)
+            ours = self._register(mm.pid, rows if arm else spans.minus(joined, new))
             old = spans.minus(ours, new) if len(new) else ours
-            dirty = _spans(_scan_and_arm(pagemap, old))
-            if len(new):
+            dirty = _spans(_scan(pagemap, old, arm))
+            if arm and len(new):
                 self._arm_new(pagemap, spans.both(ours, new))
             there = [_has(old // page, at) and _is_populated(pagemap, at) for at in canaries]
         self._canaries = canaries if all(there) else []
@@ -222,10 +230,12 @@ class WriteProtect:
         if userfault.mremap_keeps_bits():
             for start, end in wanted.tolist():
                 userfault.unprotect(self._fd, start, end)
-        _scan_and_arm(pagemap, wanted)
+        _scan(pagemap, wanted, arm=True)
 
     def _register(self, pid: int, rows: U64) -> U64:
         """Register the mappings; gives the spans that are registered now."""
+        if not len(rows):
+            return rows
         failed = self._try(contiguous(rows))
         if len(failed) and any(number == errno.EBUSY for number in failed.values()):
             for leftover in keeper.find(pid):  # of a round that never committed, or of another chain
@@ -256,8 +266,8 @@ def _spans(regions: Regions) -> U64:
     return contiguous(np.stack([regions["start"], regions["end"]], axis=1).astype(np.uint64))
 
 
-def _scan_and_arm(pagemap: Pagemap, wanted: U64) -> Regions:
-    """The populated pages written since they were armed, and arm them.
+def _scan(pagemap: Pagemap, wanted: U64, arm: bool) -> Regions:
+    """The populated pages written since they were armed; with `arm` they are armed again in the same step.
 
     Pages that are not there are left alone: they are absent in the populated map, and whatever comes in
     their place is not armed, which is as good as written. Armed, they would look like swapped pages.
@@ -267,7 +277,7 @@ def _scan_and_arm(pagemap: Pagemap, wanted: U64) -> Regions:
         mask=up.PAGE_IS_WRITTEN,
         anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED,
         returned=up.PAGE_IS_WRITTEN,
-        flags=up.PM_SCAN_WP_MATCHING,
+        flags=up.PM_SCAN_WP_MATCHING if arm else 0,
     )
 
 

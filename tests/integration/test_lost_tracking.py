@@ -19,7 +19,7 @@ from ckpt.kernel import keeper, pagemap
 from ckpt.kernel.pagemap import clear_soft_dirty
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
-from ckpt.tracker.write_protect import _scan_and_arm
+from ckpt.tracker.write_protect import _scan
 from tests.support import harness
 from tests.support.commands import commands
 from tests.support.oracle import truth
@@ -154,7 +154,7 @@ def test_somebody_clears(chained: Chained, tracker: str) -> None:
         with freeze(chained.pid, timeout=60), pagemap.Pagemap(chained.pid) as pages:
             import numpy as np
 
-            _scan_and_arm(pages, pagemap.contiguous(np.array(ranges, np.uint64)))
+            _scan(pages, pagemap.contiguous(np.array(ranges, np.uint64)), arm=True)
     assert "canary" in str(chained.pre_dump(tracker))
     chained.armed_again(tracker)
 

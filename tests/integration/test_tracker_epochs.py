@@ -18,7 +18,7 @@ from ckpt.kernel.descriptors import pidfd_open
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
 from ckpt.tracker.state import unpack
-from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect, _scan_and_arm, release
+from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect, _scan, release
 
 pytestmark = [pytest.mark.root, pytest.mark.guest]
 
@@ -144,7 +144,7 @@ def test_foreign_write_protection(target: Target) -> None:
     rounds.round()
     target.do("put(A, 99)")
     with freeze(target.pid, timeout=60) as tree, pagemap.Pagemap(target.pid) as pages:
-        _scan_and_arm(pages, pagemap.contiguous(Mm(tree.tasks[target.pid]).ranges))
+        _scan(pages, pagemap.contiguous(Mm(tree.tasks[target.pid]).ranges), arm=True)
     rounds.round()
     assert rounds.reason is not None and "canary" in rounds.reason
     armed_again(rounds)

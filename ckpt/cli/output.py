@@ -148,6 +148,8 @@ def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
 
         def advance(phase: str, done: int, total: int) -> None:
             bar.update(task, description=f"{words}: {phase}", completed=done, total=total)
+            if phase == "restore" and done >= total:
+                bar.stop()  # the tree is about to run, and the terminal may be its own
 
         yield advance
 

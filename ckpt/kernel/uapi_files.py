@@ -7,7 +7,9 @@ from ckpt.kernel.uapi import SYS_close as SYS_close
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_inotify_add_watch = 254
 SYS_inotify_rm_watch = 255
+SYS_splice = 275
 SYS_tee = 276
+SYS_vmsplice = 278
 SYS_timerfd_create = 283
 SYS_timerfd_settime = 286
 SYS_timerfd_gettime = 287
@@ -59,6 +61,8 @@ EFD_SEMAPHORE = 1
 # include/uapi/linux/eventpoll.h
 EPOLL_CTL_ADD = 1
 EPOLL_CTL_MOD = 3
+EPIOCSPARAMS = 0x40088A01  # _IOW(0x8A, 0x01, struct epoll_params)
+EPIOCGPARAMS = 0x80088A02
 EPOLLIN = 0x1
 EPOLLOUT = 0x4
 EPOLLEXCLUSIVE = 1 << 28

@@ -106,11 +106,12 @@ class PipeRecord:
     gid: int
     capacity: int  # F_GETPIPE_SZ
     packets: bool  # each chunk was written as one packet (O_DIRECT)
-    chunks: tuple[bytes, ...]
+    chunks: tuple[bytes, ...]  # of a pipe that is neither in packet mode nor `apart`: one
     outside: bool = False  # a process outside the tree held an end
     handle: Handle | None = None  # by which a FIFO is opened instead
     mtime_ns: int = 0
     atime_ns: int = 0
+    apart: bool = False  # each chunk stands in a buffer of its own, and the last one takes what is written next
 
 
 @record("file-memfd")
@@ -166,6 +167,7 @@ class EpollFile:
     pid: int
     fd: int
     watches: tuple[EpollWatch, ...]
+    busy_poll: bytes = b""  # struct epoll_params, unless it is all zeros
 
 
 @dataclass(frozen=True, slots=True)

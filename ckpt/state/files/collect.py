@@ -51,6 +51,8 @@ def collect_files(context: CollectContext) -> list[FdTable]:
     # Sockets first: they bring the descriptions in flight, which may be the other ends of pipes.
     for view in sorted(known.views.values(), key=lambda v: not stat.S_ISSOCK(v.stat.st_mode)):
         _finish(context, known, view)
+    for view in list(known.views.values()):  # what those brought: now that each other end is known
+        _finish(context, known, view)
     return tables
 
 
@@ -94,7 +96,8 @@ def collect_mapped_file(
 def collect_stolen(context: CollectContext, pid: int, local_fd: int) -> int:
     """The file_id of a description that ckpt holds as `local_fd`, found in flight inside a socket of `pid`.
 
-    `local_fd` must stay open until the end of the collection.
+    `local_fd` must stay open until the end of the collection. But for a socket, which may bring more, the file is
+    collected by `collect_files` when all are known: the other end of a pipe may be in flight, too.
     """
     known = registry(context)
     entry = fdinfo.read_fd(os.getpid(), local_fd)
@@ -103,7 +106,8 @@ def collect_stolen(context: CollectContext, pid: int, local_fd: int) -> int:
         view.in_flight_of = pid
         if "lock" in entry.info:
             locks.note(context, view, pid, -1, entry.info["lock"])
-    _finish(context, known, view)
+    if stat.S_ISSOCK(view.stat.st_mode):
+        _finish(context, known, view)
     return view.file_id
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import select
 import stat
@@ -78,13 +79,25 @@ class Epolls:
             views = registry(context).views
             taken = {w.tfd for w in edges if _events(views[w.file_id], context, w.events & ~uapi_files.EP_PRIVATE_BITS)}
             watches = [replace(w, taken=w.tfd in taken and bool(w.events & uapi_files.EPOLLET)) for w in watches]
-        return EpollFile(pid, efd, tuple(watches))
+        return EpollFile(pid, efd, tuple(watches), _busy_poll(view, context))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: EpollFile = file.payload
         if payload.watches:
             context.when_installed(payload.pid, partial(_add_all, context, payload))
-        return syscall("epoll_create1", uapi_files.SYS_epoll_create1, os.O_CLOEXEC)
+        fd = syscall("epoll_create1", uapi_files.SYS_epoll_create1, os.O_CLOEXEC)
+        if payload.busy_poll:
+            fcntl.ioctl(fd, uapi_files.EPIOCSPARAMS, payload.busy_poll)
+        return fd
+
+
+def _busy_poll(view: FileView, context: CollectContext) -> bytes:
+    try:
+        with view.stolen(context) as fd:
+            params = fcntl.ioctl(fd, uapi_files.EPIOCGPARAMS, bytes(8))
+    except OSError:  # before Linux 6.9
+        return b""
+    return params if any(params) else b""
 
 
 def _events(view: FileView, context: CollectContext, wanted: int) -> int:

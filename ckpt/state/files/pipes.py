@@ -1,15 +1,13 @@
 """Pipes and FIFOs with what waits in them.
 
-The contents are duplicated with tee(2), never taken out. A pipe whose other end is held outside the tree is
+A pipe whose other end is held outside the tree is
 refused, unless `--ext-pipe` asks for the tree's own side of it: poll tells when nobody in the tree holds the other
 side, and the scan made before the freeze tells the rest.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
-import errno
 import fcntl
 import os
 import select
@@ -19,14 +17,12 @@ from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi_files
-from ckpt.kernel.descriptors import open_magic
-from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import Handle, PipeEnd, PipeRecord
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import names, paths
+from ckpt.state.files import names, paths, pipedata
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
@@ -176,17 +172,17 @@ def _record(view: FileView, key: str, fifo: bool, outside: bool, stolen: int, co
     st = view.stat
     try:
         capacity = fcntl.fcntl(stolen, uapi_files.F_GETPIPE_SZ)
-        total = _waiting(stolen)
+        total = pipedata.waiting(stolen)
         # What a process outside is to read stays where it is.
         ours = not outside or any(f & os.O_ACCMODE != os.O_WRONLY for f in _flags(view, context))
-        chunks = _peek(view, stolen, capacity, total) if total and ours else []
+        chunks, apart = pipedata.peek(view.link, stolen, capacity, total) if total and ours else ([], False)
     except OSError as error:
         raise KernelError(f"reading {view.link}: {error.strerror}", errno=error.errno or 0) from None
-    packets = len(chunks) > 1 or any(f & os.O_DIRECT for f in _flags(view, context))
+    packets = (len(chunks) > 1 and not apart) or any(f & os.O_DIRECT for f in _flags(view, context))
     path, deleted, handle = _place(view, context) if fifo else ("", False, None)
     return PipeRecord(
         key, path, deleted, st.st_mode, st.st_uid, st.st_gid, capacity, packets, tuple(chunks), outside, handle,
-        st.st_mtime_ns, st.st_atime_ns,
+        st.st_mtime_ns, st.st_atime_ns, apart and not packets,
     )  # fmt: skip
 
 
@@ -202,31 +198,6 @@ def _place(view: FileView, context: CollectContext) -> tuple[str, bool, Handle |
         return other, False, None
     handle = names.handle_of(view)
     return path, handle is None, handle
-
-
-def _waiting(fd: int) -> int:
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, uapi_files.FIONREAD, count)
-    return count[0]
-
-
-def _peek(view: FileView, stolen: int, capacity: int, total: int) -> list[bytes]:
-    """What waits in the pipe: one chunk for a stream, one for each packet."""
-    reader = open_magic(f"/proc/self/fd/{stolen}", os.O_RDONLY | os.O_NONBLOCK)
-    copy_out, copy_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        fcntl.fcntl(copy_in, uapi_files.F_SETPIPE_SZ, capacity)
-        copied = syscall(f"tee({view.link})", uapi_files.SYS_tee, reader, copy_in, total, uapi_files.SPLICE_F_NONBLOCK)
-        if copied != total:
-            raise KernelError(f"tee copied {copied} of the {total} bytes in {view.link}", errno=errno.EIO)
-        chunks = []
-        while total:
-            chunks.append(os.read(copy_out, total))
-            total -= len(chunks[-1])
-        return chunks
-    finally:
-        for fd in (reader, copy_out, copy_in):
-            os.close(fd)
 
 
 def _make(key: str, context: RestoreContext) -> _Made:
@@ -280,8 +251,8 @@ def _fifo(pipe: PipeRecord) -> int:
 def _fill(made: _Made, pipe: PipeRecord) -> None:
     try:
         # A FIFO that somebody outside keeps open still holds what was in it.
-        if not (pipe.path and _waiting(made.both)):
-            _write(made.both, pipe)
+        if not (pipe.path and pipedata.waiting(made.both)):
+            pipedata.put(made.both, pipe.chunks, packets=pipe.packets, apart=pipe.apart)
     except OSError as error:
         raise RestoreError(
             f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}"
@@ -289,15 +260,6 @@ def _fill(made: _Made, pipe: PipeRecord) -> None:
     finally:
         made.close()
     made.open_unmet()
-
-
-def _write(fd: int, pipe: PipeRecord) -> None:
-    if pipe.packets:
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
-    for chunk in pipe.chunks:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(fd, view) :]
 
 
 def _set_times(context: RestoreContext, pipe: PipeRecord) -> None:

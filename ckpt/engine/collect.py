@@ -20,7 +20,6 @@ def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> Non
     except NotDumpable:
         pass  # they are in the context
     tasks = [record for record in context.records if isinstance(record, TaskRecord)]
-    if not any(task.leader_exited for task in tree.tasks.values()):
-        context.refusals += plan_refusals(tasks, tree.root, shell_job=context.options.shell_job)
+    context.refusals += plan_refusals(tasks, tree.root, shell_job=context.options.shell_job)
     if context.refusals:
         raise NotDumpable(context.refusals)

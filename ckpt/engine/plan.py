@@ -166,11 +166,6 @@ class _Planner:
             self._refuse(self.root, "the tree", "holds a pid twice")
             return False
         for task in self.tasks:
-            if task.state != "zombie" and (not task.tids or task.tids[0] != task.pid):
-                self._refuse(
-                    task.pid, "the leader thread", "has ended while other threads live on",
-                    "such a process can only be pre-dumped",
-                )  # fmt: skip
             parent, seen = task.ppid, {task.pid}
             while parent in self._by and parent != self.root:
                 if parent in seen:
@@ -258,7 +253,8 @@ class _Planner:
             if flags & uapi.CLONE_SIGHAND and not flags & uapi.CLONE_VM:
                 self._refuse(child.pid, "its signal actions", "are shared without its memory")
                 return
-            thread = child.parent_tid if creator is parent and child.parent_tid in parent.tids[1:] else 0
+            thread = child.parent_tid if creator is parent and child.parent_tid in parent.tids else 0
+            thread = thread if thread != parent.pid else 0
             self._create(child.pid, creator.pid, flags, child.exit_signal, thread=thread)
             self._grow(child)
             return

@@ -16,7 +16,8 @@ from ckpt.records.files import FileRecord
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.seams import ImageView
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.trace.skeleton import Skeleton, reap, spawn_skeleton
+from ckpt.trace.skeleton import Skeleton, reap
+from ckpt.trace.spawn import spawn_skeleton
 
 _XFEATURES = slice(464, 472)  # sw_reserved of the FXSAVE area: what the CPU and kernel support
 _XSTATE_BV = slice(512, 520)  # the XSAVE header: what is in use

@@ -27,7 +27,8 @@ from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
-from ckpt.trace.skeleton import BLOCK_SIZE, THREAD, Skeleton, reap, spawn_skeleton
+from ckpt.trace.skeleton import BLOCK_SIZE, THREAD, Skeleton, reap
+from ckpt.trace.spawn import spawn_skeleton
 
 
 @dataclass
@@ -79,15 +80,21 @@ class Tree:
             self.threads[task.pid] = [
                 threads.resume_wait(self.skeletons[thread.tid], thread) for thread in self.threads[task.pid]
             ]
+        for task in living:
+            if task.leader is not None:
+                with self._naming(task.pid, "its first thread, which had ended"):
+                    self.leaders[task.pid].leave(task.leader[1])
         unmapped: set[int] = set()
         for task in living:
             with self._naming(task.pid, "the restorer's own code"):
-                self.leaders[task.pid].finish(unmap=task.mm_id not in unmapped)
+                self.skeletons[task.tids[0]].finish(unmap=task.mm_id not in unmapped)
             unmapped.add(task.mm_id)
         for task in living:
             threads.finish_threads(task, self.threads[task.pid])
         # Children first: a parent that runs finds them all there. Threads in the order in which they were made.
         for task in reversed(living):
+            if task.leader is not None:
+                self.leaders[task.pid].let_go()
             for thread in self.threads[task.pid]:
                 self.skeletons[thread.tid].let_go()
 
@@ -199,8 +206,9 @@ class Tree:
         self.leaders[pid].syscall(uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)
 
     def _make_threads(self, task: TaskRecord) -> None:
-        for tid in task.tids[1:]:
-            self._thread(self.leaders[task.pid], tid)
+        for tid in task.tids:
+            if tid != task.pid:
+                self._thread(self.leaders[task.pid], tid)
 
     def _thread(self, leader: Skeleton, tid: int) -> Skeleton:
         """Thread `tid`, made when it is first asked for."""
@@ -254,6 +262,7 @@ class Tree:
 
     def _restore_state(self, living: Sequence[TaskRecord]) -> None:
         for task in living:
+            self.leaders[task.pid].step_calls()
             for thread in self.threads[task.pid]:
                 skeleton = self.skeletons[thread.tid]
                 skeleton.step_calls()
@@ -266,9 +275,11 @@ class Tree:
             leader = self.leaders[task.pid]
             with self._naming(task.pid, "its process state"):
                 own = self.threads[task.pid]
-                task_state.late([self.skeletons[t.tid] for t in own], task, [t.pending for t in own])
+                task_state.late(leader, [self.skeletons[t.tid] for t in own], task, [t.pending for t in own])
                 for thread in self.threads[task.pid]:
                     threads.restore_privileges(self.skeletons[thread.tid], thread)
+                if task.leader is not None:
+                    threads.restore_ended(leader, task.leader[0], own[0])
                 prctl.restore_dumpable(leader, self.mms[task.mm_id].dumpable)
             for thread in self.threads[task.pid]:
                 self.skeletons[thread.tid].close_memory()

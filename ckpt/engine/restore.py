@@ -215,7 +215,7 @@ def _order(tasks: list[TaskRecord], tree: TreeRecord, shell_job: bool) -> Plan:
 def _leader_ended(tree: TreeRecord, tasks: list[TaskRecord]) -> bool:
     """Whether the root's session can be made again, as its leader is neither in the tree nor anywhere else."""
     session = next(task.sid for task in tasks if task.pid == tree.root_pid)
-    return all(session not in task.tids for task in tasks) and preflight.is_free(session)
+    return all(session not in (task.pid, *task.tids) for task in tasks) and preflight.is_free(session)
 
 
 def _in_order(tree: TreeRecord, tasks: list[TaskRecord]) -> list[TaskRecord]:

@@ -27,6 +27,7 @@ from ckpt.errors import CkptError, NoSuchTask, RemoteCallError, TaskError, Usage
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.kernel.descriptors import open_unnoticed
+from ckpt.kernel.standins import entry
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA
 from ckpt.state import sockets
@@ -285,7 +286,7 @@ class _Round:
 
 def _ended(pid: int) -> bool:
     try:  # its memory is gone a moment before its state tells
-        return procfs.stat(pid).state in "ZX" or not procfs.maps_text(pid)
+        return procfs.stat(entry(pid)).state in "ZX" or not procfs.maps_text(pid)
     except NoSuchTask:
         return True
 

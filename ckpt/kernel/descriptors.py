@@ -9,6 +9,7 @@ import resource
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
+from ckpt.kernel.standins import entry
 
 # Asked several times for each descriptor of a frozen tree: faster without the conversions of `syscall`.
 _kcmp = ctypes.CDLL(None, use_errno=True).syscall
@@ -21,9 +22,17 @@ def pidfd_open(pid: int) -> int:
     return syscall(f"pidfd_open({pid})", uapi.SYS_pidfd_open, pid, 0)
 
 
+def pidfd_of_holder(pid: int) -> int:
+    """A pidfd through which the process's descriptors can be taken: of a living thread when the first has ended."""
+    holder = entry(pid)
+    if holder == pid:
+        return pidfd_open(pid)
+    return syscall(f"pidfd_open({holder})", uapi.SYS_pidfd_open, holder, uapi.PIDFD_THREAD)
+
+
 def steal_descriptor(pid: int, fd: int) -> int:
     """A close-on-exec descriptor in this process for the description behind `fd` of `pid` (pidfd_getfd)."""
-    pidfd = pidfd_open(pid)
+    pidfd = pidfd_of_holder(pid)
     try:
         return pidfd_getfd(pidfd, fd)
     finally:
@@ -37,7 +46,7 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 
 def kcmp(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> int:
     """kcmp(2): 0 when equal, 1 and 2 for an order of the kernel's own, 3 for unequal without an order."""
-    result = int(_kcmp(uapi.SYS_kcmp, pid1, pid2, what, index1, index2))
+    result = int(_kcmp(uapi.SYS_kcmp, entry(pid1), entry(pid2), what, index1, index2))
     if result < 0:
         raise kernel_error("kcmp", ctypes.get_errno())
     return result

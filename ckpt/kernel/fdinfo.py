@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ckpt.errors import NoSuchTask
 from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.standins import entry
 
 _CHUNK = 1 << 16
 
@@ -37,7 +38,7 @@ def parse(text: str) -> dict[str, list[str]]:
 def numbers(pid: int) -> list[int]:
     """The descriptor numbers of a task, ascending."""
     try:
-        return sorted(map(int, os.listdir(f"/proc/{pid}/fd")))
+        return sorted(map(int, os.listdir(f"/proc/{entry(pid)}/fd")))
     except (FileNotFoundError, ProcessLookupError):
         raise NoSuchTask(f"there is no task {pid} (any more)", hint="check the pid with ps") from None
     except OSError as error:
@@ -46,7 +47,7 @@ def numbers(pid: int) -> list[int]:
 
 def read_info(pid: int, fd: int) -> dict[str, list[str]]:
     """/proc/PID/fdinfo/FD, parsed."""
-    path = f"/proc/{pid}/fdinfo/{fd}"
+    path = f"/proc/{entry(pid)}/fdinfo/{fd}"
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -62,7 +63,7 @@ def read_info(pid: int, fd: int) -> dict[str, list[str]]:
 
 def read_fd(pid: int, fd: int) -> OpenFd:
     """Everything that /proc says about one descriptor."""
-    path = f"/proc/{pid}/fd/{fd}"
+    path = f"/proc/{entry(pid)}/fd/{fd}"
     try:
         link = os.readlink(path)
         stat = os.stat(path)

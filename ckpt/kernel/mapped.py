@@ -12,6 +12,7 @@ from functools import cache
 from ckpt.errors import NoSuchTask
 from ckpt.kernel import procfs
 from ckpt.kernel.procfs import MapsLine
+from ckpt.kernel.standins import entry
 
 
 @cache
@@ -24,7 +25,7 @@ def map_files_allowed() -> bool:
 
 def map_file(pid: int, line: MapsLine) -> str:
     """The magic link of a mapping."""
-    return f"/proc/{pid}/map_files/{line.start:x}-{line.end:x}"
+    return f"/proc/{entry(pid)}/map_files/{line.start:x}-{line.end:x}"
 
 
 def way_to(pid: int, line: MapsLine, others: Iterable[int] = ()) -> str | None:
@@ -34,10 +35,10 @@ def way_to(pid: int, line: MapsLine, others: Iterable[int] = ()) -> str | None:
     """
     if map_files_allowed():
         return map_file(pid, line)
-    for path in (f"/proc/{pid}/exe", line.path):
+    for path in (f"/proc/{entry(pid)}/exe", line.path):
         if path.startswith("/") and _is(path, line):
             return path
-    for holder in dict.fromkeys((pid, *others)):
+    for holder in dict.fromkeys(entry(one) for one in (pid, *others)):
         try:
             numbers = os.listdir(f"/proc/{holder}/fd")
         except OSError:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error, syscall
+from ckpt.kernel.standins import entry
 from ckpt.records.runs import U64
 
 IOV_MAX = 1024
@@ -23,7 +24,7 @@ class Memory:
         self.pid = pid
         mode = os.O_RDWR if write else os.O_RDONLY
         try:
-            self._fd = os.open(f"/proc/{pid}/mem", mode | os.O_CLOEXEC)
+            self._fd = os.open(f"/proc/{entry(pid)}/mem", mode | os.O_CLOEXEC)
         except OSError as error:
             raise kernel_error(f"opening /proc/{pid}/mem", error.errno or 0) from None
 
@@ -80,7 +81,7 @@ _iovec = np.dtype([("base", "<u8"), ("length", "<u8")])
 
 def _transfer(nr: int, what: str, pid: int, local: int, size: int, remote: Iovecs) -> int:
     here = _Iovec(local, size)
-    return syscall(what, nr, pid, ctypes.byref(here), 1, remote.ctypes.data, len(remote), 0)
+    return syscall(what, nr, entry(pid), ctypes.byref(here), 1, remote.ctypes.data, len(remote), 0)
 
 
 def _iovecs(start: U64, length: U64) -> Iovecs:

@@ -17,6 +17,7 @@ from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.standins import entry
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
 
 REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])  # struct page_region
@@ -43,7 +44,7 @@ class Pagemap:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         try:
-            self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(f"/proc/{entry(pid)}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise _proc_error(f"opening /proc/{pid}/pagemap", pid, error) from None
         self._vec = np.empty(_VEC, REGION)
@@ -337,7 +338,7 @@ def _joined(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
 def clear_soft_dirty(pid: int) -> None:
     """Write 4 to clear_refs. It succeeds even where soft-dirty is compiled out: probe the bit, not this."""
     try:
-        fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{entry(pid)}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, up.CLEAR_REFS_SOFT_DIRTY)
         finally:

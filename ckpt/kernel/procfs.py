@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.standins import entry
 
 
 def read_bytes(path: str, pid: int) -> bytes:
@@ -186,7 +187,7 @@ def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
 
 def _text(pid: int, name: str) -> str:
     # Not splitlines: a path may hold what Python takes for the end of a line.
-    return read_bytes(f"/proc/{pid}/{name}", pid).decode("utf-8", "surrogateescape")
+    return read_bytes(f"/proc/{entry(pid)}/{name}", pid).decode("utf-8", "surrogateescape")
 
 
 def maps_text(pid: int) -> str:
@@ -221,7 +222,7 @@ def smaps(pid: int) -> list[MapsLine]:
 def merged_pages(pid: int) -> bool:
     """Whether KSM has merged pages of the task with others."""
     try:
-        return int(read_bytes(f"/proc/{pid}/ksm_merging_pages", pid)) > 0
+        return int(read_bytes(f"/proc/{entry(pid)}/ksm_merging_pages", pid)) > 0
     except (NoSuchTask, ValueError):
         return False  # before Linux 5.19, or without KSM
 

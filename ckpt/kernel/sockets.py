@@ -15,6 +15,7 @@ from ckpt.errors import KernelError, NotPermitted
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.libc import kernel_error, syscall
+from ckpt.kernel.standins import entry
 
 
 class iovec(ctypes.Structure):
@@ -189,7 +190,7 @@ def network_namespace(fd: int, pid: int) -> int:
     try:
         namespace = syscall("ioctl(SIOCGSKNS)", 16, fd, u.SIOCGSKNS, 0)
     except NotPermitted:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
+        return os.stat(f"/proc/{entry(pid)}/ns/net").st_ino
     try:
         return os.fstat(namespace).st_ino
     finally:

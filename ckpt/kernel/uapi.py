@@ -111,6 +111,7 @@ SYS_io_pgetevents = 333
 SYS_rseq = 334
 SYS_io_uring_enter = 426
 SYS_pidfd_open = 434
+PIDFD_THREAD = 0o200  # O_EXCL, include/uapi/linux/pidfd.h, 6.9
 SYS_clone3 = 435
 SYS_close_range = 436
 SYS_pidfd_getfd = 438

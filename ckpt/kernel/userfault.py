@@ -16,6 +16,7 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.libc import kernel_error, syscall
 from ckpt.kernel.pagemap import Pagemap
+from ckpt.kernel.standins import entry
 
 FEATURES = up.UFFD_FEATURE_WP_ASYNC | up.UFFD_FEATURE_WP_UNPOPULATED
 # Without privileges only faults from user mode may be handled; with WP_ASYNC none are handled at all, and the
@@ -102,6 +103,6 @@ def is_alive(fd: int) -> bool:
 def is_userfaultfd(pid: int, fd: int) -> bool:
     """Whether descriptor `fd` of `pid` is a userfaultfd."""
     try:
-        return procfs.link(f"/proc/{pid}/fd/{fd}") == up.UFFD_LINK
+        return procfs.link(f"/proc/{entry(pid)}/fd/{fd}") == up.UFFD_LINK
     except KernelError:
         return False

@@ -53,7 +53,7 @@ class TaskRecord:
     ppid: int  # 0 when the parent is outside the tree
     pgid: int
     sid: int
-    tids: tuple[int, ...]  # the leader first
+    tids: tuple[int, ...]  # of those that live, the leader first
     state: str  # alive | stopped | zombie
     exit_code: int  # as waitpid's status; zombies only
     exit_signal: int
@@ -72,3 +72,4 @@ class TaskRecord:
     ctty_file: str = ""  # path of the controlling terminal, when the session has one ("/dev/pts/3")
     parent_tid: int = 0  # the thread of the parent that made it, 0 when the parent is outside the tree
     news: str = ""  # stopped | continued: what its parent has not waited for yet
+    leader: tuple[str, int] | None = None  # comm and wait status of a first thread that has ended while others run

@@ -15,6 +15,7 @@ from ckpt.kernel import mapped, procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.procfs import MapsLine
+from ckpt.kernel.standins import entry
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import LiveTask
@@ -113,8 +114,8 @@ class Mm:
 
 def identity(pid: int) -> str:
     """Changes when the task executes another program, or the pid is another task's."""
-    stat = procfs.stat(pid)
-    auxv = hashlib.blake2b(procfs.read_bytes(f"/proc/{pid}/auxv", pid), digest_size=8).hexdigest()
+    stat = procfs.stat(entry(pid))
+    auxv = hashlib.blake2b(procfs.read_bytes(f"/proc/{entry(pid)}/auxv", pid), digest_size=8).hexdigest()
     return f"{pid}:{stat.start_time}:{stat.start_code:x}:{stat.start_stack:x}:{auxv}"
 
 
@@ -151,13 +152,13 @@ def shared_objects(mms: Sequence[Mm]) -> dict[str, tuple[Mm, MapsLine]]:
 def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
     """Everything about an address space but its pages; shared objects are noted in `context.shared["shm"]`."""
     pid = mm.pid
-    stat = procfs.stat(pid)
+    stat = procfs.stat(entry(pid))
     remote = mm.remote()
     lines = procfs.smaps(pid)
     policies = mm_policy.collect_policies(remote, [line.start for line in lines if backing(line) != "special"])
     vmas = tuple(_vma(mm, line, policies.get(line.start), context) for line in lines)
     status = procfs.status(pid, mm.task.tids[0])
-    exe_link = f"/proc/{pid}/exe"
+    exe_link = f"/proc/{entry(pid)}/exe"
     return MmRecord(
         mm_id=pid,
         space=mm.space,
@@ -173,7 +174,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         arg_end=stat.arg_end,
         env_start=stat.env_start,
         env_end=stat.env_end,
-        auxv=procfs.read_bytes(f"/proc/{pid}/auxv", pid),
+        auxv=procfs.read_bytes(f"/proc/{entry(pid)}/auxv", pid),
         exe=procfs.link(exe_link),
         exe_file_id=collect_mapped_file(context, pid, exe_link, os.O_RDONLY),
         thp_disable=prctl.collect_thp_disable(remote),

@@ -94,21 +94,25 @@ def early(remote: RemoteTask, record: TaskRecord) -> None:
         fs.restore_fs(remote, record.fs)
 
 
-def late(threads: Sequence[Skeleton], record: TaskRecord, pending: Sequence[Sequence[SigInfo]]) -> None:
+def late(
+    leader: Skeleton, threads: Sequence[Skeleton], record: TaskRecord, pending: Sequence[Sequence[SigInfo]]
+) -> None:
     """When memory, files, threads and zombies are complete, before any thread loses privileges.
 
-    `threads`: the first one first, `pending`: the queue of each. All signals of all threads are blocked from here until
-    `threads.finish_threads`, for the timers tick again. Not earlier, because a child that ends must not be reaped by
-    the task's own SIGCHLD action. An action that ignores a signal takes it out of every queue: actions come first.
+    `threads`: those that live, `pending`: the queue of each; `leader`: the first one, which may be about to end.
+    All signals of all threads are blocked from here until `threads.finish_threads`, for the timers tick again. Not
+    earlier, because a child that ends must not be reaped by the task's own SIGCHLD action. An action that ignores a
+    signal takes it out of every queue: actions come first.
     """
-    for tid in record.tids:
-        signals.block_all(tid)
+    for thread in (leader, *threads):
+        signals.block_all(thread.tid)
     remote = threads[0]
     signals.restore_sigactions(remote, record.sigactions)
     for thread, queue in zip(threads, pending, strict=True):
         signals.restore_pending(thread, queue, shared=False)
     attributes.restore_attributes_late(remote, record.attributes)
     timers.restore_posix_timers(threads, record.posix_timers, timers.senders(record.pending, record.posix_timers))
-    signals.restore_pending(remote, timers.not_sent(record.pending, record.posix_timers), shared=True)
+    # Only a thread whose tid is the pid may say that the kernel, or a timer, sent a signal to the process.
+    signals.restore_pending(leader, timers.not_sent(record.pending, record.posix_timers), shared=True)
     timers.restore_itimers(remote, record.itimers, record.pending)
     limits.restore_limits(remote, record.rlimits)

@@ -181,6 +181,13 @@ def restore_privileges(remote: RemoteTask, record: ThreadRecord) -> None:
     prctl.restore_pdeathsig(remote, record.pdeathsig)
 
 
+def restore_ended(leader: Skeleton, comm: str, like: ThreadRecord) -> None:
+    """A first thread that has ended, in place of all that: what is still seen of it, with the ids of thread `like`."""
+    leader.step_calls()
+    _restore_comm(leader, comm)
+    ids.restore_credentials(leader, like.credentials)
+
+
 def resume_wait(skeleton: Skeleton, record: ThreadRecord) -> ThreadRecord:
     """Fourth step, the last one with remote syscalls: let the kernel know of the wait in which the thread was."""
     with rebuilding(skeleton.pid, "an interrupted call"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ckpt.errors import KernelError, NotDumpable
-from ckpt.kernel import procfs, uapi
+from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
 from ckpt.records.seams import RemoteTask
@@ -28,7 +28,7 @@ SUPPORT = Support(
     "trees",
     "parents, sessions, process groups (also of dead leaders), zombies with their status, "
     "stopped tasks and what their parents have not heard of them, orphans, children of threads, "
-    "what tasks share (CLONE_VM, FILES, FS, SIGHAND)",
+    "what tasks share (CLONE_VM, FILES, FS, SIGHAND), a first thread that has ended before the others",
 )
 
 _NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
@@ -46,8 +46,8 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     """Put every record of the tree but its pages into `context.records`; raises NotDumpable with all refusals."""
     seen = {thread.tid: threads.glance(thread.tid, tree.wakeups, tree.frozen_for_ns) for thread in tree.threads()}
     for task in tree.tasks.values():
-        if task.leader_exited:
-            context.refuse(task.pid, "its leader thread", "has ended while others run", "let the leader wait for them")
+        if task.leader_exited and task.stop_signal:
+            context.refuse(task.pid, "its leader thread", "has ended, and the others are stopped")
         check_namespaces(task, context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     context.shared["tree:zombies"] = frozenset(tree.zombies)
@@ -149,6 +149,7 @@ def _collect_task(
             ctty_file=_terminal(stat.tty_nr),
             parent_tid=tree.parent_threads.get(task.pid, 0),
             news=context.shared["tree:news"].get(task.pid, ""),
+            leader=(taskinfo.comm(task.pid, task.pid), stat.exit_code) if task.leader_exited else None,
         )
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ckpt.errors import CkptError, FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs, uapi
+from ckpt.kernel import procfs, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
@@ -220,6 +220,7 @@ class _Freeze:
         self._spares: list[int] = []
 
     def __enter__(self) -> FrozenTree:
+        standins.forget()
         check_task(self._tree.root)
         wait_until_stoppable(self._tree.root, self._deadline)
         self._tree.wakeups.start()
@@ -301,6 +302,8 @@ class _Freeze:
             seized = [tid for tid in fresh if self._seize(task, tid)]
             for tid in seized:
                 self._wait_stop(task, task.threads[tid])
+        if task.leader_exited and task.threads:
+            standins.note(pid, task.tids[0])
         if not task.threads:
             del tree.tasks[pid]
             if pid == tree.root:

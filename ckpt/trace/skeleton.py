@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import procfs, uapi, uapi_restore
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi, uapi_restore
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
 from ckpt.trace import stub, waits
-from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP, pack, unpack
+from ckpt.trace.sigframe import ARGUMENTS, RAX, RIP, pack, unpack
 
 PAGE = uapi.PAGE_SIZE
 SCRATCH_SIZE = 256 << 10
@@ -29,10 +29,9 @@ BLOCK_SIZE = 2 * PAGE + SCRATCH_SIZE + PARKING_SIZE
 """Bytes of address space that a skeleton needs at its stub address."""
 
 _ALL = (1 << 64) - 1
-_ALL_BUT_TRAP = _ALL & ~(1 << (signal.SIGTRAP - 1))
 _MAX_ERRNO = 4095
 _REAP_PATIENCE = 0.2  # seconds
-_OPTIONS = (
+OPTIONS = (
     uapi.PTRACE_O_TRACESYSGOOD
     | uapi.PTRACE_O_EXITKILL
     | uapi.PTRACE_O_TRACECLONE
@@ -41,8 +40,6 @@ _OPTIONS = (
 )
 THREAD = uapi.CLONE_VM | uapi.CLONE_FS | uapi.CLONE_FILES | uapi.CLONE_SIGHAND | uapi.CLONE_THREAD | uapi.CLONE_SYSVSEM
 """The flags of a clone that makes one more thread."""
-
-_CLONE_EVENTS = (uapi.PTRACE_EVENT_FORK, uapi.PTRACE_EVENT_VFORK, uapi.PTRACE_EVENT_CLONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +217,7 @@ class Skeleton:
 
     def suspend_seccomp(self) -> None:
         """Keep filters that will be installed away from the calls that still follow."""
-        ptrace.setoptions(self.tid, _OPTIONS | uapi.PTRACE_O_SUSPEND_SECCOMP)
+        ptrace.setoptions(self.tid, OPTIONS | uapi.PTRACE_O_SUSPEND_SECCOMP)
 
     def enter_group_stop(self, number: int) -> None:
         """Let the SIGSTOP that was sent to the task stop it as `number` would: it stays stopped after `let_go`."""
@@ -259,6 +256,14 @@ class Skeleton:
         return result - (1 << 64) if result >> 63 else result
 
     # ------------------------------------------------------------------ the end
+
+    def leave(self, status: int) -> None:
+        """Stand before the call that ends this thread alone: it is made once the thread is let go of."""
+        self.step_calls()
+        ptrace.setsigmask(self.tid, _ALL)
+        self._point(uapi.SYS_exit, (status >> 8,))
+        ptrace.syscall_step(self.tid)
+        self._wait_syscall_stop()
 
     def finish(self, *, unmap: bool) -> None:
         """The last call: with `unmap` the block itself, in which the call runs. Only `let_go` may follow."""
@@ -331,68 +336,3 @@ def reap(skeletons: list[Skeleton]) -> None:
             if not os.WIFSTOPPED(status):
                 break
         skeleton.alive = False
-
-
-def spawn_skeleton(pid: int, stub_address: int, keep: int = -1) -> Skeleton:
-    """A stopped bare task with this pid (0: any), its block at `stub_address`; a child of ckpt.
-
-    It holds no descriptor but `keep`, an inheritable one of ckpt (-1: none).
-    KernelError with EEXIST when the pid is taken, EPERM when the user may not choose pids.
-    """
-    block = Block(stub_address)
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        started = stub.start(pid, stub_address)
-        try:
-            return _take(started, block, keep)
-        except BaseException:
-            os.kill(started, signal.SIGKILL)
-            os.waitpid(started, uapi_restore.WALL)
-            raise
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-
-
-def _take(pid: int, block: Block, keep: int) -> Skeleton:
-    """Seize the started stub and turn it into a skeleton."""
-    ptrace.seize(pid, _OPTIONS)
-    ptrace.interrupt(pid)
-    entry = Skeleton(pid, pid, block, [0] * 27)
-    entry._wait_first_stop()
-    ptrace.setsigmask(pid, _ALL_BUT_TRAP)
-    base = unpack(ptrace.getregset(pid, uapi.NT_PRSTATUS))
-    base[ORIG_RAX] = _ALL  # -1: no interrupted call
-    base[RSP] = block.scratch + SCRATCH_SIZE
-    # The first calls run on the ELF's own page, over its code.
-    entry.memory.write(block.start, stub.GADGET)
-    first = Skeleton(pid, pid, Block(block.start - PAGE), base)
-    first._base[RIP] = block.start
-    flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
-    first.syscall(uapi.SYS_mmap, block.gadget, PAGE + SCRATCH_SIZE, uapi.PROT_READ | uapi.PROT_WRITE, flags, _ALL, 0)
-    entry.memory.write(block.gadget, stub.GADGET)
-    first.syscall(uapi.SYS_mprotect, block.gadget, PAGE, uapi.PROT_READ | uapi.PROT_EXEC)
-    first.close_memory()
-    base[RIP] = block.gadget
-    skeleton = Skeleton(pid, pid, block, base)
-    skeleton._memory = entry._memory
-    _bare(skeleton, keep)
-    return skeleton
-
-
-def _bare(skeleton: Skeleton, keep: int) -> None:
-    """Leave nothing but the block, vdso, vvar and descriptor `keep`; signal actions and pdeathsig default."""
-    for line in procfs.maps(skeleton.pid):
-        if line.path.startswith(("[vdso", "[vvar", "[vsyscall")) or line.start == skeleton.block.gadget:
-            continue
-        if skeleton.block.scratch <= line.start < skeleton.block.end:
-            continue
-        skeleton.syscall(uapi.SYS_munmap, line.start, line.end - line.start)
-    ignored = int(procfs.status(skeleton.pid)["SigIgn"], 16)
-    default = skeleton.put(bytes(32), 1024)
-    for number in range(1, 65):
-        if ignored >> (number - 1) & 1:
-            skeleton.syscall(uapi.SYS_rt_sigaction, number, default, 0, 8)
-    if keep > 0:
-        skeleton.syscall(uapi.SYS_close_range, 0, keep - 1, 0)
-    skeleton.syscall(uapi.SYS_close_range, keep + 1, 0xFFFFFFFF, 0)
-    skeleton.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_PDEATHSIG, 0)

@@ -10,7 +10,8 @@ from files_roundtrip import Image, Target, collected, files_of
 
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore
-from ckpt.trace.skeleton import reap, spawn_skeleton
+from ckpt.trace.skeleton import reap
+from ckpt.trace.spawn import spawn_skeleton
 
 pytestmark = pytest.mark.root
 

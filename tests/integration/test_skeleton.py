@@ -14,7 +14,8 @@ import pytest
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, uapi, uapi_restore
-from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap, spawn_skeleton
+from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap
+from ckpt.trace.spawn import spawn_skeleton
 
 pytestmark = pytest.mark.root
 
@@ -123,7 +124,7 @@ def test_exit_leaves_a_zombie_with_that_status(status: int) -> None:
 
 def test_a_dead_ckpt_leaves_nothing() -> None:
     program = (
-        "import os, signal; from ckpt.trace.skeleton import spawn_skeleton\n"
+        "import os, signal; from ckpt.trace.spawn import spawn_skeleton\n"
         f"root = spawn_skeleton(0, {STUB}); child = root.clone(0, 0, 17)\n"
         "print(root.pid, child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

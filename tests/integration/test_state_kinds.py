@@ -22,7 +22,8 @@ from ckpt.records.state import ResourceLimit, SigInfo
 from ckpt.state import attributes, limits, prctl, task_state, threads
 from ckpt.trace.freezer import freeze
 from ckpt.trace.sigframe import ORIG_RAX, unpack
-from ckpt.trace.skeleton import reap, spawn_skeleton
+from ckpt.trace.skeleton import reap
+from ckpt.trace.spawn import spawn_skeleton
 from tests.support.state_rounds import STUB, Built, collect, collect_from, in_call, round_trip
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="chooses ids and pids")]
@@ -150,7 +151,7 @@ def test_a_pending_stop_signal_stops_the_restored_task():
         got = collect(Built([skeleton]))
         stop = SigInfo(signal.SIGSTOP.to_bytes(4, "little") + bytes(124))
         record = replace(got.task, pending=(stop,))
-        task_state.late([skeleton], record, [()])
+        task_state.late(skeleton, [skeleton], record, [()])
         threads.finish_threads(record, [got.threads[0]])
         skeleton.let_go()
         _, status = os.waitpid(skeleton.pid, os.WUNTRACED | 0x40000000)
@@ -274,7 +275,7 @@ def test_a_pending_signal_is_delivered_after_the_restore(tmp_path):
         got = collect(task)
         info = signal.SIGTERM.to_bytes(4, "little") + bytes(124)
         record = replace(got.task, pending=(SigInfo(info),))
-        task_state.late([skeleton], record, [()])
+        task_state.late(skeleton, [skeleton], record, [()])
         threads.finish_threads(record, [replace(got.threads[0], sigmask=0)])
         skeleton.let_go()
         _, status = os.waitpid(skeleton.pid, 0x40000000)

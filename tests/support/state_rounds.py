@@ -19,7 +19,8 @@ from ckpt.state import prctl, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.trace.freezer import freeze
 from ckpt.trace.sigframe import RIP, unpack
-from ckpt.trace.skeleton import Skeleton, reap, spawn_skeleton
+from ckpt.trace.skeleton import Skeleton, reap
+from ckpt.trace.spawn import spawn_skeleton
 
 TARGET = Path(__file__).parent.parent / "targets" / "odd_state.py"
 STUB = 0x200000
@@ -146,7 +147,7 @@ def rebuilt(want: Collected) -> Iterator[tuple[Built, Collected]]:
                 ptrace.setoptions(skeleton.tid, SUSPENDED)
         for skeleton, record in zip(made, want.threads, strict=True):
             threads.restore_thread(skeleton, record, want.task)
-        task_state.late(made, want.task, [record.pending for record in want.threads])
+        task_state.late(leader, made, want.task, [record.pending for record in want.threads])
         for skeleton, record in zip(made, want.threads, strict=True):
             threads.restore_privileges(skeleton, record)
         prctl.restore_dumpable(leader, want.dumpable)

@@ -124,7 +124,6 @@ def test_shared_things_are_cloned_together() -> None:
     ("tasks", "words"),
     [
         ([record(ROOT, 0, ROOT, ROOT), record(101, 102, ROOT, ROOT), record(102, 101, ROOT, ROOT)], "circle"),
-        ([record(ROOT, 0, ROOT, ROOT), record(101, ROOT, ROOT, ROOT, tids=(102,))], "leader thread"),
         ([record(ROOT, 0, ROOT, ROOT), record(101, ROOT, ROOT, 102), record(102, ROOT, 102, 102)], "group"),
         (
             [

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ckpt.kernel.standins import entry
 from ckpt.records.base import Record
 from ckpt.records.files import FileRecord
 from ckpt.state.context import CollectContext, RestoreContext
@@ -44,7 +45,7 @@ class FileView:
     @property
     def proc_path(self) -> str:
         """The magic link in /proc that leads to the file."""
-        return self.magic or f"/proc/{self.pid}/fd/{self.fd}"
+        return self.magic or f"/proc/{entry(self.pid)}/fd/{self.fd}"
 
     def steal(self, context: CollectContext) -> int:
         """A descriptor in ckpt for the same description (pidfd_getfd); closed with the context."""
@@ -71,13 +72,13 @@ class FileView:
             os.close(fd)
 
     def _steal(self, context: CollectContext) -> int:
-        from ckpt.kernel.descriptors import open_magic, pidfd_getfd, pidfd_open
+        from ckpt.kernel.descriptors import open_magic, pidfd_getfd, pidfd_of_holder
 
         if self.magic:
             return open_magic(self.magic, os.O_RDONLY)
         key = f"pidfd:{self.pid}"
         if key not in context.shared:
-            pidfd = pidfd_open(self.pid)
+            pidfd = pidfd_of_holder(self.pid)
             context.stack.callback(os.close, pidfd)
             context.shared[key] = pidfd
         return pidfd_getfd(context.shared[key], self.fd)

@@ -14,6 +14,7 @@ from functools import partial
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import procfs, uapi_files
 from ckpt.kernel.libc import syscall
+from ckpt.kernel.standins import entry
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import FanotifyFile, FanotifyMark
 from ckpt.records.files import FileRecord
@@ -87,7 +88,7 @@ def _mark(view: FileView, context: CollectContext, values: dict[str, str]) -> Fa
 
 
 def _mount(pid: int, number: int) -> tuple[str, int] | None:
-    for line in procfs.read_bytes(f"/proc/{pid}/mountinfo", pid).decode("utf-8", "surrogateescape").splitlines():
+    for line in procfs.read_bytes(f"/proc/{entry(pid)}/mountinfo", pid).decode("utf-8", "surrogateescape").splitlines():
         f = line.split()
         if int(f[0]) == number:
             return watched.mount_point(f[4]), 0

@@ -32,7 +32,7 @@ class PidFds:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         pid = int(view.info.get("Pid", ["-1"])[0])
         try:
-            if any(pid in task.tids for task in context.tasks):
+            if any(pid in (task.pid, *task.tids) for task in context.tasks):
                 return PidFd(pid, 0)
             if pid > 0:
                 return PidFd(pid, procfs.stat(pid).start_time)

@@ -10,6 +10,7 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import accept_queue, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
+from ckpt.kernel.standins import entry
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload, UnixWaiting
 from ckpt.records.support import Support
@@ -188,7 +189,7 @@ def _origins(view: FileView, name: str) -> list[str]:
     """What a name may count from: the root or the working directory of those who have the socket."""
     what = "root" if name.startswith("/") else "cwd"
     pids = dict.fromkeys(pid for pid, _fd in view.users or [(view.pid, view.fd)])
-    return list(dict.fromkeys(os.readlink(f"/proc/{pid}/{what}") for pid in pids))
+    return list(dict.fromkeys(os.readlink(f"/proc/{entry(pid)}/{what}") for pid in pids))
 
 
 def _guess(view: FileView, name: str, entry: sock_diag.UnixSocket) -> SocketPlace:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 
 from ckpt.errors import KernelError
-from ckpt.kernel import procfs, uapi_files
+from ckpt.kernel import procfs, standins, uapi_files
 from ckpt.kernel.libc import syscall
 from ckpt.state.context import CollectContext
 from ckpt.state.files import paths
@@ -42,7 +42,8 @@ def mounts(context: CollectContext, pid: int) -> dict[int, list[str]]:
     known: dict[int, list[str]] | None = context.shared.get("watched:mounts")
     if known is None:
         known = context.shared["watched:mounts"] = {}
-        for line in procfs.read_bytes(f"/proc/{pid}/mountinfo", pid).decode("utf-8", "surrogateescape").splitlines():
+        text = procfs.read_bytes(f"/proc/{standins.entry(pid)}/mountinfo", pid).decode("utf-8", "surrogateescape")
+        for line in text.splitlines():
             f = line.split()
             major, _, minor = f[2].partition(":")
             known.setdefault(int(major) << 20 | int(minor), []).append(mount_point(f[4]))
@@ -105,7 +106,7 @@ def _by_looking(context: CollectContext, pid: int, dev: int, device: int, ino: i
 def _places(context: CollectContext, pid: int, dev: int) -> Iterator[str]:
     for task in context.tasks:
         try:
-            yield os.readlink(f"/proc/{task.pid}/cwd")
+            yield os.readlink(f"/proc/{standins.entry(task.pid)}/cwd")
         except OSError:
             continue
     for view in list(registry(context).views.values()):

@@ -1,4 +1,4 @@
-/* The first thread has ended with pthread_exit; another goes on and writes the verdict. Refused, and unharmed. */
+/* The first thread has ended with pthread_exit; another goes on and writes the verdict. */
 #define _GNU_SOURCE
 #include "target_api.h"
 #include <pthread.h>

@@ -12,10 +12,17 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\1"
 
 
-def inject(source: bytes, destination: bytes, data: bytes, protocol: int) -> None:
-    """Deliver `data` to the local UDP or UDP-Lite socket bound to `destination` as if from `source` (sockaddrs)."""
+def inject(
+    source: bytes, destination: bytes, data: bytes, protocol: int, to: bytes = b"", hops: int = 64, tos: int = 0
+) -> None:
+    """Deliver `data` to the local UDP or UDP-Lite socket bound to `destination` as if from `source` (sockaddrs).
+
+    `to`: the host in the packet, for a socket bound to any of them.
+    """
     from_host, from_port = _split(source)
     to_host, to_port = _split(destination)
+    if len(to) == len(from_host):
+        to_host = to
     if len(from_host) == 4:
         known = len(to_host) == 4 and any(to_host)
         to_host = to_host if known else b"\x7f\0\0\1"
@@ -26,7 +33,7 @@ def inject(source: bytes, destination: bytes, data: bytes, protocol: int) -> Non
     # The third field is the length for UDP; for UDP-Lite what the checksum covers, 0 being everything.
     head = struct.pack(">HHH", from_port, to_port, 8 + len(data) if protocol == u.IPPROTO_UDP else 0)
     checksum = _checksum(pseudo + head + b"\0\0" + data) or 0xFFFF
-    _raw(from_host, to_host, protocol, head + struct.pack(">H", checksum) + data)
+    _raw(from_host, to_host, protocol, head + struct.pack(">H", checksum) + data, hops, tos)
 
 
 def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:
@@ -65,16 +72,16 @@ def _split(name: bytes) -> tuple[bytes, int]:
     return (host[12:], port) if _is_mapped(host) else (host, port)
 
 
-def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes) -> None:
+def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes, hops: int = 64, tos: int = 0) -> None:
     """One IP packet; a raw socket of IPPROTO_RAW takes it with its header."""
     if len(from_host) == 4:
         family = u.AF_INET
         size = 20 + len(payload)
-        header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, protocol, 0, from_host, to_host)
+        header = struct.pack(">BBHHHBBH4s4s", 0x45, tos, size, 0, 0, hops, protocol, 0, from_host, to_host)
         to = struct.pack("<HH4s8x", family, 0, to_host)
     else:
         family = u.AF_INET6
-        header = struct.pack(">IHBB", 6 << 28, len(payload), protocol, 64) + from_host + to_host
+        header = struct.pack(">IHBB", 6 << 28 | tos << 20, len(payload), protocol, hops) + from_host + to_host
         to = struct.pack("<HHI16sI", family, 0, 0, to_host, 0)
     fd = sockets.make_socket(family, u.SOCK_RAW, u.IPPROTO_RAW)
     try:

@@ -43,6 +43,7 @@ class Message:
     flags: int
     fds: tuple[int, ...]
     credentials: tuple[int, int, int] | None  # pid, uid, gid
+    control: tuple[tuple[int, int, bytes], ...] = ()  # level, type and body of what else came along
 
 
 def make_socket(family: int, kind: int, protocol: int = 0) -> int:
@@ -226,6 +227,7 @@ def receive(fd: int, size: int, flags: int) -> Message | None:
         raise
     fds: list[int] = []
     credentials = None
+    other: list[tuple[int, int, bytes]] = []
     raw = control.raw[: header.msg_controllen]
     offset = 0
     while offset + 16 <= len(raw):
@@ -237,8 +239,11 @@ def receive(fd: int, size: int, flags: int) -> Message | None:
             fds += struct.unpack(f"<{len(body) // 4}i", body[: len(body) // 4 * 4])
         elif level == u.SOL_SOCKET and kind == u.SCM_CREDENTIALS:
             credentials = struct.unpack("<iII", body[:12])
+        else:
+            other.append((level, kind, body))
         offset += (length + 7) & ~7
-    return Message(data.raw[:got], name.raw[: header.msg_namelen], header.msg_flags, tuple(fds), credentials)
+    sender = name.raw[: header.msg_namelen]
+    return Message(data.raw[:got], sender, header.msg_flags, tuple(fds), credentials, tuple(other))
 
 
 def discard(fd: int) -> bool:

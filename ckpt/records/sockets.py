@@ -57,6 +57,9 @@ class QueuedMessage:
     files: tuple[int, ...] = ()  # file_ids of the descriptors in flight
     credentials: tuple[int, ...] = ()  # pid, uid, gid; empty when the receiver does not ask for them
     urgent: bool = False  # sent with MSG_OOB
+    to: bytes = b""  # of a datagram: the host that it was sent to, 4 or 16 bytes
+    hops: int = 64  # TTL or hop limit
+    tos: int = 0  # type of service or traffic class
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 
-from ckpt.errors import KernelError, NotPermitted, RestoreError
-from ckpt.kernel import datagrams, sock_diag, sockets
+from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import tcp, tcpbacklog, tcpidle
+from ckpt.state.files import inetbind, tcp, tcpbacklog, tcpidle, udpqueue
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
-from ckpt.state.files.queues import peek_messages
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 
@@ -88,7 +86,7 @@ class InetKind:
             else:
                 context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
         elif kind != u.SOCK_STREAM:
-            queue = _queue(view, fd, protocol, context)
+            queue = udpqueue.collect(view, fd, family, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
         return InetPayload(
@@ -132,7 +130,7 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     subject = describe(payload)
     apply_options(fd, payload.options, final=False)
     if payload.bound:
-        _bind(fd, payload)
+        inetbind.bind(fd, payload)
     if payload.state == u.TCP_LISTEN:
         sockets.listen(fd, payload.backlog)
         apply_options(fd, payload.options, final=True, subject=subject)
@@ -140,54 +138,12 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     if payload.type == u.SOCK_STREAM:
         apply_options(fd, payload.options, final=True, subject=subject)
         return
-    _refill(fd, payload, context)
+    udpqueue.refill(fd, payload, describe(payload))
     if payload.peer:
         sockets.connect(fd, payload.peer)
     if payload.shutdown:
         sockets.shutdown(fd, payload.shutdown - 1)
     apply_options(fd, payload.options, final=True, subject=subject)
-
-
-def _bind(fd: int, payload: InetPayload) -> None:
-    """Bind, also to an address that the host does not have (any more): the task's own option comes back at the end."""
-    try:
-        sockets.bind(fd, payload.name)
-    except KernelError as error:
-        if error.errno != errno.EADDRNOTAVAIL:
-            raise
-        level, name = (u.SOL_IP, u.IP_FREEBIND) if payload.family == u.AF_INET else (u.SOL_IPV6, u.IPV6_FREEBIND)
-        sockets.setsockopt(fd, level, name, 1)
-        sockets.bind(fd, payload.name)
-
-
-def _refill(fd: int, payload: InetPayload, context: RestoreContext) -> None:
-    """Put datagrams back into the queue; they keep their source because they are sent as raw packets."""
-    if not payload.queue:
-        return
-    room = sum(len(message.data) + 4096 for message in payload.queue)
-    try:
-        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
-    except NotPermitted:
-        raise RestoreError(
-            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
-            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
-        ) from None
-    for message in payload.queue:
-        datagrams.inject(message.name, payload.name, message.data, payload.protocol)
-    # Another socket on the same port may have been preferred: better to stop than to lose what was queued.
-    # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
-    whole = all(message.data for message in payload.queue)
-    if whole and [QueuedMessage(m.data, m.name) for m in peek_messages(fd)] != list(payload.queue):
-        raise RestoreError(f"the unread datagrams of {describe(payload)} did not arrive in it")
-
-
-def _queue(view: FileView, fd: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
-    if protocol not in (u.IPPROTO_UDP, u.IPPROTO_UDPLITE):
-        if sockets.readable(fd):
-            context.refuse(view.pid, view.subject, "has received packets that the task has not read")
-        return ()
-    messages = peek_messages(fd)
-    return tuple(QueuedMessage(message.data, message.name) for message in messages)
 
 
 def _multipath(view: FileView, fd: int, context: CollectContext) -> tuple[int, int]:

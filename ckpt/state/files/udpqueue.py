@@ -1,0 +1,122 @@
+"""Datagrams that wait in UDP and UDP-Lite sockets: peeked at the dump, sent to the socket as raw packets again."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ckpt.errors import KernelError, NotPermitted, RestoreError
+from ckpt.kernel import datagrams, sockets
+from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.sockets import Message
+from ckpt.records.sockets import InetPayload, QueuedMessage
+from ckpt.state.context import CollectContext
+from ckpt.state.files.base import FileView
+from ckpt.state.files.inetnames import MAPPED, endpoint
+from ckpt.state.files.queues import peek_messages
+
+# What tells where a datagram went, and how.
+_ASK4 = ((u.SOL_IP, u.IP_PKTINFO), (u.SOL_IP, u.IP_RECVTTL), (u.SOL_IP, u.IP_RECVTOS))
+_ASK6 = ((u.SOL_IPV6, u.IPV6_RECVPKTINFO), (u.SOL_IPV6, u.IPV6_RECVHOPLIMIT), (u.SOL_IPV6, u.IPV6_RECVTCLASS))
+_NOBODY = struct.pack("<H14x", 0)  # AF_UNSPEC: connecting to it takes the peer away
+
+
+def collect(view: FileView, fd: int, family: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
+    """The queue of a socket of datagrams; refuses one that could not be sent again."""
+    if not sockets.readable(fd):
+        return ()
+    if protocol not in (u.IPPROTO_UDP, u.IPPROTO_UDPLITE):
+        context.refuse(view.pid, view.subject, "has received packets that the task has not read")
+        return ()
+    with _asking(fd, _ASK4 if family == u.AF_INET else _ASK6 + _ASK4):
+        return tuple(_message(message) for message in peek_messages(fd))
+
+
+@contextmanager
+def _asking(fd: int, options: tuple[tuple[int, int], ...]) -> Iterator[None]:
+    before = [(level, name) for level, name in options if not sockets.getsockopt_int(fd, level, name)]
+    try:
+        for level, name in before:
+            sockets.setsockopt(fd, level, name, 1)
+        yield
+    finally:
+        for level, name in before:
+            sockets.setsockopt(fd, level, name, 0)
+
+
+def _message(message: Message) -> QueuedMessage:
+    to, hops, tos = b"", 64, 0
+    for level, kind, body in message.control:
+        if (level, kind) == (u.SOL_IP, u.IP_PKTINFO):
+            to = body[8:12]  # ipi_addr: the destination in the header
+        elif (level, kind) == (u.SOL_IPV6, u.IPV6_PKTINFO) and not to:
+            to = body[:16]
+            to = to[12:] if to.startswith(MAPPED) else to
+        elif (level, kind) in ((u.SOL_IP, u.IP_TTL), (u.SOL_IPV6, u.IPV6_HOPLIMIT)):
+            hops = body[0]
+        elif (level, kind) in ((u.SOL_IP, u.IP_TOS), (u.SOL_IPV6, u.IPV6_TCLASS)):
+            tos = body[0]
+    if to[:1] == b"\xff" * (len(to) == 16) or (len(to) == 4 and to[0] >> 4 == 14):
+        to = b""  # a multicast group: it would have to be joined on the loopback interface
+    return QueuedMessage(message.data, message.name, to=to, hops=hops, tos=tos)
+
+
+def refill(fd: int, payload: InetPayload, subject: str) -> None:
+    """Put datagrams back into the queue; they keep their source because they are sent as raw packets."""
+    if not payload.queue:
+        return
+    room = sum(len(message.data) + 4096 for message in payload.queue)
+    try:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+    except NotPermitted:
+        raise RestoreError(
+            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
+            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
+        ) from None
+    for message in payload.queue:
+        with _preferred(fd, message):
+            datagrams.inject(
+                message.name, payload.name, message.data, payload.protocol, message.to, message.hops, message.tos
+            )
+    # Another socket on the same port may have been preferred all the same: better to stop than to lose the queue.
+    # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
+    whole = all(message.data for message in payload.queue)
+    if whole and [(m.data, m.name) for m in peek_messages(fd)] != [(m.data, m.name) for m in payload.queue]:
+        raise RestoreError(f"the unread datagrams of {subject} did not arrive in it")
+
+
+@contextmanager
+def _preferred(fd: int, message: QueuedMessage) -> Iterator[None]:
+    """While it is connected to the sender, no other socket on its port gets what that one sends.
+
+    Connected, a socket bound to any address has one; where that is not the datagram's, being bound to the loopback
+    device gives it some preference, too.
+    """
+    if _connect(fd, message):
+        try:
+            yield
+        finally:
+            sockets.connect(fd, _NOBODY)
+        return
+    device = sockets.getsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, 16)
+    if device:
+        yield
+        return
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"lo\0")
+    try:
+        yield
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"\0")
+
+
+def _connect(fd: int, message: QueuedMessage) -> bool:
+    """Connect to the sender of the datagram; whether the socket can receive it then."""
+    try:
+        sockets.connect(fd, message.name)
+    except KernelError:
+        return False  # it cannot be reached from here
+    if not message.to or endpoint(sockets.getsockname(fd))[2:].endswith(message.to):
+        return True
+    sockets.connect(fd, _NOBODY)
+    return False

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
-from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.records.mm import Vma
-from ckpt.records.seams import RemoteTask
+from ckpt.records.seams import LiveTask
 from ckpt.records.state import NumaPolicy
 from ckpt.state.mm_map import Mapper
 
 _NODES = 1024  # bits of a node mask: the most that the kernel can be built for
+_AT_ONCE = 512  # mappings
 
 
-def collect_policies(remote: RemoteTask, starts: Iterable[int]) -> dict[int, NumaPolicy]:
+def collect_policies(remote: LiveTask, starts: Iterable[int]) -> dict[int, NumaPolicy]:
     """Of the mappings that begin at `starts`, those with a policy of their own; {} on a kernel without CONFIG_NUMA.
 
     A mapping without one answers MPOL_DEFAULT, whatever the thread's own is. (/proc/PID/numa_maps would count pages.)
     """
     found: dict[int, NumaPolicy] = {}
-    room = remote.put(bytes(8 + _NODES // 8))
-    for start in starts:
-        try:
-            remote.syscall(uapi.SYS_get_mempolicy, room, room + 8, _NODES, start, uapi.MPOL_F_ADDR)
-        except KernelError:
-            return found
-        mode = int.from_bytes(remote.read(room, 4), "little", signed=True)
-        if mode:
-            found[start] = NumaPolicy(mode, remote.read(room + 8, _NODES // 8).rstrip(b"\0"))
+    todo = list(starts)
+    for at in range(0, len(todo), _AT_ONCE):
+        part = todo[at : at + _AT_ONCE]
+        room = remote.put(bytes(4 * len(part)))
+        calls = [(uapi.SYS_get_mempolicy, room + 4 * n, 0, 0, start, uapi.MPOL_F_ADDR) for n, start in enumerate(part)]
+        remote.run_all(calls)
+        modes = struct.unpack(f"<{len(part)}i", remote.read(room, 4 * len(part)))
+        found |= {start: _policy(remote, start) for start, mode in zip(part, modes, strict=True) if mode}
     return found
+
+
+def _policy(remote: LiveTask, start: int) -> NumaPolicy:
+    room = remote.put(bytes(8 + _NODES // 8))
+    remote.syscall(uapi.SYS_get_mempolicy, room, room + 8, _NODES, start, uapi.MPOL_F_ADDR)
+    mode = int.from_bytes(remote.read(room, 4), "little", signed=True)
+    return NumaPolicy(mode, remote.read(room + 8, _NODES // 8).rstrip(b"\0"))
 
 
 def restore_policy(mapper: Mapper, vma: Vma) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
-from ckpt.records.seams import RemoteTask
+from ckpt.records.seams import LiveTask, RemoteTask
 from ckpt.records.state import SigAction, SigAltStack, SigInfo
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
@@ -31,13 +31,13 @@ def members(mask: int) -> list[int]:
 # ------------------------------------------------------------------ actions
 
 
-def collect_sigactions(remote: RemoteTask) -> tuple[SigAction, ...]:
+def collect_sigactions(remote: LiveTask) -> tuple[SigAction, ...]:
     """Every action that is not all zero: ignored and default ones have flags and masks too, and SIGCHLD obeys them."""
-    found = []
-    for signal in range(1, us.NSIG + 1):
-        buffer = remote.put(bytes(us.kernel_sigaction.size)) if signal == 1 else remote.scratch
-        remote.syscall(uapi.SYS_rt_sigaction, signal, 0, buffer, us.SIGSET_SIZE)
-        handler, flags, restorer, mask = us.kernel_sigaction.unpack(remote.read(buffer, us.kernel_sigaction.size))
+    found, size, signals = [], us.kernel_sigaction.size, range(1, us.NSIG + 1)
+    room = remote.put(bytes(size * us.NSIG))
+    remote.run_all([(uapi.SYS_rt_sigaction, n, 0, room + size * (n - 1), us.SIGSET_SIZE) for n in signals])
+    answers = us.kernel_sigaction.iter_unpack(remote.read(room, size * us.NSIG))
+    for signal, (handler, flags, restorer, mask) in zip(signals, answers, strict=True):
         if (handler, flags, restorer, mask) != (us.SIG_DFL, 0, 0, 0):
             found.append(SigAction(signal, handler, flags, restorer, mask))
     return tuple(found)

@@ -12,9 +12,10 @@ red zone. The bytes that were there are put back.
 from __future__ import annotations
 
 import os
+import signal
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,9 @@ from ckpt.trace.stepper import Stepper
 
 _ALL_SIGNALS = (1 << 64) - 1
 _SCRATCH = 4096
+_CHAIN = 12288  # for the frames of `run_all`, where there is room
+# What becomes of one that nobody catches is nothing; only a tracer sees it.
+_UNHEARD = (signal.SIGURG, signal.SIGWINCH, signal.SIGCHLD)
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Site:
     maps: list[procfs.MapsLine] | None = None
     gadgets: gadgets.Gadgets | None = None
     room: int | None = None  # at the bottom of the main stack
+    chain: int = 0  # bytes of it for a chain of frames
 
 
 class LiveRemote:
@@ -54,6 +59,8 @@ class LiveRemote:
         self._memory: Memory | None = None
         self._entered = False
         self._masked = False
+        self._saved = (0, b"")  # an address, and the task's own bytes there
+        self._chain = 0  # an address
         self._stepper = Stepper(pid, tid)
         self._options = uapi.PTRACE_O_TRACESYSGOOD
 
@@ -67,6 +74,39 @@ class LiveRemote:
             ptrace.setsigmask(self.tid, _ALL_SIGNALS)
             self._masked = True
         return self._stepper.run(nr)
+
+    def run_all(self, calls: Sequence[Sequence[int]]) -> None:
+        """Run (nr, argument…) one after the other; what they give is lost, what they write is there.
+
+        The thread stops once for dozens of them: each is reached through a frame of its own, and the last sends the
+        thread a signal that only a tracer sees. Should ckpt die in between, they are made and it puts itself back.
+        """
+        self.enter()
+        per = self._site.chain // sigframe.STRIDE - 1
+        if not self._unheard or per < 1:
+            for nr, *args in calls:
+                with suppress(KernelError):
+                    self.syscall(nr, *args)
+            return
+        self._save_chain()
+        ptrace.setsigmask(self.tid, _ALL_SIGNALS)
+        restorer, own = self._found.restorer, self._stepper.registers
+        fpstate, mask = self.scratch + _SCRATCH, _ALL_SIGNALS & ~(1 << self._unheard - 1)
+        end = (uapi.SYS_tgkill, *self._numbers, self._unheard)
+        for at in range(0, len(calls), per):
+            part = [*calls[at : at + per], end]
+            pointer, frames = sigframe.chain(self._chain, restorer, own, part, fpstate, mask)
+            self.write(self._chain, frames)
+            self._stepper.sail(pointer, self._unheard)
+            self._masked = False
+        ptrace.setregset(self.tid, uapi.NT_X86_XSTATE, self._xstate)
+
+    def _save_chain(self) -> None:
+        """The task's own bytes where the chain is to stand."""
+        room, saved = self._saved
+        end = self._chain + self._site.chain
+        if room + len(saved) < end:
+            self._saved = (room, saved + self._mem.read(room + len(saved), end - room - len(saved)))
 
     def put(self, data: bytes, offset: int = 0) -> int:
         """Write bytes to the scratch buffer; gives their address in the task."""
@@ -176,15 +216,16 @@ class LiveRemote:
         self._found = found = site.gadgets
         self._gpr = ptrace.getregset(self.tid, uapi.NT_PRSTATUS)
         registers = sigframe.unpack(self._gpr)
-        xstate = ptrace.getregset(self.tid, uapi.NT_X86_XSTATE)
+        self._xstate = xstate = ptrace.getregset(self.tid, uapi.NT_X86_XSTATE)
         self._mask = ptrace.getsigmask(self.tid)
         self._let_pass()
-        size = _SCRATCH + 1024 + len(xstate) + 128
+        size = _SCRATCH + 1024 + len(xstate) + 192
         room = self._room(site.maps, registers[RSP], size)
         self.scratch = room
         pointer, frame = sigframe.build(room + _SCRATCH, found.restorer, registers, xstate, self._mask)
         self._saved = (room, self._mem.read(room, _SCRATCH + len(frame)))
         self._mem.write(room + _SCRATCH, frame)
+        self._chain = -(-(room + _SCRATCH + len(frame)) // 64) * 64
         self._frame = frame[pointer - room - _SCRATCH :]  # from the address of rt_sigreturn on; good at any address
         registers[RSP] = pointer
         registers[RIP] = found.syscall_ret
@@ -198,14 +239,11 @@ class LiveRemote:
         if self._site.room is not None:
             return self._site.room
         stack = next((m for m in maps if m.path == "[stack]" and m.perms.startswith("rw")), None)
-        if stack is not None:
-            lowest = min((sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end)
-            start = stack.start + 4096
-            if start + size + 4096 >= lowest - sigframe.RED_ZONE:
-                start = self._grown(stack.start, size + 3 * 4096)
-            if start:
-                self._site.room = start
-                return start
+        for chain in (_CHAIN, 0):
+            room = self._unused(stack, size + chain) if stack is not None else 0
+            if room:
+                self._site.room, self._site.chain = room, chain
+                return room
         own = next((m for m in maps if m.start <= rsp < m.end and m.perms.startswith("rw")), None)
         start = (rsp - sigframe.RED_ZONE - size) // 64 * 64
         if own is None or start < own.start:
@@ -214,6 +252,14 @@ class LiveRemote:
                 hint="try again a moment later",
             )
         return start
+
+    def _unused(self, stack: procfs.MapsLine, size: int) -> int:
+        """An address at the bottom of the main stack, grown if need be; 0 when it has no room."""
+        lowest = min((sp for sp in self._stack_pointers() if stack.start <= sp < stack.end), default=stack.end)
+        start = stack.start + 4096
+        if start + size + 4096 < lowest - sigframe.RED_ZONE:
+            return start
+        return self._grown(stack.start, size + 3 * 4096)
 
     def _grown(self, bottom: int, more: int) -> int:
         """Let the stack grow by `more` bytes, as a deeper call would do; room in the new part, 0 if it cannot."""
@@ -235,6 +281,9 @@ class LiveRemote:
 
     def _let_pass(self) -> None:
         status = procfs.status(self.pid, self.tid)
+        taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+        self._unheard = next((number for number in _UNHEARD if not taken >> number - 1 & 1), 0)
+        self._numbers = [int(status[key].split()[-1]) for key in ("NStgid", "NSpid")]
         if "shstk" in status.get("x86_Thread_features", ""):
             raise RemoteCallError(
                 f"thread {self.tid} of task {self.pid} uses a shadow stack, which no borrowed `ret` can pass",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Sequence
 
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
@@ -14,6 +15,7 @@ UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 XFEATURE_MASK_XTILE = 0x60000
 XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is in every task's user_size
 RED_ZONE = 128
+STRIDE = 320
 
 # user_regs_struct, arch/x86/include/asm/user_64.h: the index of each register in NT_PRSTATUS
 (
@@ -87,11 +89,13 @@ def xstate_for_frame(xstate: bytes) -> bytes:
     return bytes(area) + struct.pack("<I", FP_XSTATE_MAGIC2)
 
 
-def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int) -> tuple[int, bytes]:
+def build(
+    address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int, *, fpstate_at: int = 0
+) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
     The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is. Without
-    `xstate` the FP registers become what they are in a new program.
+    `xstate` the FP registers become what is at `fpstate_at`, else what they are in a new program.
     """
     area = xstate_for_frame(xstate) if xstate else b""
     fpstate = -(-address // 64) * 64
@@ -103,22 +107,48 @@ def build(address: int, restorer: int, registers: list[int], xstate: bytes, sigm
         r[R8], r[R9], r[R10], r[R11], r[R12], r[R13], r[R14], r[R15],
         r[RDI], r[RSI], r[RBP], r[RBX], r[RDX], rax, r[RCX], r[RSP], rip, r[EFLAGS],
         r[CS] & 0xFFFF, 0, 0, r[SS] & 0xFFFF,
-        0, 0, 0, 0, fpstate if xstate else 0,
+        0, 0, 0, 0, fpstate if xstate else fpstate_at,
     )  # fmt: skip
-    flags = (UC_FP_XSTATE if xstate else 0) | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+    flags = (UC_FP_XSTATE if xstate or fpstate_at else 0) | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
     ucontext = struct.pack("<QQQiiQ", flags, 0, 0, 0x7FFFFFFF, 0, 0) + context + struct.pack("<Q", sigmask)
     tail = struct.pack("<Q", restorer) + ucontext + bytes(128)
     gap = bytes(fpstate - address)
     return frame, gap + area + bytes(frame - fpstate - len(area)) + tail
 
 
-def call(address: int, restorer: int, at_syscall: list[int], nr: int, args: tuple[int, ...]) -> tuple[int, bytes]:
+def call(
+    address: int,
+    restorer: int,
+    at_syscall: list[int],
+    nr: int,
+    args: Sequence[int],
+    *,
+    fpstate_at: int = 0,
+    sigmask: int = _M64,
+) -> tuple[int, bytes]:
     """A frame that leads to a system call; `at_syscall`: registers at a `syscall; ret`, with the stack for after it."""
     registers = list(at_syscall)
     for index, value in zip((RAX, *ARGUMENTS), (nr, *args), strict=False):
         registers[index] = value & _M64
     registers[ORIG_RAX] = _M64
-    return build(address, restorer, registers, b"", _M64)
+    return build(address, restorer, registers, b"", sigmask, fpstate_at=fpstate_at)
+
+
+def chain(
+    address: int, restorer: int, at_syscall: list[int], calls: Sequence[Sequence[int]], fpstate_at: int, sigmask: int
+) -> tuple[int, bytes]:
+    """Frames of STRIDE bytes at `address`, a multiple of 64: each leads to one of `calls`, (nr, argument…), and from
+    there to the next, the last to the stack of `at_syscall`. `sigmask` is blocked during the last, all before it."""
+    frames = []
+    for number, (nr, *args) in enumerate(calls, 1):
+        registers, mask = list(at_syscall), sigmask
+        if number < len(calls):
+            registers[RSP], mask = address + number * STRIDE + 8, _M64
+        start = address + (number - 1) * STRIDE
+        pointer, frame = call(start, restorer, registers, nr, args, fpstate_at=fpstate_at, sigmask=mask)
+        assert pointer == start + 8
+        frames.append(frame[:STRIDE])  # what is behind it, the siginfo, nobody reads
+    return address + 8, b"".join(frames)
 
 
 MAX_SIZE = 16384

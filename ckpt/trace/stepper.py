@@ -13,7 +13,7 @@ from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.trace import sigframe
-from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RSP
+from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP
 
 _MAX_ERRNO = 4095
 _SPINS = 100  # most stops come sooner than a sleeping processor could be woken
@@ -62,6 +62,21 @@ class Stepper:
             elif status >> 16 == 0:
                 self.held.append(number)
             ptrace.syscall_step(self.tid)
+
+    def sail(self, pointer: int, last: int) -> None:
+        """Let the thread go through a chain of frames whose last call sends it the signal `last`, which is taken."""
+        registers = list(self.registers)
+        registers[RSP] = pointer
+        registers[RIP] += len(b"\x0f\x05")  # to the `ret` behind the syscall
+        registers[RAX], registers[ORIG_RAX] = 0, _M64
+        ptrace.setregset(self.tid, uapi.NT_PRSTATUS, sigframe.pack(registers))
+        while True:
+            ptrace.cont(self.tid, 0)
+            status = self.wait()
+            if status >> 16 == 0:
+                if os.WSTOPSIG(status) == last:
+                    return
+                self.held.append(os.WSTOPSIG(status))
 
     def newborn(self, stack: int) -> Stepper:
         """The process that the last clone made, in its first stop."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator
 
 import pytest
 
+from ckpt.kernel import uapi
 from tests.support import harness, killing
 
 pytestmark = [
@@ -45,6 +47,18 @@ def test_around_a_call_that_opens_a_descriptor() -> None:
         taken = max(number for number, name in enumerate(calls, 1) if name == PIDFD_GETFD)
         for at in range(taken - 3, taken + 5):
             killed.once("first", die_at=at)
+
+
+def test_in_a_chain_of_calls() -> None:
+    """Before the thread is let go into a chain of frames, and while it goes through it."""
+    chain = (f"ptrace {uapi.PTRACE_SETREGSET!r}", f"ptrace {uapi.PTRACE_CONT!r}")
+    with killing.victim(named("threads/watchful")) as killed:
+        calls = killed.calls("leave-running")
+        starts = [number for number, pair in enumerate(itertools.pairwise(calls), 1) if pair == chain]
+        for start in starts[:2]:
+            for at in range(start + 1, start + 4):
+                killed.once("leave-running", die_at=at)
+        assert starts
 
 
 @pytest.mark.parametrize("verb", ["leave-running", "pre-dump", "dump", "restore", "merge"])

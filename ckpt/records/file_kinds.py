@@ -218,6 +218,30 @@ class PidFd:
     ino: int = 0  # of a process that is gone: the same for pidfds of one process
 
 
+@record("file-bpf-map")
+class BpfMapFile:
+    """A description of a BPF map."""
+
+    map_id: int  # of the BpfMapRecord
+
+
+@record("bpf-map")
+class BpfMapRecord:
+    """A BPF map with its elements; of arrays, those that are not all zeros."""
+
+    map_id: int
+    type: int  # BPF_MAP_TYPE_*
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: int
+    name: bytes
+    map_extra: int
+    frozen: bool
+    keys: bytes  # one behind the other
+    values: bytes  # in the order of the keys; with a value for each CPU, those of all, in steps of 8 bytes
+
+
 @record("file-namespace")
 class NamespaceFile:
     """A namespace that the tree lives in, opened as a file."""

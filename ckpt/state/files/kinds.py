@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ckpt.errors import RestoreError
 from ckpt.state.files import (
+    bpfmap,
     devices,
     epoll,
     eventfd,
@@ -56,6 +57,7 @@ PLAIN_KINDS: list[FileKind] = [
     fanotify.KIND,
     pidfd.KIND,
     memfd.KIND,
+    bpfmap.KIND,
     refused.KIND,
     places.KIND,
     procfiles.NAMESPACES,

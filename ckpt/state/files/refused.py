@@ -15,8 +15,8 @@ SUPPORT = Support(
     "files",
     "other kinds",
     "",
-    refused="io_uring, userfaultfd, perf, fanotify, BPF, seccomp listeners, Landlock, KVM, secret memory, "
-    "DMA buffers (let the task close them)",
+    refused="io_uring, userfaultfd, perf, fanotify, BPF programs and links, seccomp listeners, Landlock, KVM, "
+    "secret memory, DMA buffers (let the task close them)",
 )
 
 _STOP = "let the task close it before the dump"
@@ -24,7 +24,6 @@ _NAMES = {
     "[io_uring]": ("an io_uring", "start the program without io_uring, or let it close its rings first"),
     "[userfaultfd]": ("a userfaultfd", _STOP),
     "[perf_event]": ("a perf event", "stop the profiler first"),
-    "bpf-map": ("a BPF map", _STOP),
     "bpf-prog": ("a BPF program", _STOP),
     "bpf_link": ("a BPF link", _STOP),
     "btf": ("a BTF object", _STOP),

@@ -40,6 +40,7 @@ SYS_clone = 56
 SYS_exit = 60
 SYS_semop = 65
 SYS_fcntl = 72
+SYS_flock = 73
 SYS_chdir = 80
 SYS_fchdir = 81
 SYS_umask = 95

@@ -21,6 +21,8 @@ SYS_fanotify_init = 300
 SYS_fanotify_mark = 301
 SYS_name_to_handle_at = 303
 SYS_open_by_handle_at = 304
+SYS_open_tree = 428
+SYS_mount_setattr = 442
 
 # include/uapi/asm-generic/fcntl.h
 O_TMPFILE_BIT = 0o20000000  # __O_TMPFILE
@@ -88,6 +90,11 @@ FAN_MARK_EVICTABLE = 0x200
 FAN_MARK_IGNORE = 0x400
 AT_FDCWD = -100
 AT_SYMLINK_FOLLOW = 0x400
+AT_EMPTY_PATH = 0x1000
+
+# include/uapi/linux/mount.h
+OPEN_TREE_CLONE = 1
+MOUNT_ATTR_RDONLY = 1
 
 # include/linux/exportfs.h
 MAX_HANDLE_SZ = 128

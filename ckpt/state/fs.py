@@ -27,11 +27,12 @@ _ENOENT, _ENOTDIR = 2, 20
 
 
 def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectContext) -> FsState:
-    """Paths as seen from ckpt's own root; a cwd that was deleted is a file of the image like others."""
+    """Paths as seen from ckpt's own root; a cwd that was deleted or is hidden is a file of the image like others."""
     paths, cwd_file = {}, 0
     for name, words in (("cwd", "its working directory"), ("root", "its root directory")):
         path, deleted = taskinfo.link_state(tid, name)
-        if deleted and name == "cwd":
+        hidden = not deleted and path.startswith("/") and not _leads(path, f"/proc/{pid}/task/{tid}/{name}")
+        if (deleted or hidden) and name == "cwd":
             cwd_file = collect_mapped_file(context, pid, f"/proc/{pid}/task/{tid}/cwd", os.O_RDONLY)
         elif deleted:
             context.refuse(
@@ -40,12 +41,23 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
                 f"was deleted ({path.removesuffix(' (deleted)')})",
                 "let the task change to another one",
             )
+        elif hidden:
+            context.refuse(pid, words, f"is hidden by a mount ({path})", "unmount what hides it")
         elif not path.startswith("/"):
             context.refuse(pid, words, f"cannot be reached from here ({path})", "run ckpt in its mount namespace")
         elif len(path.encode("utf-8", "surrogateescape")) >= _PATH_MAX:
             context.refuse(pid, words, "has a path longer than PATH_MAX", None)
         paths[name] = path
     return FsState(cwd=paths["cwd"], root=paths["root"], umask=int(status["Umask"], 8), cwd_file=cwd_file)
+
+
+def _leads(path: str, magic: str) -> bool:
+    """Whether the path leads to what the magic link does: a mount may have come over it."""
+    try:
+        there, real = os.stat(path), os.stat(magic)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (real.st_dev, real.st_ino)
 
 
 def restore_fs(remote: RemoteTask, record: FsState) -> None:

@@ -352,7 +352,15 @@ class Run:
             with suppressed(subprocess.TimeoutExpired):
                 self.process.wait(WAIT)
         self.reap()
+        self.unmount()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def unmount(self) -> None:
+        """Take away what the target mounted."""
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for point in reversed(points):
+            if point.startswith(f"{self.dir}/"):
+                ctypes.CDLL(None).umount2(os.fsencode(point), 2)  # MNT_DETACH
 
 
 @contextmanager

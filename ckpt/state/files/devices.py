@@ -13,9 +13,9 @@ from ckpt.records.file_kinds import PathFile
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths
+from ckpt.state.files import names, paths
 from ckpt.state.files.base import FileView
-from ckpt.state.files.regular import path_payload
+from ckpt.state.files.regular import open_payload, path_payload
 
 SUPPORT = Support("files", "devices", "those without state, as /dev/null")
 
@@ -48,8 +48,11 @@ class Devices:
                 "let the task close the device before the dump",
             )
         elif not paths.reachable(view.link, view.stat):
-            if view.link.endswith(paths.DELETED):
+            if view.link.endswith(paths.DELETED) and not view.stat.st_nlink:
                 return replace(path_payload(view, paths.without_deleted(view.link)), rdev=view.stat.st_rdev)
+            handle = names.handle_of(view)
+            if handle is not None:  # hidden by a mount, or known by another name
+                return replace(path_payload(view, view.link), handle=handle)
             context.refuse(view.pid, view.subject, "cannot be reached by its path")
         return path_payload(view, view.link)
 
@@ -57,7 +60,7 @@ class Devices:
         path: str = file.payload.path
         if file.payload.rdev:
             return _nameless(file.payload, file.flags)
-        fd = paths.open_path(path, file.flags)
+        fd = open_payload(file.payload, file.flags)
         found = os.fstat(fd)
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
         if not stat.S_ISCHR(found.st_mode) or device not in uapi_files.SAFE_DEVICES:

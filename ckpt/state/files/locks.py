@@ -1,7 +1,7 @@
 """Locks on open files: flock, POSIX, OFD (open file description) locks, leases, from the `lock:` lines of fdinfo.
 
-flock and OFD locks belong to the description and are taken by ckpt on the rebuilt one. POSIX locks belong to a
-descriptor table, and a lease remembers the number by which it was taken: a task that uses it takes those, once its
+OFD locks belong to the description and are taken by ckpt on the rebuilt one. POSIX locks belong to a descriptor table,
+flock tells whose call it was, and a lease remembers the number by which it was taken: a task takes those, once its
 descriptors stand at their numbers.
 """
 
@@ -29,7 +29,7 @@ _KINDS = {"FLOCK": "flock", "POSIX": "posix", "OFDLCK": "ofd", "LEASE": "lease"}
 
 def note(context: CollectContext, view: FileView, pid: int, fd: int, lines: list[str]) -> None:
     """Add a record for each lock seen through one descriptor; several descriptors show the same lock."""
-    seen: set[tuple[object, ...]] = context.shared.setdefault("files:locks", set())
+    seen: dict[tuple[object, ...], int] = context.shared.setdefault("files:locks", {})
     for line in lines:  # "1: POSIX  ADVISORY  WRITE 123 fe:00:77 0 EOF"
         f = line.split()
         kind = _KINDS.get(f[1])
@@ -48,9 +48,14 @@ def note(context: CollectContext, view: FileView, pid: int, fd: int, lines: list
             write = downgrade or view.flags & os.O_ACCMODE != os.O_RDONLY
         end = -1 if f[7] == "EOF" else int(f[7])
         key = (view.file_id, kind, write, start, end, pid if kind == "posix" else 0)
-        if (f[3] != "UNLCK" or breaking) and key not in seen:
-            seen.add(key)
-            context.records.append(FileLock(view.file_id, kind, write, start, end, pid, fd, breaking, downgrade))
+        if f[3] == "UNLCK" and not breaking:
+            continue
+        found = FileLock(view.file_id, kind, write, start, end, pid, fd, breaking, downgrade)
+        if key not in seen:
+            seen[key] = len(context.records)
+            context.records.append(found)
+        elif kind == "flock" and pid == int(f[4]):  # it shows who took it
+            context.records[seen[key]] = found
 
 
 def prepare(context: RestoreContext) -> None:
@@ -60,12 +65,18 @@ def prepare(context: RestoreContext) -> None:
             context.when_installed(lock.pid, partial(_lock_in_task, lock))
         elif lock.kind == "lease" and lock.fd >= 0:
             context.when_installed(lock.pid, partial(_lease_in_task, context, lock))
+        elif lock.kind == "flock" and lock.fd >= 0:
+            context.when_installed(lock.pid, partial(_flock_in_task, lock))
         else:
             context.when_opened(partial(_lock_here, context, lock))
 
 
 def _kind(lock: FileLock) -> int:
     return uapi_files.F_WRLCK if lock.write else uapi_files.F_RDLCK
+
+
+def _operation(lock: FileLock) -> int:
+    return (fcntl.LOCK_EX if lock.write else fcntl.LOCK_SH) | fcntl.LOCK_NB
 
 
 def _flock_bytes(lock: FileLock) -> bytes:
@@ -78,7 +89,7 @@ def _lock_here(context: RestoreContext, lock: FileLock) -> None:
     fd = context.opened[lock.file_id]
     try:
         if lock.kind == "flock":
-            fcntl.flock(fd, (fcntl.LOCK_EX if lock.write else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(fd, _operation(lock))
         elif lock.kind == "ofd":
             fcntl.fcntl(fd, uapi_files.F_OFD_SETLK, _flock_bytes(lock))
         else:
@@ -90,6 +101,14 @@ def _lock_here(context: RestoreContext, lock: FileLock) -> None:
 def _lock_in_task(lock: FileLock, task: RemoteTask) -> None:
     try:
         task.syscall(uapi.SYS_fcntl, lock.fd, uapi_files.F_SETLK, task.put(_flock_bytes(lock)))
+    except KernelError as error:
+        raise _not_locked(lock, error.message) from None
+
+
+def _flock_in_task(lock: FileLock, task: RemoteTask) -> None:
+    """By a task that has it open: /proc/locks tells who took a lock."""
+    try:
+        task.syscall(uapi.SYS_flock, lock.fd, _operation(lock))
     except KernelError as error:
         raise _not_locked(lock, error.message) from None
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ckpt.errors import FileChanged, RestoreError
-from ckpt.kernel import uapi_files
+from ckpt.errors import FileChanged, KernelError, RestoreError
+from ckpt.kernel import mounts, uapi_files
 
 T = TypeVar("T")
 
@@ -80,10 +80,15 @@ def make_nameless(path: str, make: Callable[[str], T], remove: Callable[[str], N
     """What `make` makes under a name that `remove` takes away at once: the old path, for /proc shows it ever after.
 
     Directories above it that are gone, too, stand for that moment. When the name is in use, one beside it that nobody
-    uses. `make` must fail with FileExistsError where something stands.
+    uses. `make` must fail with FileExistsError where something stands. A mount that is read-only by now is got round.
     """
     with _directories(os.path.dirname(path) or "/") as (directory, whole):
         beside = os.path.join(directory, f".{os.path.basename(path)[:200]}.{secrets.token_hex(6)}")
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            with _writable(directory) as there:
+                made = make(os.path.join(there, os.path.basename(beside)))
+                remove(os.path.join(there, os.path.basename(beside)))
+                return made
         for name in (path, beside) if whole else (beside,):
             try:
                 made = make(name)
@@ -92,6 +97,19 @@ def make_nameless(path: str, make: Callable[[str], T], remove: Callable[[str], N
             remove(name)
             return made
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+
+@contextmanager
+def _writable(directory: str) -> Iterator[str]:
+    """The directory in a mount of ckpt's own; OSError when that is read-only, too."""
+    try:
+        fd = mounts.writable_copy(directory)
+    except KernelError as error:
+        raise OSError(error.errno, error.message) from None
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class RegularFiles:
         payload: PathFile = file.payload
         if file.flags & uapi_files.O_PATH and stat.S_ISSOCK(payload.mode):
             return _when_bound(file, context)
-        fd = _open(payload, file.flags)
+        fd = open_payload(payload, file.flags)
         try:
             if not context.options.get("allow_changed_files"):
                 check(payload, file, os.fstat(fd))
@@ -71,7 +71,8 @@ class RegularFiles:
         return fd
 
 
-def _open(payload: PathFile, flags: int) -> int:
+def open_payload(payload: PathFile, flags: int) -> int:
+    """By the path, or by the handle."""
     if payload.handle is not None:
         return names.open_handle(payload.handle, payload.path, flags)
     return paths.open_path(payload.path, flags)
@@ -82,7 +83,7 @@ def _when_bound(file: FileRecord, context: RestoreContext) -> int:
     fd = os.open("/", uapi_files.O_PATH | os.O_CLOEXEC)
 
     def place() -> None:
-        found = _open(file.payload, file.flags)
+        found = open_payload(file.payload, file.flags)
         os.dup2(found, fd, inheritable=False)
         os.close(found)
 

@@ -18,6 +18,7 @@ from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
 from ckpt.tracker import choice, spans
 from ckpt.tracker.soft_dirty import SoftDirty
+from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors
 
 
@@ -96,6 +97,7 @@ class Tracking:
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
+        unpack(self.name, self.states.get(f"mm:{pid}"))
         if self.name == SoftDirty.name:
             with pagemap.Pagemap(pid) as own:
                 own.read_entries(pagemap.contiguous(layout.ranges))

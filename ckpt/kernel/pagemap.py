@@ -97,7 +97,7 @@ class Pagemap:
 
     def entries(self, start: int, nr_pages: int) -> U64:
         """The pagemap entries of `nr_pages` pages from address `start`; zeros where nothing was given."""
-        out = np.zeros(nr_pages, "<u8")
+        out = np.empty(nr_pages, "<u8")
         view = out.data.cast("B")
         done = 0
         while done < len(view):
@@ -106,6 +106,7 @@ class Pagemap:
             except OSError as error:
                 raise _proc_error(f"reading pagemap of task {self.pid}", self.pid, error) from None
             if not got:
+                view[done:] = bytes(len(view) - done)
                 break
             done += got
         return out

@@ -9,6 +9,7 @@ KSM drops bits too: nothing is vouched for while pages of the task are merged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -99,7 +100,7 @@ class SoftDirty:
 
     # ------------------------------------------------------------------ can the last epoch be trusted?
 
-    def _stale(self, mm: MmAccess, fields: dict[str, Any], merged: bool) -> str | None:
+    def _stale(self, mm: MmAccess, fields: Mapping[str, Any], merged: bool) -> str | None:
         if "mm_key" not in fields:
             return "the last round could not arm soft-dirty"
         if fields["boot_id"] != procfs.boot_id():
@@ -112,7 +113,7 @@ class SoftDirty:
             return "KSM has merged pages of the task, which loses soft-dirty bits"
         return None
 
-    def _canaries_say(self, fields: dict[str, Any], pages: U64, entries: U64) -> str | None:
+    def _canaries_say(self, fields: Mapping[str, Any], pages: U64, entries: U64) -> str | None:
         there, dirty = [], []
         for page in fields["canaries"]:
             at = int(np.searchsorted(pages, page))
@@ -120,7 +121,7 @@ class SoftDirty:
             dirty.append(there[-1] and int(entries[at]) & up.PM_SOFT_DIRTY != 0)
         return canary.verdict(there, dirty)
 
-    def _clean(self, mm: MmAccess, fields: dict[str, Any], pages: U64, entries: U64) -> U64:
+    def _clean(self, mm: MmAccess, fields: Mapping[str, Any], pages: U64, entries: U64) -> U64:
         same = mm.ranges[same_rows(mm, numbers(fields["ranges"], 2), fields["keys"])]
         keep = (entries & _SOFT_DIRTY == 0) & _trusted(pages, entries, fields)
         # MADV_DONTNEED and a read put the zero page there, with the bit clear.
@@ -155,7 +156,7 @@ def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:
     return pages[first], entries[first] & _IDENTITY
 
 
-def _trusted(pages: U64, entries: U64, fields: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _trusted(pages: U64, entries: U64, fields: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """For each page whether the sample of its 2 MiB is where it was."""
     sampled, identity = numbers(fields["sampled"]), numbers(fields["identity"])
     at = np.minimum(np.searchsorted(pages, sampled), max(len(pages) - 1, 0))

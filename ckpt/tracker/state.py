@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -24,20 +26,29 @@ def pack(tracker: str, fields: dict[str, Any]) -> bytes:
     return _hash(body) + body
 
 
-def unpack(tracker: str, state: bytes | None) -> tuple[dict[str, Any], str | None]:
+def unpack(tracker: str, state: bytes | None) -> tuple[Mapping[str, Any], str | None]:
     """(fields, None), or ({}, why the state is worth nothing to this tracker)."""
     if state is None:
         return {}, "first round of this address space"
-    body = state[_HASH_SIZE:]
-    if state[:_HASH_SIZE] != _hash(body):
+    fields = _decoded(state)
+    if fields is None:
         return {}, "the tracker's state of the last round is damaged"
-    # Only `pack` makes such bytes, so that the fields are what a tracker of some version put in.
-    fields = msgpack.unpackb(body, raw=False)
     if fields["version"] != _VERSION:
         return {}, "the tracker's state of the last round is of another version"
     if fields["tracker"] != tracker:
         return {}, f"the last round was tracked by {fields['tracker']}, this one is by {tracker}"
     return fields, None
+
+
+@lru_cache(maxsize=256)
+def _decoded(state: bytes) -> Mapping[str, Any] | None:
+    """What `pack` made into bytes; None when they are damaged. Remembered: asked for before the freeze, it is there."""
+    body = state[_HASH_SIZE:]
+    if state[:_HASH_SIZE] != _hash(body):
+        return None
+    # Only `pack` makes such bytes, so that the fields are what a tracker of some version put in.
+    fields: dict[str, Any] = msgpack.unpackb(body, raw=False)
+    return fields
 
 
 def _hash(body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ class HeldDescriptors:
             made = keeper.start(fd, int(fields["pid"]))
         finally:
             os.close(fd)
-        fields.update(held=None, keeper=[made.pid, made.start_time])
-        return pack(WriteProtect.name, {k: v for k, v in fields.items() if k not in ("tracker", "version")})
+        settled = {**fields, "held": None, "keeper": [made.pid, made.start_time]}
+        return pack(WriteProtect.name, {k: v for k, v in settled.items() if k not in ("tracker", "version")})
 
     def close(self) -> None:
         """Close everything; tracking of those tasks ends."""
@@ -137,7 +138,7 @@ class WriteProtect:
 
     # ------------------------------------------------------------------ the descriptor
 
-    def _take_over(self, mm: MmAccess, fields: dict[str, Any], arm: bool) -> str | None:
+    def _take_over(self, mm: MmAccess, fields: Mapping[str, Any], arm: bool) -> str | None:
         """Get the last round's descriptor; None, or the reason why there is none."""
         if "mm_key" not in fields:
             return "the last round could not arm write-protection"

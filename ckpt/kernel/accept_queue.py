@@ -43,7 +43,7 @@ def tcp(listener: int) -> list[Waiting]:
     """Of a TCP listener, the next to be accepted first. Unsupported where the kernel's memory cannot be read."""
     with KernelMemory() as memory:
         types = kernel_types()
-        queue = _sock(memory, listener) + types.offset("inet_connection_sock", "icsk_accept_queue")
+        queue = sock_of(memory, listener) + types.offset("inet_connection_sock", "icsk_accept_queue")
         request = memory.u64(queue + types.offset("request_sock_queue", "rskq_accept_head"))
         found = []
         while request:
@@ -59,18 +59,18 @@ def unix(listener: int) -> list[list[Message]]:
         types = kernel_types()
         child = types.offset("sk_buff", "sk")
         return [
-            [_unix_message(memory, skb) for skb in _buffers(memory, memory.u64(one + child))]
-            for one in _buffers(memory, _sock(memory, listener))
+            [_unix_message(memory, skb) for skb in buffers_of(memory, memory.u64(one + child))]
+            for one in buffers_of(memory, sock_of(memory, listener))
         ]
 
 
 def unix_queue(fd: int) -> list[Message]:
     """What waits in a Unix socket, without a look through recvmsg, which would fetch the socket's error."""
     with KernelMemory() as memory:
-        return [_unix_message(memory, skb) for skb in _buffers(memory, _sock(memory, fd))]
+        return [_unix_message(memory, skb) for skb in buffers_of(memory, sock_of(memory, fd))]
 
 
-def _sock(memory: KernelMemory, fd: int) -> int:
+def sock_of(memory: KernelMemory, fd: int) -> int:
     return memory.u64(memory.private(fd) + kernel_types().offset("socket", "sk"))
 
 
@@ -91,9 +91,9 @@ def _tcp_child(memory: KernelMemory, sk: int) -> Waiting:
     ended = common("skc_state", 1)[0] == u.TCP_CLOSE_WAIT
     size = (received - copied & 0xFFFFFFFF) - ended
     data = b""
-    for skb in _buffers(memory, sk):
+    for skb in buffers_of(memory, sk):
         seq = memory.u32(skb + types.offset("sk_buff", "cb") + types.offset("tcp_skb_cb", "seq"))
-        part = _data(memory, skb)
+        part = data_of(memory, skb)
         data += part[(copied + len(data) - seq) & 0xFFFFFFFF :]  # parts may overlap
     if len(data) < size:
         raise KernelError(f"only {len(data)} of {size} bytes of a connection not accepted yet were found")
@@ -109,12 +109,12 @@ def _unix_message(memory: KernelMemory, skb: int) -> Message:
 
     pid = memory.u64(field("pid"))
     number = memory.u32(pid + types.offset("pid", "numbers") + types.offset("upid", "nr")) if pid else 0
-    data = _data(memory, skb)[memory.u32(field("consumed")) :]
+    data = data_of(memory, skb)[memory.u32(field("consumed")) :]
     files = bool(memory.u64(field("fp")))
     return Message(data, number, memory.u32(field("uid")), memory.u32(field("gid")), files)
 
 
-def _buffers(memory: KernelMemory, sk: int) -> Iterator[int]:
+def buffers_of(memory: KernelMemory, sk: int) -> Iterator[int]:
     """The struct sk_buffs of a socket's receive queue."""
     head = sk + kernel_types().offset("sock", "sk_receive_queue")
     at, count = memory.u64(head), 0
@@ -124,7 +124,7 @@ def _buffers(memory: KernelMemory, sk: int) -> Iterator[int]:
         _sane(count)
 
 
-def _data(memory: KernelMemory, skb: int) -> bytes:
+def data_of(memory: KernelMemory, skb: int) -> bytes:
     """All bytes of a buffer: its linear part, its pages, and the buffers chained to it."""
     types = kernel_types()
 
@@ -142,7 +142,7 @@ def _data(memory: KernelMemory, skb: int) -> bytes:
             parts.append(memory.read(memory.page(page) + offset, size))
         chained = memory.u64(shared + types.offset("skb_shared_info", "frag_list"))
         while chained:
-            parts.append(_data(memory, chained))
+            parts.append(data_of(memory, chained))
             chained = memory.u64(chained)  # sk_buff.next is the first member
     whole = b"".join(parts)
     if len(whole) != length:

@@ -12,7 +12,7 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import inetbind, tcp, tcpbacklog, tcpidle, udpqueue
+from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udpqueue
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -21,7 +21,7 @@ from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 SUPPORT = Support(
     "sockets",
     "TCP listening, UDP, ping, raw",
-    "options, peers, queues of UDP and UDP-Lite; TCP connecting, or ended; Multipath TCP listening",
+    "options, peers, queues; TCP connecting, or ended; Multipath TCP listening",
 )
 
 _STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}
@@ -86,7 +86,7 @@ class InetKind:
             else:
                 context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
         elif kind != u.SOCK_STREAM:
-            queue = udpqueue.collect(view, fd, family, protocol, context)
+            queue = _queue(view, fd, kind, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
         return InetPayload(
@@ -129,6 +129,8 @@ class InetKind:
 def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     subject = describe(payload)
     apply_options(fd, payload.options, final=False)
+    if payload.type != u.SOCK_STREAM and not _is_udp(payload.type, payload.protocol):
+        rawqueue.restore(fd, payload, context, lambda: _finish(fd, payload))
     if payload.bound:
         inetbind.bind(fd, payload)
     if payload.state == u.TCP_LISTEN:
@@ -138,12 +140,32 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     if payload.type == u.SOCK_STREAM:
         apply_options(fd, payload.options, final=True, subject=subject)
         return
-    udpqueue.refill(fd, payload, describe(payload))
-    if payload.peer:
-        sockets.connect(fd, payload.peer)
-    if payload.shutdown:
-        sockets.shutdown(fd, payload.shutdown - 1)
-    apply_options(fd, payload.options, final=True, subject=subject)
+    if _is_udp(payload.type, payload.protocol):
+        udpqueue.refill(fd, payload, subject)
+        _finish(fd, payload)
+
+
+def _is_udp(kind: int, protocol: int) -> bool:
+    """UDP or UDP-Lite, and not a raw socket of their number."""
+    return kind == u.SOCK_DGRAM and protocol in (u.IPPROTO_UDP, u.IPPROTO_UDPLITE)
+
+
+def _finish(fd: int, payload: InetPayload) -> None:
+    """What comes when the queue is filled."""
+    try:
+        if payload.peer:
+            sockets.connect(fd, payload.peer)
+        if payload.shutdown:
+            sockets.shutdown(fd, payload.shutdown - 1)
+        apply_options(fd, payload.options, final=True, subject=describe(payload))
+    except KernelError as error:
+        raise RestoreError(f"socket {describe(payload)} cannot be restored: {error.message}") from error
+
+
+def _queue(view: FileView, fd: int, kind: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
+    if _is_udp(kind, protocol):
+        return udpqueue.collect(fd, socket_family(view))
+    return rawqueue.collect(view, fd, kind, protocol, context) if sockets.readable(fd) else ()
 
 
 def _multipath(view: FileView, fd: int, context: CollectContext) -> tuple[int, int]:

@@ -11,8 +11,6 @@ from ckpt.kernel import datagrams, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.sockets import InetPayload, QueuedMessage
-from ckpt.state.context import CollectContext
-from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import MAPPED, endpoint
 from ckpt.state.files.queues import peek_messages
 
@@ -22,12 +20,9 @@ _ASK6 = ((u.SOL_IPV6, u.IPV6_RECVPKTINFO), (u.SOL_IPV6, u.IPV6_RECVHOPLIMIT), (u
 _NOBODY = struct.pack("<H14x", 0)  # AF_UNSPEC: connecting to it takes the peer away
 
 
-def collect(view: FileView, fd: int, family: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
-    """The queue of a socket of datagrams; refuses one that could not be sent again."""
+def collect(fd: int, family: int) -> tuple[QueuedMessage, ...]:
+    """The queue of a UDP or UDP-Lite socket."""
     if not sockets.readable(fd):
-        return ()
-    if protocol not in (u.IPPROTO_UDP, u.IPPROTO_UDPLITE):
-        context.refuse(view.pid, view.subject, "has received packets that the task has not read")
         return ()
     with _asking(fd, _ASK4 if family == u.AF_INET else _ASK6 + _ASK4):
         return tuple(_message(message) for message in peek_messages(fd))

@@ -23,7 +23,11 @@ from ckpt.kernel import ttys
 from ckpt.kernel import uapi_tty as t
 
 _ROOM = 1 << 17
-_CHUNKS = (1000, 1022, 512)  # how much a queue holds depends on the size of the writes that fill it
+# How much a queue holds depends on the size of the writes that fill it: drivers/tty/tty_buffer.c takes a buffer of the
+# size of the write (twice that fits) while those in use are 8192 bytes or fewer, the last one of at most 1792.
+_CHUNKS = (1024, 1022, 512)
+_LAST_CHUNK = 1792
+_BUFFERS = 2 * 8192
 _LINE_DISCIPLINE = 4096  # N_TTY_BUF_SIZE
 _DEADLINE = 10  # seconds
 _PATIENCE = 60_000  # milliseconds for a reader to make room; it holds the terminal as long
@@ -225,26 +229,48 @@ def _stop(termios: _Termios, master: int, slave: int, how: int) -> None:
 
 def _fill(writer: int, reader: int, data: bytes, patient: bool) -> None:
     """Write all of it, though nobody reads; `reader`'s queue is empty."""
-    for chunk in _CHUNKS:
-        if _write(writer, data, chunk, 200):
-            return
-        ttys.control(reader, t.TCFLSH, t.TCIFLUSH)
-    if not patient or not _write(writer, data, _CHUNKS[0], _PATIENCE):
+    blocking = os.get_blocking(writer)
+    os.set_blocking(writer, False)
+    try:
+        for chunk in _CHUNKS:
+            if _write(writer, data, chunk):
+                return
+            ttys.control(reader, t.TCFLSH, t.TCIFLUSH)
+    finally:
+        os.set_blocking(writer, blocking)  # before the task may run again
+    if not patient or not _write_patiently(writer, data):
         raise KernelError(f"{len(data)} bytes do not fit into a terminal's queue", errno=errno.EAGAIN)
 
 
-def _write(fd: int, data: bytes, chunk: int, timeout: int) -> bool:
-    """Write without blocking, waiting at most `timeout` milliseconds for room; whether all was taken."""
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
+def _write(fd: int, data: bytes, chunk: int) -> bool:
+    """Write without blocking; whether all was taken, though nobody made room."""
     left = data
     while left:
-        if not any(event & select.POLLOUT for _fd, event in poller.poll(timeout)):
-            return False
-        left = left[os.write(fd, left[:chunk]) :]
+        last = len(data) - len(left) >= _LINE_DISCIPLINE + _BUFFERS
+        try:  # poll shows no room where there is some for one write more
+            left = left[os.write(fd, left[: _LAST_CHUNK if last else chunk]) :]
+        except BlockingIOError:
+            if not _has_room(fd, 200):
+                return False
         if len(data) > _LINE_DISCIPLINE:
             time.sleep(0.0002)  # the line discipline takes its part first, or less fits behind it
     return True
+
+
+def _write_patiently(fd: int, data: bytes) -> bool:
+    """Write as a reader makes room; whether all was taken."""
+    while data:
+        if not _has_room(fd, _PATIENCE):
+            return False
+        data = data[os.write(fd, data[: _CHUNKS[0]]) :]
+    return True
+
+
+def _has_room(fd: int, timeout: int) -> bool:
+    """Whether poll shows room, within so many milliseconds."""
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    return any(event & select.POLLOUT for _fd, event in poller.poll(timeout))
 
 
 class _Termios:

@@ -129,6 +129,12 @@ def mq_attributes(fd: int) -> Queue | None:
     return Queue(*_MQ_ATTR.unpack(buffer.raw))
 
 
+def mq_send(fd: int, priority: int, data: bytes) -> None:
+    """Put a message into a queue that has room for it."""
+    text = ctypes.create_string_buffer(data, max(len(data), 1))
+    syscall("mq_timedsend", i.SYS_mq_timedsend, fd, text, len(data), priority, 0)
+
+
 def mq_unlink(name: str) -> None:
     """Take the queue's name away."""
     text = ctypes.create_string_buffer(os.fsencode(name.removeprefix("/")))

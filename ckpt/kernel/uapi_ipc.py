@@ -14,6 +14,7 @@ SYS_msgrcv = 70
 SYS_msgctl = 71
 SYS_mq_open = 240
 SYS_mq_unlink = 241
+SYS_mq_timedsend = 242
 SYS_mq_notify = 244
 SYS_mq_getsetattr = 245
 
@@ -37,7 +38,9 @@ MSG_COPY = 0o40000
 
 # include/uapi/asm-generic/siginfo.h
 SIGEV_NONE = 1
+SIGEV_THREAD = 2
 SIGEVENT_SIZE = 64
 
-# ipc/mqueue.c
+# include/uapi/linux/mqueue.h, ipc/mqueue.c
+NOTIFY_COOKIE_LEN = 32
 FILENT_SIZE = 80  # st_size of every queue

@@ -7,6 +7,25 @@ from dataclasses import dataclass
 from ckpt.records.base import record
 
 
+@dataclass(frozen=True, slots=True)
+class MqueueEvent:
+    """What mq_notify was given."""
+
+    value: int
+    signo: int
+    notify: int  # SIGEV_*
+    cookie: bytes = b""
+    netlink: int = -1  # with SIGEV_THREAD, the task's descriptor of the socket that the cookie is sent to
+
+
+@dataclass(frozen=True, slots=True)
+class MqueueMessage:
+    """A message that waits."""
+
+    priority: int
+    data: bytes
+
+
 @record("mqueue")
 class MqueuePayload:
     """One open POSIX message queue. The queue itself, with its messages, lives in the IPC namespace."""
@@ -21,7 +40,9 @@ class MqueuePayload:
     curmsgs: int
     qsize: int  # bytes in all messages
     unlinked: bool = False  # it has no name any more
-    notify: tuple[int, int] | None = None  # the task and its descriptor that mq_notify reserved with SIGEV_NONE
+    notify: tuple[int, int] | None = None  # the task and its descriptor that mq_notify reserved
+    event: MqueueEvent | None = None  # with what; None: SIGEV_NONE
+    messages: tuple[MqueueMessage, ...] = ()  # of a queue that somebody may have to make again
 
 
 @record("sysv-shm")

@@ -23,10 +23,11 @@ from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA, PAGE_SIZE, U64, PageRuns
 from ckpt.records.seams import SpaceWriter
 from ckpt.records.task import TaskRecord
-from ckpt.trace import memory_copy
+from ckpt.trace import memory_copy, vforks
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.freezer import FrozenTree
 from ckpt.trace.memory_copy import MemoryCopy
+from ckpt.trace.remote import LiveRemote
 from ckpt.tracker import spans
 
 HOW = ("auto", "fork", "frozen")
@@ -141,7 +142,9 @@ def _fork(cut: Cut, tree: FrozenTree, spaces: Sequence[Space]) -> None:
     for space in spaces:
         if space.fd < 0 and space.runs.count(DATA):
             with deferred_signals():
-                cut.copies[space.key] = memory_copy.copy_memory(tree.tasks[space.pid].remote())
+                remote = tree.tasks[space.pid].remote()
+                assert isinstance(remote, LiveRemote)  # see _why_frozen
+                cut.copies[space.key] = memory_copy.copy_memory(remote)
 
 
 def _apart(mm: MmRecord) -> U64:
@@ -157,9 +160,12 @@ def _why_frozen(
     if how == FROZEN:
         return "asked for"
     memory = [space for space in spaces if space.fd < 0 and space.runs.count(DATA)]
+    waiting = {task.pid for task in tasks for tid in task.tids[:1] if vforks.child_of(task.pid, tid)}
     for space in memory:
         if why := memory_copy.why_not(space.pid) or _adopted_inside(tasks, space.pid):
             return why
+        if space.pid in waiting:
+            return f"task {space.pid} waits in vfork"
     apart = sum(space.runs.count(DATA) for space in spaces if space.fd >= 0)
     by_key = {space.key: as_spans(space.runs.of(DATA)) for space in memory}
     for mm in mms:
@@ -196,5 +202,5 @@ def check_intact(tree: FrozenTree) -> None:
         state = "?"
         with suppress(NoSuchTask):
             state = procfs.stat(task.pid, tid).state
-        if state != "t":
+        if state != ("D" if task.held else "t"):
             raise NoSuchTask(f"task {task.pid} was killed while it was frozen")

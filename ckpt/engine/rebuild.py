@@ -27,6 +27,7 @@ from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
+from ckpt.state.vforks import make_wait
 from ckpt.trace.skeleton import BLOCK_SIZE, THREAD, Skeleton, reap
 from ckpt.trace.spawn import spawn_skeleton
 
@@ -69,6 +70,7 @@ class Tree:
         self._install_tables(living, channel)
         files.finish_files(self.context)  # an owner may be a thread
         sockets.finish(self.context, self.leaders.__getitem__)
+        self._wait_in_vfork()
         self._stop(living)
         self._restore_state(living)
         files.close_files(self.context)
@@ -247,6 +249,13 @@ class Tree:
                     files.install_table(self.context, skeleton, self.context.tables[task.table_id], channel)
                     installed.add(task.table_id)
             skeleton.close_memory()
+
+    def _wait_in_vfork(self) -> None:
+        for pid, own in self.threads.items():
+            for at, thread in enumerate(own):
+                if thread.vfork:
+                    waiting = make_wait(self.skeletons[thread.tid], thread, self.threads[thread.vfork][0])
+                    self.threads[pid][at], self.threads[thread.vfork][0] = waiting.thread, waiting.child
 
     def _stop(self, living: Sequence[TaskRecord]) -> None:
         by_pid = {task.pid: task for task in self.tasks}

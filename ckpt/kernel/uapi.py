@@ -37,6 +37,7 @@ SYS_recvfrom = 45
 SYS_sendmsg = 46
 SYS_recvmsg = 47
 SYS_clone = 56
+SYS_vfork = 58
 SYS_exit = 60
 SYS_semop = 65
 SYS_fcntl = 72

@@ -35,6 +35,10 @@ class FrozenTaskLike(Protocol):
     @property
     def tids(self) -> Sequence[int]: ...
 
+    @property
+    def held(self) -> bool:
+        """Whether the first thread waits in vfork: its remote answers a few questions, and makes no calls."""
+
     def remote(self, tid: int | None = None) -> LiveTask:
         """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
 

@@ -82,6 +82,7 @@ class Mm:
     pids: list[int]  # every task that uses it
     mm_key: str
     layout: Layout
+    driver: FrozenTaskLike | None = None  # which makes its remote syscalls, when `task` waits in vfork
 
     @property
     def pid(self) -> int:
@@ -109,7 +110,7 @@ class Mm:
         return self.layout.shared_ranges
 
     def remote(self) -> LiveTask:
-        return self.task.remote()
+        return (self.driver or self.task).remote()
 
 
 def identity(pid: int) -> str:
@@ -128,6 +129,8 @@ def address_spaces(tasks: Sequence[FrozenTaskLike]) -> list[Mm]:
         for other in found:
             if other.mm_key.split(":", 2)[2] == shape and kcmp(task.pid, other.pid, uapi.KCMP_VM) == 0:
                 other.pids.append(task.pid)
+                if other.task.held and not task.held:
+                    other.driver = task
                 break
         else:
             found.append(Mm(task, [task.pid], key, layout_of(procfs.maps_text(task.pid))))

@@ -11,6 +11,7 @@ from ckpt.records.seams import LiveTask, RemoteTask
 from ckpt.records.state import SigAction, SigAltStack, SigInfo
 from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
+from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support("signals", "signals", "actions, masks, pending ones with their siginfo, alternate stacks")
 
@@ -77,11 +78,14 @@ def restore_altstack(remote: RemoteTask, record: SigAltStack) -> None:
 # ------------------------------------------------------------------ pending signals and masks
 
 
-def collect_pending(tid: int, status: dict[str, str], *, shared: bool) -> tuple[SigInfo, ...]:
+def collect_pending(remote: RemoteTask, status: dict[str, str], *, shared: bool) -> tuple[SigInfo, ...]:
     """The queue of the thread or of the whole process; SIGKILL is left out, for nobody outlives it."""
     if not taskinfo.signal_set(status, "ShdPnd" if shared else "SigPnd"):
         return ()
-    queue = ptrace.peeksiginfo(tid, shared=shared)
+    if isinstance(remote, HeldRemote):
+        queue = list(remote.held.shared_pending if shared else remote.held.pending)
+    else:
+        queue = ptrace.peeksiginfo(remote.tid, shared=shared)
     return tuple(SigInfo(info) for info in queue if signal_of(info) != us.SIGKILL)
 
 

@@ -55,7 +55,7 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
     return TaskState(
         fs=fs.collect_fs(task.pid, tid, status, context),
         sigactions=signals.collect_sigactions(remote),
-        pending=signals.collect_pending(tid, status, shared=True),
+        pending=signals.collect_pending(remote, status, shared=True),
         itimers=timers.collect_itimers(remote),
         posix_timers=timers.collect_posix_timers(remote),
         rlimits=limits.collect_limits(tid),
@@ -73,8 +73,8 @@ def settled(
     told = {timer.notify_tid for timer in state.posix_timers if timer.notify == us.SIGEV_THREAD_ID}
     for _ in range(_ATTEMPTS):
         before = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
-        own = {tid: _pending(task.pid, tid, shared=False) for tid in task.tids if tid in told}
-        shared = _pending(task.pid, task.tids[0], shared=True)
+        own = {tid: _pending(task.remote(tid), shared=False) for tid in task.tids if tid in told}
+        shared = _pending(remote, shared=True)
         itimers, posix_timers = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
         if not timers.gone_off(before[0], itimers) and not timers.gone_off(before[1], posix_timers):
             break
@@ -82,8 +82,8 @@ def settled(
     return state, [replace(thread, pending=own.get(thread.tid, thread.pending)) for thread in threads]
 
 
-def _pending(pid: int, tid: int, *, shared: bool) -> tuple[SigInfo, ...]:
-    return signals.collect_pending(tid, procfs.status(pid, tid), shared=shared)
+def _pending(remote: RemoteTask, *, shared: bool) -> tuple[SigInfo, ...]:
+    return signals.collect_pending(remote, procfs.status(remote.pid, remote.tid), shared=shared)
 
 
 def early(remote: RemoteTask, record: TaskRecord) -> None:

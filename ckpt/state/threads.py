@@ -23,9 +23,10 @@ from ckpt.state import fs, ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
-from ckpt.trace import waits
-from ckpt.trace.sigframe import unpack
+from ckpt.trace import vforks, waits
+from ckpt.trace.sigframe import ORIG_RAX, RAX, pack, unpack
 from ckpt.trace.skeleton import Skeleton
+from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support("tasks", "threads", "any number, each with its ids, name, robust list and rseq registration")
 
@@ -48,6 +49,14 @@ def glance(tid: int, wakeups: Wakeups | None = None, frozen_for_ns: int = 0) -> 
     return Glance(registers, signals.collect_sigmask(tid), -1 if left is None else left)
 
 
+def glance_held(remote: HeldRemote) -> Glance:
+    """Of a thread that waits in vfork: what it will be when that returns."""
+    registers = unpack(remote.held.gpr)
+    registers[RAX], registers[ORIG_RAX] = vforks.child_of(remote.pid, remote.tid), (1 << 64) - 1
+    mask = taskinfo.signal_set(procfs.status(remote.pid, remote.tid), "SigBlk")
+    return Glance(Registers(pack(registers), remote.held.xstate), mask)
+
+
 @dataclass(frozen=True, slots=True)
 class _First:
     """What is asked of the first thread only."""
@@ -64,7 +73,6 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         seen = glance(tid)
     status = procfs.status(pid, tid)
     flags = procfs.stat(pid, tid).flags
-    rseq = _collect_rseq(tid)
     if _SHADOW_STACK in status.get("x86_Thread_features", ""):
         context.refuse(
             pid,
@@ -73,6 +81,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
             "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
         )
     remote = task.remote(tid)
+    rseq = RseqState(*remote.held.rseq) if isinstance(remote, HeldRemote) else _collect_rseq(tid)
     first = _first(task, context)
     # A thread whose ids and capabilities are the first one's has its securebits too, for both come from one copy;
     # to have changed the securebits alone is possible only for a thread that takes care to.
@@ -86,11 +95,11 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         registers=seen.registers,
         sigmask=seen.sigmask,
         wait_left_ns=seen.wait_left_ns,
-        pending=signals.collect_pending(tid, status, shared=False),
+        pending=signals.collect_pending(remote, status, shared=False),
         altstack=signals.collect_altstack(remote),
         credentials=ids.collect_credentials(status, bits),
         scheduling=sched.collect_scheduling(remote),
-        rseq=rseq,
+        rseq=rseq if rseq is not None and rseq.address else None,
         robust_list=robust if robust[0] else None,
         clear_child_tid=_collect_tid_address(remote),
         pdeathsig=prctl.collect_pdeathsig(remote),
@@ -98,6 +107,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
         fs=own_fs,
         fs_tid=fs_tid,
+        vfork=vforks.child_of(pid, tid) if isinstance(remote, HeldRemote) else 0,
     )
 
 

@@ -13,7 +13,7 @@ from ckpt.kernel.descriptors import kcmp
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Attributes
 from ckpt.records.support import Support
-from ckpt.records.task import TaskRecord
+from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
@@ -21,14 +21,17 @@ from ckpt.state.files.collect import collect_files, table_of
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.state.namespaces import check_namespaces
 from ckpt.state.sysv_queues import collect_queues
-from ckpt.trace.freezer import FrozenTask, FrozenTree
+from ckpt.trace.freezer import FrozenTree
+from ckpt.trace.frozen import FrozenTask
+from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support(
     "tasks",
     "trees",
     "parents, sessions, process groups (also of dead leaders), zombies with their status, "
     "stopped tasks and what their parents have not heard of them, orphans, children of threads, "
-    "what tasks share (CLONE_VM, FILES, FS, SIGHAND), a first thread that has ended before the others",
+    "what tasks share (CLONE_VM, FILES, FS, SIGHAND), a first thread that has ended before the others, "
+    "parents that wait in vfork",
 )
 
 _NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
@@ -44,7 +47,15 @@ def ordered(tree: FrozenTree) -> list[FrozenTask]:
 
 def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
     """Put every record of the tree but its pages into `context.records`; raises NotDumpable with all refusals."""
-    seen = {thread.tid: threads.glance(thread.tid, tree.wakeups, tree.frozen_for_ns) for thread in tree.threads()}
+    seen = {
+        thread.tid: threads.glance(thread.tid, tree.wakeups, tree.frozen_for_ns)
+        for thread in tree.threads()
+        if thread.child is None
+    }
+    for task in tree.tasks.values():
+        for tid in task.tids:
+            if isinstance(remote := task.remote(tid), HeldRemote):
+                seen[tid] = threads.glance_held(remote)
     for task in tree.tasks.values():
         if task.leader_exited and task.stop_signal:
             context.refuse(task.pid, "its leader thread", "has ended, and the others are stopped")
@@ -63,6 +74,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     fs = _shared_with_parent(tree, uapi.KCMP_FS)
     for task in tree.tasks.values():
         _collect_task(tree, task, context, seen, mm_ids[task.pid], sighand[task.pid], fs[task.pid])
+    _check_vforks(context)
     for pid in tree.zombies:
         context.records.append(_zombie(tree, pid))
     context.records += context.shared.get("shm", {}).values()
@@ -77,6 +89,15 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     )
     if context.refusals:
         raise NotDumpable(context.refusals)
+
+
+def _check_vforks(context: CollectContext) -> None:
+    """A thread that waits in vfork is to wait at its child's tid address, which must be free (state/vforks.py)."""
+    found = {record.tid: record for record in context.records if isinstance(record, ThreadRecord)}
+    for thread in found.values():
+        if thread.vfork and found[thread.vfork].clear_child_tid:
+            reason = f"waits in vfork for task {thread.vfork}, which has a tid address (set_tid_address)"
+            context.refuse(thread.pid, f"thread {thread.tid}", reason)
 
 
 def _news(tree: FrozenTree) -> dict[int, str]:

@@ -15,6 +15,8 @@ def refuse_foreign_arch(tree: FrozenTree) -> None:
     """Refuse tasks that run 32-bit code."""
     refusals = []
     for thread in tree.threads():
+        if thread.child is not None:  # its child runs the same program
+            continue
         gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
         if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
             refusals.append(

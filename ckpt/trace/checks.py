@@ -8,6 +8,9 @@ import time
 from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel.descriptors import kcmp
+from ckpt.trace import vforks
+
+_VFORK_PATIENCE = 0.5  # seconds
 
 
 def check_task(pid: int) -> None:
@@ -36,11 +39,13 @@ def already_traced(pid: int, tracer: int) -> AlreadyTraced:
     )
 
 
-def wait_until_stoppable(root: int, deadline: float) -> None:
+def wait_until_stoppable(root: int, deadline: float) -> set[int]:
     """Until no thread of the tree waits in the kernel without a way out, at most `deadline` seconds.
 
     One that is seized meanwhile would stand still as soon as it wakes, and only the end of ckpt would free it.
+    Gives the threads that wait in vfork, for a child that does not seem to be about to execute a program.
     """
+    waiting: set[int] = set()
     end = time.monotonic() + deadline
     todo = [root]
     while todo:
@@ -49,12 +54,17 @@ def wait_until_stoppable(root: int, deadline: float) -> None:
             tids = procfs.threads(pid)
             todo += procfs.children(pid, tids)
             for tid in tids:
+                short = min(end, time.monotonic() + _VFORK_PATIENCE)
                 while procfs.stat(pid, tid).state == "D":
+                    if time.monotonic() > short and vforks.child_of(pid, tid):
+                        waiting.add(tid)
+                        break
                     if time.monotonic() > end:
                         raise does_not_stop(pid, tid, deadline)
                     time.sleep(0.001)
         except NoSuchTask:
             continue  # it has ended
+    return waiting
 
 
 def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:

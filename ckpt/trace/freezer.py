@@ -20,51 +20,15 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace import critical_section, waits
+from ckpt.trace import critical_section, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
-from ckpt.trace.remote import LiveRemote, Site
+from ckpt.trace.frozen import FrozenTask, FrozenThread
+from ckpt.trace.remote import LiveRemote
 from ckpt.trace.urgency import Urgency
 
 _DETACH_PATIENCE = 0.2  # seconds
 _GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
-
-
-@dataclass
-class FrozenThread:
-    """A thread in a ptrace stop."""
-
-    pid: int
-    tid: int
-    stop_signal: int = 0  # the signal of its group-stop, 0 when it was running or sleeping
-    stopped: bool = False
-    remote: LiveRemote | None = None
-
-
-@dataclass
-class FrozenTask:
-    """A process all of whose living threads are in a ptrace stop."""
-
-    pid: int
-    threads: dict[int, FrozenThread] = field(default_factory=dict)
-    leader_exited: bool = False
-    site: Site = field(default_factory=Site)
-
-    @property
-    def tids(self) -> list[int]:
-        """Living threads, the leader first."""
-        return sorted(self.threads, key=lambda tid: (tid != self.pid, tid))
-
-    @property
-    def stop_signal(self) -> int:
-        return next((t.stop_signal for t in self.threads.values() if t.stop_signal), 0)
-
-    def remote(self, tid: int | None = None) -> LiveRemote:
-        """Remote syscalls in one thread (the leader when None), crash-safe; made on first use."""
-        thread = self.threads[tid if tid is not None else self.tids[0]]
-        if thread.remote is None:
-            thread.remote = LiveRemote(thread.pid, thread.tid, self.site)
-        return thread.remote
 
 
 @dataclass
@@ -222,7 +186,7 @@ class _Freeze:
     def __enter__(self) -> FrozenTree:
         standins.forget()
         check_task(self._tree.root)
-        wait_until_stoppable(self._tree.root, self._deadline)
+        self._waiting = wait_until_stoppable(self._tree.root, self._deadline)
         self._tree.wakeups.start()
         self._gc = gc.isenabled()
         gc.disable()
@@ -249,7 +213,22 @@ class _Freeze:
         while todo:
             for pid in todo:
                 self._freeze_task(pid)
-            todo = self._new_tasks()
+            todo = self._new_tasks() or self._set_free()
+
+    def _set_free(self) -> list[int]:
+        """Tasks with a thread that waited in vfork and does so no more, or not for a task of the tree."""
+        found = []
+        for pid, task in self._tree.tasks.items():
+            for thread in [thread for thread in task.threads.values() if thread.child is not None]:
+                if vforks.child_of(pid, thread.tid) in self._tree.tasks:
+                    continue
+                thread.child = None
+                if thread.stopped:  # it was asked to stop before
+                    self._wait_stop(task, thread)
+                else:
+                    del task.threads[thread.tid]
+                    found.append(pid)
+        return found
 
     def _new_tasks(self) -> list[int]:
         """Children that were born before their parent stood still."""
@@ -279,7 +258,7 @@ class _Freeze:
             if pid == tree.root:
                 raise
             return
-        task = FrozenTask(pid)
+        task = tree.tasks.get(pid) or FrozenTask(pid)
         alone = len(tids) == 1
         if state in "ZX":
             if alone:
@@ -312,7 +291,10 @@ class _Freeze:
                 tree.zombies.append(pid)
 
     def _seize(self, task: FrozenTask, tid: int) -> bool:
-        task.threads[tid] = FrozenThread(task.pid, tid, stopped=True)  # first: whatever comes, it is let go of
+        task.threads[tid] = thread = FrozenThread(task.pid, tid)
+        if tid in self._waiting and self._waits_in_vfork(thread):
+            return False
+        thread.stopped = True  # first: whatever comes, it is let go of
         try:
             ptrace.seize(tid, uapi.PTRACE_O_TRACESYSGOOD)
             ptrace.interrupt(tid)
@@ -323,6 +305,12 @@ class _Freeze:
                 return False
             raise self._why_not(task, tid, error) from None
         return True
+
+    def _waits_in_vfork(self, thread: FrozenThread) -> bool:
+        child = vforks.child_of(thread.pid, thread.tid)
+        if child:
+            thread.child = lambda: self._tree.tasks[child].remote()
+        return child != 0
 
     def _why_not(self, task: FrozenTask, tid: int, error: KernelError) -> Exception:
         try:
@@ -352,6 +340,8 @@ class _Freeze:
             if got == 0:
                 spins += 1
                 if spins > 200:
+                    if self._waits_in_vfork(thread):
+                        return  # it went there just now; what it was asked for takes effect when it comes back
                     if time.monotonic() > self._end:
                         raise does_not_stop(task.pid, tid, self._deadline)
                     time.sleep(0.0002)

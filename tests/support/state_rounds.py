@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ckpt.errors import NotDumpable
@@ -103,11 +104,19 @@ def collect_from(pid: int) -> Collected:
         return collect(tree.tasks[pid])
 
 
+def run_each(skeleton: Skeleton, calls: Sequence[Sequence[int]]) -> None:
+    """LiveTask.run_all, for a task that is being built."""
+    for nr, *args in calls:
+        skeleton.attempt(nr, *args)
+
+
 class Built:
     """Skeletons as a FrozenTaskLike."""
 
     def __init__(self, skeletons: list[Skeleton]) -> None:
         self.skeletons = {skeleton.tid: skeleton for skeleton in skeletons}
+        for skeleton in skeletons:
+            skeleton.run_all = partial(run_each, skeleton)  # type: ignore[attr-defined]
         self.pid = skeletons[0].pid
         self.tids = [skeleton.tid for skeleton in skeletons]
 

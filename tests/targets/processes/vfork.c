@@ -1,4 +1,4 @@
-/* A parent suspended in vfork while its child sleeps: taken as a task of the tree, neither is lost. */
+/* A parent suspended in vfork while its child runs on: each goes on as it should. */
 #define _GNU_SOURCE
 #include "target_api.h"
 #include <sys/wait.h>

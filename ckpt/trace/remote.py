@@ -80,10 +80,11 @@ class LiveRemote:
 
         The thread stops once for dozens of them: each is reached through a frame of its own, and the last sends the
         thread a signal that only a tracer sees. Should ckpt die in between, they are made and it puts itself back.
+        Not in a thread that is to resume a timed wait: rt_sigreturn takes the restart block away.
         """
         self.enter()
         per = self._site.chain // sigframe.STRIDE - 1
-        if not self._unheard or per < 1:
+        if not self._unheard or per < 1 or sigframe.resumes(sigframe.unpack(self._gpr)):
             for nr, *args in calls:
                 with suppress(KernelError):
                     self.syscall(nr, *args)

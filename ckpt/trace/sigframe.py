@@ -74,6 +74,11 @@ def after_interruption(registers: list[int]) -> tuple[int, int]:
     return rip, rax
 
 
+def resumes(registers: list[int]) -> bool:
+    """Whether the kernel is to resume an interrupted call from its restart block."""
+    return registers[ORIG_RAX] <= _M64 >> 1 and (1 << 64) - registers[RAX] == ERESTART_RESTARTBLOCK
+
+
 def xstate_for_frame(xstate: bytes) -> bytes:
     """The NT_X86_XSTATE area with the magic that rt_sigreturn asks for."""
     features = struct.unpack_from("<Q", xstate, 464)[0]

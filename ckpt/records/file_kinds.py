@@ -207,6 +207,7 @@ class FanotifyFile:
     flags: int
     event_flags: int
     marks: tuple[FanotifyMark, ...]
+    overflow: bool = False  # events were waiting
 
 
 @record("file-pidfd")

@@ -9,7 +9,11 @@ import array
 import fcntl
 import os
 import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import procfs, uapi_files
@@ -23,7 +27,14 @@ from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import watched
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("pipes", "fanotify", "flags, marks on inodes, mounts and file systems")
+SUPPORT = Support(
+    "pipes",
+    "fanotify",
+    "flags, marks on inodes, mounts and file systems",
+    lost="events that wait: FAN_Q_OVERFLOW takes their place",
+)
+_SHORT_LIVED = "/dev/shm"
+_FIRST_READ = 512  # bytes, in which an event has room with all that may follow struct fanotify_event_metadata
 
 
 class Fanotifies:
@@ -47,10 +58,11 @@ class Fanotifies:
                 fcntl.ioctl(fd, uapi_files.FIONREAD, waiting)
         except OSError as error:
             raise KernelError(f"FIONREAD of a fanotify group: {error.strerror}", errno=error.errno or 0) from None
-        if waiting[0]:
-            reason = "has fanotify events waiting, which cannot be restored"
+        if waiting[0] and flags & uapi_files.FAN_UNLIMITED_QUEUE:
+            reason = "has fanotify events waiting in a queue without a limit, which cannot be restored"
             context.refuse(view.pid, view.subject, reason, "try again when the task has read its events")
-        return FanotifyFile(flags, event_flags, tuple(filter(None, (_mark(view, context, line) for line in lines))))
+        marks = tuple(filter(None, (_mark(view, context, line) for line in lines)))
+        return FanotifyFile(flags, event_flags, marks, bool(waiting[0]))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: FanotifyFile = file.payload
@@ -97,6 +109,11 @@ def _mount(pid: int, number: int) -> tuple[str, int] | None:
 
 def _mark_all(context: RestoreContext, file: FileRecord) -> None:
     fd = context.opened[file.file_id]
+    if file.payload.overflow:
+        try:
+            _overflow(fd)
+        except OSError as error:
+            raise RestoreError(f"fanotify events that waited cannot be replaced: {error.strerror}") from None
     for mark in file.payload.marks:
         path = f"/proc/self/fd/{context.opened[mark.file_id]}" if mark.file_id else mark.path
         adding = uapi_files.FAN_MARK_ADD | mark.kind | mark.flags & uapi_files.FAN_MARK_EVICTABLE
@@ -106,7 +123,30 @@ def _mark_all(context: RestoreContext, file: FileRecord) -> None:
             survive = mark.flags & uapi_files.FAN_MARK_IGNORED_SURV_MODIFY
             newer = mark.flags & uapi_files.FAN_MARK_IGNORE
             _add(fd, adding | survive | (newer or uapi_files.FAN_MARK_IGNORED_MASK), mark.ignored, path)
-    _drain(fd)
+    if not file.payload.overflow:
+        _drain(fd)
+
+
+def _overflow(fd: int) -> None:
+    """Leave FAN_Q_OVERFLOW in the queue, which tells the reader that events were lost.
+
+    The kernel adds it behind a full queue; what is before it, events of files of ckpt's own, is read away. Equal events
+    are one, so that each takes a file.
+    """
+    most = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+    with tempfile.TemporaryDirectory(dir=_SHORT_LIVED if os.path.isdir(_SHORT_LIVED) else None) as own:
+        mask = uapi_files.FAN_OPEN | uapi_files.FAN_EVENT_ON_CHILD
+        _add(fd, uapi_files.FAN_MARK_ADD, mask, own)
+        for number in range(most + 1):
+            os.close(os.open(f"{own}/{number:08}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _add(fd, uapi_files.FAN_MARK_REMOVE, mask, own)
+        with _not_blocking(fd):
+            length = 0
+            while most > 0:
+                # The first read tells how long an event is; then as many as there are, so that the last one stays.
+                events = list(_events(os.read(fd, min(length * most, 1 << 16) if length else _FIRST_READ)))
+                length = length or events[0]
+                most -= len(events)
 
 
 def _add(fd: int, flags: int, mask: int, path: str) -> None:
@@ -118,20 +158,33 @@ def _add(fd: int, flags: int, mask: int, path: str) -> None:
 
 
 def _drain(fd: int) -> None:
-    """Forget events that came of the restore itself; each may bring a descriptor."""
+    """Forget events that came of the restore itself."""
+    with _not_blocking(fd):
+        while data := os.read(fd, 65536):
+            list(_events(data))
+
+
+@contextmanager
+def _not_blocking(fd: int) -> Iterator[None]:
+    """Until a read would wait."""
     blocking = os.get_blocking(fd)
     os.set_blocking(fd, False)
     try:
-        while data := os.read(fd, 65536):
-            while data:
-                length, _version, _reserved, _metadata, _mask, opened, _pid = struct.unpack_from("<IBBHQii", data)
-                if opened >= 0:
-                    os.close(opened)
-                data = data[length:]
+        yield
     except BlockingIOError:
         pass
     finally:
         os.set_blocking(fd, blocking)
+
+
+def _events(data: bytes) -> Iterator[int]:
+    """The length of each event; the descriptor that it may bring is closed."""
+    while data:
+        length, _version, _reserved, _metadata, _mask, opened, _pid = struct.unpack_from("<IBBHQii", data)
+        if opened >= 0:
+            os.close(opened)
+        yield length
+        data = data[length:]
 
 
 KIND = Fanotifies()

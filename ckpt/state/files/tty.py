@@ -29,8 +29,8 @@ SUPPORT = Support(
     "ptys with both ends in the tree: settings, size, sessions, what waits in them (unfinished lines too), stopped "
     "output, packet mode; consoles and serial lines, opened again; with `--shell-job` the caller's terminal, or a "
     "session of its own that ckpt relays",
-    lost="the column at which output stands, by which tabs are expanded; a ^V that waits for its character; a read that "
-    "waits for more (VMIN) returns what it has; a full terminal may take some bytes more",
+    lost="the column at which output stands, by which tabs are expanded; a ^V that waits for its character; a read "
+    "that waits for more (VMIN) returns what it has; a full terminal may take some bytes more",
 )
 
 _OWN = "/dev/tty"

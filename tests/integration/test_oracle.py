@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 IN_GUEST = bool(os.environ.get("CKPT_GUEST"))
 WORKING = [name for name in choice.NEEDS if not choice.missing(name)]
 COUNT = 80 if IN_GUEST else 300
@@ -110,3 +112,11 @@ def test_by_hypothesis(program: Path) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.skipif(IN_GUEST or not (ROOT / ".venv/ckpt-stamp").exists(), reason="needs the checkout's own .venv")
+def test_the_script_alone() -> None:
+    """As a user starts it, with whatever interpreter PATH has first; also from another directory."""
+    command = [str(ROOT / "scripts/oracle"), "--seed", "7", "--steps", "5", "--tracker", "content-hash"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and "every byte right" in done.stdout, done.stdout + done.stderr

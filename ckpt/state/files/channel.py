@@ -9,6 +9,8 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ckpt.errors import RestoreError
 from ckpt.kernel import uapi, uapi_files
@@ -75,6 +77,16 @@ def hand_over(context: RestoreContext, task: RemoteTask, fd: int) -> int:
     """`deliver` for any descriptor of ckpt's."""
     send(context, [fd])
     return receive(task, context.shared[_NUMBER], 1, True)[0]
+
+
+@contextmanager
+def standing_at(context: RestoreContext, task: RemoteTask, number: int) -> Iterator[None]:
+    """Something is open at the number for the moment, before the task has its descriptors."""
+    task.syscall(uapi.SYS_dup3, context.shared[_NUMBER], number, os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        task.syscall(uapi_files.SYS_close, number)
 
 
 def move(task: RemoteTask, number: int, target: int, cloexec: bool) -> None:

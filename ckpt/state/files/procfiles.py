@@ -20,7 +20,7 @@ from ckpt.records.file_kinds import NamespaceFile, NoPayload, PathFile
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import paths
+from ckpt.state.files import channel, paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.regular import path_payload
 
@@ -30,6 +30,7 @@ SUPPORT = Support(
 
 _PID = re.compile(r"/proc/(\d+)(/|$)")
 _TASK = re.compile(r"/proc/(\d+)(?:/task/(\d+))?(?=/|$)")
+_DESCRIPTOR = re.compile(r"/proc/(\d+)/(?:task/\d+/)?fdinfo/(\d+)$")  # there before the descriptor is
 _NAMESPACE = re.compile(r"(cgroup|ipc|mnt|net|pid|time|user|uts):\[(\d+)\]$")
 _UNSAFE = ("/proc/kmsg", "/proc/kcore")
 _PAUSE = bytes.fromhex("b822000000 0f05 ebf7")  # mov eax, SYS_pause; syscall; and again
@@ -67,6 +68,12 @@ class ProcFiles:
         payload: PathFile = file.payload
         if payload.ended:
             return _of_the_ended(payload, file.flags, context)
+        match = _DESCRIPTOR.match(payload.path)
+        if match is not None and context.acting is not None:
+            with context.acting(int(match[1])) as task:
+                if task is not None:
+                    with channel.standing_at(context, task, int(match[2])):
+                        return paths.open_path(payload.path, file.flags)
         return paths.open_path(payload.path, file.flags)
 
 

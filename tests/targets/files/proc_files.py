@@ -18,6 +18,7 @@ def main():
             "sys/kernel/ostype",
         )
     }
+    fdinfo = os.open(f"/proc/self/fdinfo/{fds['meminfo']}", os.O_RDONLY)
     if checkpoint():
         os.dup2(fds["meminfo"], fds["self/status"])
     assert f"Pid:\t{os.getpid()}\n".encode() in os.pread(fds["self/status"], 5000, 0)
@@ -25,6 +26,7 @@ def main():
     assert os.pread(fds["meminfo"], 100, 0).startswith(b"MemTotal")
     assert os.pread(fds["sys/kernel/ostype"], 100, 0) == b"Linux\n"
     assert os.readlink("exe", dir_fd=fds["self"]) == os.readlink("/proc/self/exe")
+    assert os.read(fdinfo, 99).startswith(b"pos:") and os.read(os.open(f"/proc/self/fdinfo/{fdinfo}", 0), 1) == b"p"
     os.kill(pid, 9)
 
 

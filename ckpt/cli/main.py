@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def run() -> None:
     """Run the command line and exit."""
+    _complete_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from ckpt import __version__
 
         print(f"ckpt {__version__}")
         sys.exit(0)
     sys.exit(main(sys.argv[1:]))
+
+
+def _complete_streams() -> None:
+    """A caller may have closed standard streams; what is opened instead of them must not be a file of the work."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # at the lowest free number
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def main(arguments: list[str]) -> int:

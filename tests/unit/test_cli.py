@@ -247,3 +247,12 @@ def test_restore_passes_the_status_on(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["restore", "-D", "/chain", "--detach", "--pidfile", "/p", "--json"]) == 0 and waited == ["wait"]
     assert json.loads(capsys.readouterr().out)["pid"] == 4121
     assert calls[0][1]["at"] == 2 and calls[1][1]["detach"] and calls[1][1]["pidfile"] == Path("/p")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_not_matter(tmp_path: Path, closed: str) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = f'exec "$0" -m ckpt pre-dump -t {gone.pid} -D "$1" {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == NoSuchTask.exit_code, done

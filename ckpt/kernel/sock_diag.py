@@ -14,6 +14,8 @@ from ckpt.errors import KernelError
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.libc import kernel_error
 
+_MD5SIG = 100  # sizeof(struct tcp_diag_md5sig)
+
 
 @dataclass(frozen=True, slots=True)
 class UnixSocket:
@@ -41,6 +43,7 @@ class InetSocket:
     local: bytes  # port (network byte order) and 16 bytes of address, IPv4 as mapped into IPv6
     remote: bytes
     queued: int  # bytes that were received and not read
+    keys: tuple[bytes, ...] = ()  # struct tcp_diag_md5sig each
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +118,17 @@ def forget_ended(local: bytes) -> int:
 
 
 def _inet(family: int, protocol: int) -> Iterator[InetSocket]:
-    request = struct.pack("<BBBBI", family, protocol, 0, 0, 0xFFFFFFFF) + b"\0" * 48
+    extensions = 1 << u.INET_DIAG_INFO - 1 if protocol == u.IPPROTO_TCP else 0  # the keys come with it
+    request = struct.pack("<BBBBI", family, protocol, extensions, 0, 0xFFFFFFFF) + b"\0" * 48
     for body in _dump(request):
         queued, ino = struct.unpack_from("<I8xI", body, 56)
         attributes = dict(_attributes(body, 72))
         shutdown = attributes.get(u.INET_DIAG_SHUTDOWN, b"\0")[0]
         local = body[4:6] + _mapped(family, body[8:24])
         remote = body[6:8] + _mapped(family, body[24:40])
-        yield InetSocket(ino, body[1], shutdown, local, remote, queued)
+        table = attributes.get(u.INET_DIAG_MD5SIG, b"")
+        keys = tuple(table[at : at + _MD5SIG] for at in range(0, len(table), _MD5SIG))
+        yield InetSocket(ino, body[1], shutdown, local, remote, queued, keys)
 
 
 def _mapped(family: int, address: bytes) -> bytes:

@@ -354,6 +354,13 @@ def attach_filter(fd: int, program: bytes) -> None:
     setsockopt(fd, u.SOL_SOCKET, u.SO_ATTACH_FILTER, sock_fprog)
 
 
+def attach_reuseport(fd: int, program: bytes) -> None:
+    """SO_ATTACH_REUSEPORT_CBPF with a struct sock_filter array."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    sock_fprog = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+    setsockopt(fd, u.SOL_SOCKET, u.SO_ATTACH_REUSEPORT_CBPF, sock_fprog)
+
+
 def group_filter(fd: int, level: int, interface: int, group: bytes) -> tuple[int, tuple[bytes, ...]] | None:
     """MCAST_MSFILTER: mode and sources (sockaddr_storage) of a group; None when the socket is not in it."""
     room = 64

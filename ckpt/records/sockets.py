@@ -24,6 +24,7 @@ class SocketOptions:
     filter: bytes = b""  # struct sock_filter array of SO_ATTACH_FILTER
     memberships: tuple[Membership, ...] = ()
     locked: bool = False  # SO_LOCK_FILTER
+    reuseport: bytes = b""  # struct sock_filter array of SO_ATTACH_REUSEPORT_CBPF
 
 
 @dataclass(frozen=True, slots=True)

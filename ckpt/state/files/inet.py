@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
-from ckpt.records.sockets import InetPayload, QueuedMessage
+from ckpt.records.sockets import InetPayload, QueuedMessage, SocketOption
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udpqueue
@@ -89,6 +90,8 @@ class InetKind:
             queue = _queue(view, fd, kind, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
+        if entry is not None and entry.keys:
+            options = replace(options, values=(*options.values, *map(_md5_key, entry.keys)))
         return InetPayload(
             ino=view.stat.st_ino,
             family=family,
@@ -166,6 +169,19 @@ def _queue(view: FileView, fd: int, kind: int, protocol: int, context: CollectCo
     if _is_udp(kind, protocol):
         return udpqueue.collect(fd, socket_family(view))
     return rawqueue.collect(view, fd, kind, protocol, context) if sockets.readable(fd) else ()
+
+
+def _md5_key(key: bytes) -> SocketOption:
+    """A key of TCP_MD5SIG, from struct tcp_diag_md5sig to what setsockopt takes, struct tcp_md5sig."""
+    family, prefix, length = struct.unpack_from("<BBH", key)
+    host, secret = key[4:20], key[20:]
+    if family == u.AF_INET:
+        address = struct.pack("<HH4s", family, 0, host[:4])
+    else:
+        address = struct.pack("<HHI16s", family, 0, 0, host)
+    head = address.ljust(u.SOCKADDR_STORAGE_SIZE, b"\0")
+    value = head + struct.pack("<BBHI", u.TCP_MD5SIG_FLAG_PREFIX, prefix, length, 0) + secret
+    return SocketOption(u.SOL_TCP, u.TCP_MD5SIG_EXT, value)
 
 
 def _multipath(view: FileView, fd: int, context: CollectContext) -> tuple[int, int]:

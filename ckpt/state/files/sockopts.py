@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import sockets
+from ckpt.kernel import reuseport, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import Membership, SocketOption, SocketOptions
 from ckpt.records.support import Support
@@ -111,7 +111,7 @@ def collect_options(
     memberships = _memberships(fd, family) if family in (u.AF_INET, u.AF_INET6) else ()
     program = _filter(view, fd, context)
     locked = bool(program and sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER))
-    return SocketOptions(tuple(values), program, memberships, locked)
+    return SocketOptions(tuple(values), program, memberships, locked, _reuseport(view, fd, family, context))
 
 
 def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str = "socket") -> None:
@@ -133,6 +133,8 @@ def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str 
         _attach_filter(fd, options.filter)
         for membership in options.memberships:
             _join(fd, membership)
+        if options.reuseport:
+            sockets.attach_reuseport(fd, options.reuseport)
         if options.locked:
             sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_LOCK_FILTER, 1)
 
@@ -245,6 +247,19 @@ def _filter(view: FileView, fd: int, context: CollectContext) -> bytes:
             context.refuse(view.pid, view.subject, "has an eBPF socket filter")
             return b""
         raise
+
+
+def _reuseport(view: FileView, fd: int, family: int, context: CollectContext) -> bytes:
+    """The classic BPF program by which the sockets of a port share what comes."""
+    if family not in (u.AF_INET, u.AF_INET6) or not sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEPORT):
+        return b""
+    try:
+        program = reuseport.program(fd)
+    except KernelError:
+        return b""
+    if program is None:
+        context.refuse(view.pid, view.subject, "shares its port by an eBPF program", "close it before the dump")
+    return program or b""
 
 
 def _attach_filter(fd: int, program: bytes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from ckpt.errors import KernelError, NotPermitted, RestoreError
-from ckpt.kernel import datagrams, sockets
+from ckpt.kernel import datagrams, reuseport, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.sockets import InetPayload, QueuedMessage
@@ -69,11 +69,14 @@ def refill(fd: int, payload: InetPayload, subject: str) -> None:
             f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
             hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
         ) from None
-    for message in payload.queue:
-        with _preferred(fd, message):
-            datagrams.inject(
-                message.name, payload.name, message.data, payload.protocol, message.to, message.hops, message.tos
-            )
+    # A socket that shares its port by SO_REUSEPORT would leave the others when it is connected.
+    shares = bool(sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEPORT))
+    with _chosen(fd) if shares else nullcontext():
+        for message in payload.queue:
+            with nullcontext() if shares else _preferred(fd, message):
+                datagrams.inject(
+                    message.name, payload.name, message.data, payload.protocol, message.to, message.hops, message.tos
+                )
     # Another socket on the same port may have been preferred all the same: better to stop than to lose the queue.
     # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
     whole = all(message.data for message in payload.queue)
@@ -103,6 +106,23 @@ def _preferred(fd: int, message: QueuedMessage) -> Iterator[None]:
         yield
     finally:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"\0")
+
+
+@contextmanager
+def _chosen(fd: int) -> Iterator[None]:
+    """While a program chooses this one among the sockets of its port; their own comes back with the options."""
+    try:
+        number = reuseport.place(fd)
+    except KernelError:
+        number = None
+    if number is None:
+        yield
+        return
+    sockets.attach_reuseport(fd, struct.pack("<HBBI", 0x06, 0, 0, number))  # BPF_RET | BPF_K
+    try:
+        yield
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_DETACH_REUSEPORT_BPF, 0)
 
 
 def _connect(fd: int, message: QueuedMessage) -> bool:

@@ -62,7 +62,9 @@ def main():
     values = {kind: body for _, kind, body in control}
     assert data == b"elsewhere" and values[8][8:12] == socket.inet_aton("127.0.0.2"), queues[-1]
     assert values[2][0] == 17 and values[1][0] == 0x10, values  # IP_TTL, IP_TOS
-    ports[0].connect(addresses[0].getsockname())
+    for n in range(200):
+        send(b"%d" % n, ports[0].getsockname())
+    assert min(len(take(one)) for one in ports) > 10, "they do not share any more"
 
 
 run(main)

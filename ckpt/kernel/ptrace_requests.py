@@ -11,6 +11,7 @@ import struct
 from ptrace.binding.func import ptrace
 from ptrace.error import PtraceError
 
+from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.uapi_state import SECCOMP_METADATA, SIGINFO_SIZE, ptrace_rseq_configuration
@@ -133,6 +134,28 @@ def get_rseq_configuration(tid: int) -> tuple[int, int, int]:
     )
     address, length, signature, _flags = ptrace_rseq_configuration.unpack(buffer.raw)
     return address, length, signature
+
+
+_SUD = struct.Struct("<4Q")  # struct ptrace_sud_config: mode, selector, offset, len
+
+
+def get_user_dispatch(tid: int) -> tuple[int, int, int, int] | None:
+    """What PR_SET_SYSCALL_USER_DISPATCH set, mode first; None when it is off, or before Linux 6.4."""
+    buffer = ctypes.create_string_buffer(_SUD.size)
+    name, request = "PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG", uapi.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+    try:
+        _ptrace(name, request, tid, _SUD.size, ctypes.addressof(buffer))
+    except KernelError:
+        return None
+    mode, selector, offset, length = _SUD.unpack(buffer.raw)
+    return (mode, selector, offset, length) if mode else None
+
+
+def set_user_dispatch(tid: int, config: tuple[int, ...]) -> None:
+    """`get_user_dispatch`'s counterpart."""
+    buffer = ctypes.create_string_buffer(_SUD.pack(*config), _SUD.size)
+    name, request = "PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", uapi.PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
+    _ptrace(name, request, tid, _SUD.size, ctypes.addressof(buffer))
 
 
 def seccomp_get_filter(tid: int, index: int) -> bytes:

@@ -16,7 +16,7 @@ SUPPORT = Support(
     "tasks",
     "attributes",
     "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter",
-    lost="Landlock domains and session keyrings, which nothing shows; system call user dispatch",
+    lost="Landlock domains and session keyrings, which nothing shows",
 )
 
 _UNSET = (1 << 32) - 1

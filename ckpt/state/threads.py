@@ -28,7 +28,9 @@ from ckpt.trace.sigframe import ORIG_RAX, RAX, pack, unpack
 from ckpt.trace.skeleton import Skeleton
 from ckpt.trace.vforks import HeldRemote
 
-SUPPORT = Support("tasks", "threads", "any number, each with its ids, name, robust list and rseq registration")
+SUPPORT = Support(
+    "tasks", "threads", "any number, each with its ids, name, robust list, rseq registration, system call user dispatch"
+)
 
 _SHADOW_STACK = "shstk"
 
@@ -107,6 +109,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
         fs=own_fs,
         fs_tid=fs_tid,
+        dispatch=(ptrace.get_user_dispatch(tid) or ()) if not isinstance(remote, HeldRemote) else (),
         vfork=vforks.child_of(pid, tid) if isinstance(remote, HeldRemote) else 0,
     )
 
@@ -208,6 +211,9 @@ def finish_threads(task: TaskRecord, threads: Sequence[ThreadRecord]) -> None:
     """Last step, from outside: registers and signal masks of every thread of a process. Then only detach."""
     for thread in threads:
         restore_registers(thread.tid, thread.registers, thread.wait_left_ns)
+        if thread.dispatch:
+            with rebuilding(thread.pid, "system call user dispatch"):
+                ptrace.set_user_dispatch(thread.tid, thread.dispatch)
     shared = list(task.pending)
     for thread in threads:
         own = (*thread.pending, *shared) if thread.tid == task.tids[0] else thread.pending

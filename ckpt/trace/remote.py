@@ -290,6 +290,7 @@ class LiveRemote:
                 f"thread {self.tid} of task {self.pid} uses a shadow stack, which no borrowed `ret` can pass",
                 hint="start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
             )
+        self._undispatched()
         if status.get("Seccomp", "0") == "0":
             return
         try:
@@ -300,6 +301,15 @@ class LiveRemote:
                 f"thread {self.tid} of task {self.pid} runs under seccomp, which this user cannot suspend: {error}",
                 hint="run ckpt as root",
             ) from None
+
+    def _undispatched(self) -> None:
+        """Where the thread has its system calls sent back as signals, it must not do so right now."""
+        dispatch = ptrace.get_user_dispatch(self.tid)
+        if dispatch is not None and not (dispatch[1] and self._mem.read(dispatch[1], 1) == b"\0"):
+            raise RemoteCallError(
+                f"thread {self.tid} of task {self.pid} runs code whose system calls are sent back to it (SIGSYS)",
+                hint="try again a moment later",
+            )
 
     def suspend(self) -> None:
         """Put the thread back as it was found, in a stop from which the kernel restarts an interrupted call."""

@@ -35,7 +35,9 @@ def go_on(restored: Restored, made: Target) -> int:
 
 def cycle(made: Target, **options: object) -> Restored:
     """Dump, restore, and compare what /proc says of every task before and after."""
-    before = {pid: task_facts(pid) for pid in made.tree() if alive(pid)}
+    living = [pid for pid in made.tree() if alive(pid)]
+    settle(living)
+    before = {pid: task_facts(pid) for pid in living}
     dump(made.pid, made.images)
     made.gone()
     restored = restore(made.images, **options)  # type: ignore[arg-type]
@@ -63,7 +65,7 @@ def stopped(pid: int) -> bool:
 
 
 def settle(pids: list[int]) -> None:
-    """Until every thread has gone back into the call it was frozen in."""
+    """Until every thread waits in a call: that in which it will be frozen, or was."""
     end = time.monotonic() + 60
     files = [Path(f"/proc/{pid}/task/{tid}/syscall") for pid in pids for tid in os.listdir(f"/proc/{pid}/task")]
     while any("running" in file.read_text() for file in files):

@@ -110,6 +110,7 @@ MSG_CMSG_CLOEXEC = 0x40000000
 
 # Documentation/admin-guide/devices.txt
 SAFE_DEVICES = {(1, 3): "null", (1, 5): "zero", (1, 7): "full", (1, 8): "random", (1, 9): "urandom"}
+WRITABLE_DEVICES = {(1, 11): "kmsg"}  # without state as long as nobody reads
 DEVICE_NAMES = {
     (1, 1): "mem",
     (1, 11): "kmsg",

@@ -17,7 +17,7 @@ from ckpt.state.files import names, paths
 from ckpt.state.files.base import FileView
 from ckpt.state.files.regular import open_payload, path_payload
 
-SUPPORT = Support("files", "devices", "those without state, as /dev/null")
+SUPPORT = Support("files", "devices", "those without state, as /dev/null; /dev/kmsg for writing")
 
 
 class Devices:
@@ -38,7 +38,7 @@ class Devices:
                 "is a block device, whose contents ckpt cannot vouch for",
                 "close it before the dump",
             )
-        elif device not in uapi_files.SAFE_DEVICES:
+        elif not _is_safe(device, view.flags):
             what = uapi_files.DEVICE_NAMES.get(device) or uapi_files.DEVICE_MAJORS.get(device[0])
             named = f"is {what}" if what and " " in what else f"is the device {what}" if what else "is a device"
             context.refuse(
@@ -63,13 +63,18 @@ class Devices:
         fd = open_payload(file.payload, file.flags)
         found = os.fstat(fd)
         device = (os.major(found.st_rdev), os.minor(found.st_rdev))
-        if not stat.S_ISCHR(found.st_mode) or device not in uapi_files.SAFE_DEVICES:
+        if not stat.S_ISCHR(found.st_mode) or not _is_safe(device, file.flags):
             os.close(fd)
             raise RestoreError(
                 f"{path} is another device here than at the dump",
                 hint="restore where /dev is populated as usual",
             )
         return fd
+
+
+def _is_safe(device: tuple[int, int], flags: int) -> bool:
+    written = flags & os.O_ACCMODE == os.O_WRONLY and device in uapi_files.WRITABLE_DEVICES
+    return written or device in uapi_files.SAFE_DEVICES
 
 
 def _nameless(payload: PathFile, flags: int) -> int:

@@ -46,17 +46,24 @@ def inject_reset(source: bytes, destination: bytes, seq: int, ack: int) -> None:
     _inject_flags(source, destination, seq, ack, u.TCP_FLAG_RST | u.TCP_FLAG_ACK)
 
 
-def _inject_flags(source: bytes, destination: bytes, seq: int, ack: int, flags: int) -> None:
+def inject_segment(source: bytes, destination: bytes, seq: int, ack: int, data: bytes, *, urgent: bool) -> None:
+    """Deliver data of the TCP peer `source` to the local socket `destination`; `urgent`: its first byte is."""
+    # The urgent pointer stays 0: both readings of RFC 793 (net.ipv4.tcp_stdurg) take it for the first byte then.
+    flags = u.TCP_FLAG_ACK | (u.TCP_FLAG_URG if urgent else 0)
+    _inject_flags(source, destination, seq, ack, flags, data)
+
+
+def _inject_flags(source: bytes, destination: bytes, seq: int, ack: int, flags: int, data: bytes = b"") -> None:
     from_host, from_port = _split(source)
     to_host, to_port = _split(destination)
     words = 5 << 12 | flags  # a header of 5 words
     fields = (from_port, to_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, words, 0xFFFF)
     if len(from_host) == 4:
-        pseudo = from_host + to_host + struct.pack(">BBH", 0, u.IPPROTO_TCP, 20)
+        pseudo = from_host + to_host + struct.pack(">BBH", 0, u.IPPROTO_TCP, 20 + len(data))
     else:
-        pseudo = from_host + to_host + struct.pack(">IHBB", 20, 0, 0, u.IPPROTO_TCP)
-    checksum = _checksum(pseudo + struct.pack(">HHIIHHHH", *fields, 0, 0))
-    _raw(from_host, to_host, u.IPPROTO_TCP, struct.pack(">HHIIHHHH", *fields, checksum, 0))
+        pseudo = from_host + to_host + struct.pack(">IHBB", 20 + len(data), 0, 0, u.IPPROTO_TCP)
+    checksum = _checksum(pseudo + struct.pack(">HHIIHHHH", *fields, 0, 0) + data)
+    _raw(from_host, to_host, u.IPPROTO_TCP, struct.pack(">HHIIHHHH", *fields, checksum, 0) + data)
 
 
 def _is_mapped(host: bytes) -> bool:

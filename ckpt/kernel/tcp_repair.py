@@ -37,6 +37,7 @@ class Connection:
     timestamps: bool
     timestamp: int
     window: bytes
+    urgent: int = -1  # where in the receive queue the urgent byte is that was not read; -1 for none
 
 
 @cache
@@ -82,7 +83,7 @@ def read(fd: int, fin_sent: bool, fin_received: bool) -> Connection:
         if fin_received:
             wup = struct.unpack_from("<I", window, 16)[0]
             window = window[:16] + struct.pack("<I", wup - 1 & 0xFFFFFFFF)
-        receive_seq, received = _received(fd)
+        receive_seq, received, urgent = _received(fd)
         outstanding = sockets.ioctl_int(fd, u.SIOCOUTQ)
         unsent = sockets.ioctl_int(fd, u.SIOCOUTQNSD)
         if fin_sent and outstanding:
@@ -107,21 +108,66 @@ def read(fd: int, fin_sent: bool, fin_received: bool) -> Connection:
         timestamps=bool(options & u.TCPI_OPT_TIMESTAMPS),
         timestamp=sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_TIMESTAMP) & 0xFFFFFFFF,
         window=window,
+        urgent=urgent,
     )
 
 
-def _received(fd: int) -> tuple[int, bytes]:
-    """The receive queue; ENODATA when an urgent byte is in it, which a read of any kind stops at."""
+def _window_for(window: bytes, receive_seq: int) -> bytes:
+    """The same right edge of the receive window for a queue that still ends at `receive_seq`."""
+    *before, size, wup = struct.unpack("<5I", window)
+    beyond = wup - receive_seq & 0xFFFFFFFF
+    if not 0 < beyond < 1 << 31:
+        return window
+    return struct.pack("<5I", *before, size + beyond, receive_seq & 0xFFFFFFFF)
+
+
+def _received(fd: int) -> tuple[int, bytes, int]:
+    """The receive queue, and where in it the urgent byte is that was not read; -1 for none.
+
+    ENODATA when there is one and this kernel cannot peek beyond it (SO_PEEK_OFF of TCP, Linux 6.9).
+    """
     inline = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_OOBINLINE)
-    urgent = sockets.peek_urgent(fd)
+    offset = _peek_offset(fd)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, 0)  # or it could not be asked for
+    waits = bool(sockets.peek_urgent(fd))
     sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, 1)  # or SIOCINQ would not count what is behind it
     try:
-        seq, data = _queue(fd, u.TCP_RECV_QUEUE, sockets.ioctl_int(fd, u.SIOCINQ))
+        sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_QUEUE, u.TCP_RECV_QUEUE)
+        seq = sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_QUEUE_SEQ) & 0xFFFFFFFF
+        if offset is not None:
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, 0)
+        parts = _parts(fd, sockets.ioctl_int(fd, u.SIOCINQ), offset is not None)
+        mark = 0 if sockets.ioctl_int(fd, u.SIOCATMARK) else len(parts[0]) if len(parts) > 1 else -1
     finally:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, inline)
-    if urgent:
-        raise KernelError("a TCP connection has an urgent byte that was not read", errno=errno.ENODATA)
-    return seq, data
+        if offset is not None:
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PEEK_OFF, offset)
+    data = b"".join(parts)
+    if mark >= 0 and not waits:  # read out of band already: a read of the stream passes over it
+        data = data[:mark] + data[mark + 1 :]
+    return seq, data, mark if waits else -1
+
+
+def _peek_offset(fd: int) -> int | None:
+    """SO_PEEK_OFF; None on a kernel that has none for TCP."""
+    try:
+        return sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PEEK_OFF)
+    except KernelError:
+        return None
+
+
+def _parts(fd: int, size: int, further: bool) -> list[bytes]:
+    """What peeks give, each of which stops before the urgent byte; `further`: one goes on where the last one ended."""
+    parts: list[bytes] = []
+    left = size
+    while left:
+        message = sockets.receive(fd, left, u.MSG_PEEK) if further or not parts else None
+        if message is None or not message.data:
+            what = f"only {size - left} of {size} queued bytes of a TCP connection could be read"
+            raise KernelError(what, errno=errno.ENODATA)
+        parts.append(message.data)
+        left -= len(message.data)
+    return parts
 
 
 def _queue(fd: int, queue: int, size: int) -> tuple[int, bytes]:
@@ -145,6 +191,7 @@ def rebuild(fd: int, connection: Connection, local: bytes, remote: bytes) -> Non
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_ON)
     _set_seq(fd, u.TCP_SEND_QUEUE, c.send_seq - len(c.send_queue))
     _set_seq(fd, u.TCP_RECV_QUEUE, c.receive_seq - len(c.receive_queue))
+    queue = c.receive_queue if c.urgent < 0 else c.receive_queue[: c.urgent]
     sockets.bind(fd, local)
     sockets.connect(fd, remote)
     options = [(u.TCPOPT_MSS, c.mss_clamp)]
@@ -158,10 +205,11 @@ def rebuild(fd: int, connection: Connection, local: bytes, remote: bytes) -> Non
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_OPTIONS, packed)
     if c.timestamps:
         sockets.setsockopt(fd, u.SOL_TCP, u.TCP_TIMESTAMP, struct.pack("<I", c.timestamp))
-    _fill(fd, u.TCP_RECV_QUEUE, c.receive_queue)
+    _fill(fd, u.TCP_RECV_QUEUE, queue)
     sent = len(c.send_queue) - c.unsent
     _fill(fd, u.TCP_SEND_QUEUE, c.send_queue[:sent])
-    sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_WINDOW, c.window)
+    missing = len(c.receive_queue) - len(queue)
+    sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_WINDOW, _window_for(c.window, c.receive_seq - missing))
 
 
 def finish(fd: int, connection: Connection) -> None:

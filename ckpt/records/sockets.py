@@ -122,6 +122,7 @@ class TcpConnection:
     timestamp: int  # TCP_TIMESTAMP
     window: bytes  # struct tcp_repair_window
     holder: str  # token of the process that may keep the connection alive
+    urgent: int = -1  # where in receive_queue the urgent byte is that was not read
 
 
 @record("inet-socket")

@@ -28,11 +28,13 @@ from ckpt.state.files.tcpbacklog import FIN_SENT
 SUPPORT = Support(
     "sockets",
     "TCP connections",
-    "inside the tree, and with `--tcp-established` to others: queues, window, timestamps, half closed, shut",
+    "inside the tree, and with `--tcp-established` to others: queues, urgent data, window, timestamps, half closed, "
+    "shut",
 )
 
 _DUMP = "tcp:dump"
 _BUILD = "tcp:build"
+_SEGMENT = 16384  # bytes that go through the loopback interface in one packet
 FIN_RECEIVED = frozenset({u.TCP_CLOSE_WAIT, u.TCP_CLOSING, u.TCP_LAST_ACK, u.TCP_TIME_WAIT})
 CONNECTED = FIN_SENT | FIN_RECEIVED | {u.TCP_ESTABLISHED}
 
@@ -78,7 +80,7 @@ def collect_connection(
     except KernelError as error:
         if error.errno != errno.ENODATA:
             raise
-        reason = "is a TCP connection with urgent data that the task has not read"
+        reason = "is a TCP connection with urgent data, beyond which this kernel cannot look"
         context.refuse(view.pid, view.subject, reason, "dump again when it has read it")
         return _nothing(dump.token)
     connection = TcpConnection(
@@ -96,6 +98,7 @@ def collect_connection(
         timestamp=c.timestamp,
         window=c.window,
         holder=dump.token,
+        urgent=c.urgent,
     )
     dump.connections[ino] = state, connection
     return connection
@@ -225,6 +228,8 @@ def _finish(build: _Build, context: RestoreContext) -> None:
         for fd, _payload in build.made:
             tcp_repair.finish(fd, connections[fd])
         for fd, payload in build.made:
+            _urgent(payload, connections[fd])
+        for fd, payload in build.made:
             if payload.state in FIN_SENT:
                 sockets.shutdown(fd, u.SHUT_WR)
             if payload.shutdown & u.RCV_SHUTDOWN and payload.state not in FIN_RECEIVED:
@@ -236,6 +241,17 @@ def _finish(build: _Build, context: RestoreContext) -> None:
             apply_options(fd, payload.options, final=True, subject="TCP connection")
     except KernelError as error:
         raise RestoreError(f"a TCP connection cannot be restored: {error.message}") from error
+
+
+def _urgent(payload: InetPayload, c: tcp_repair.Connection) -> None:
+    """The peer sends the urgent byte, and all behind it, once more: no other way makes it urgent."""
+    if c.urgent < 0:
+        return
+    rest = c.receive_queue[c.urgent :]
+    for at in range(0, len(rest), _SEGMENT):
+        data = rest[at : at + _SEGMENT]
+        seq, ack = c.receive_seq - len(rest) + at, c.send_seq - len(c.send_queue)
+        datagrams.inject_segment(payload.peer, payload.name, seq, ack, data, urgent=not at)
 
 
 def _connection(payload: InetPayload, peer: InetPayload | None) -> tcp_repair.Connection:
@@ -252,5 +268,5 @@ def _connection(payload: InetPayload, peer: InetPayload | None) -> tcp_repair.Co
         unsent = min(c.unsent, missing)
     return tcp_repair.Connection(
         c.receive_seq, c.send_seq, c.receive_queue, c.send_queue, unsent, c.mss_clamp, c.send_wscale,
-        c.receive_wscale, c.wscale_ok, c.sack_ok, c.timestamps, c.timestamp, c.window,
+        c.receive_wscale, c.wscale_ok, c.sack_ok, c.timestamps, c.timestamp, c.window, c.urgent,
     )  # fmt: skip

@@ -14,6 +14,7 @@ Rules that are not in the kernel's own:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +50,13 @@ class SetPgid:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveTable:
+    """`pid` has the descriptor table of an ancestor for the sake of its children: now it gets one of its own."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndHelper:
     """The helper exits and is reaped by `reaper`, its parent; its child passes to `adopter` (OUTSIDE: away)."""
 
@@ -63,7 +71,7 @@ class EndZombie:
     status: int
 
 
-Step = Create | SetSid | SetPgid | EndHelper | EndZombie
+Step = Create | SetSid | SetPgid | LeaveTable | EndHelper | EndZombie
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,8 @@ class _Planner:
         self._parent: dict[int, int] = {}
         self._helpers: list[EndHelper] = []
         self._needs: dict[int, frozenset[int]] = {}
+        self._tables = Counter(task.table_id for task in self.tasks)
+        self._carried: dict[int, int] = {}  # pid -> the table that it has until its children are born
 
     def run(self) -> None:
         if not self._sane():
@@ -150,6 +160,7 @@ class _Planner:
         self._place_waiting()
         if not self.refusals:
             self._make_groups()
+        self.steps += [LeaveTable(pid) for pid in self._carried]
         self.steps += reversed(self._helpers)
         self.steps += [EndZombie(t.pid, t.exit_code) for t in self.tasks if t.state == "zombie"]
 
@@ -255,6 +266,8 @@ class _Planner:
                 return
             thread = child.parent_tid if creator is parent and child.parent_tid in parent.tids else 0
             thread = thread if thread != parent.pid else 0
+            if flags & uapi.CLONE_FILES and (table := self._table_at_birth(creator)) != child.table_id:
+                self._carried[child.pid] = table
             self._create(child.pid, creator.pid, flags, child.exit_signal, thread=thread)
             self._grow(child)
             return
@@ -276,11 +289,27 @@ class _Planner:
         flags = 0
         for attribute, flag, _ in _SHARED:
             partners = self._partners(child, attribute)
-            if creator.pid in partners:
+            held = self._table_at_birth(creator) if attribute == "table_id" else getattr(creator, attribute)
+            passed_on = attribute == "table_id" and not partners and self._carries(child, held)
+            if passed_on or (partners and held == getattr(child, attribute)):
                 flags |= flag
             elif partners:
                 return None
         return flags
+
+    def _table_at_birth(self, creator: TaskRecord) -> int:
+        return self._carried.get(creator.pid, creator.table_id)
+
+    def _carries(self, task: TaskRecord, table: int) -> bool:
+        """Whether the task left (unshare) a table that a task below it has still, and shares its own with none."""
+        if self._tables[table] < 2:
+            return False
+        below, todo = set(), list(self._children[task.pid])
+        while todo:
+            one = todo.pop()
+            below.add(one.table_id)
+            todo += self._children[one.pid]
+        return table in below and task.table_id not in below
 
     def _shared_subject(self, task: TaskRecord) -> str:
         names = [name for attribute, _, name in _SHARED if self._partners(task, attribute)]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from ckpt.engine import stops
 from ckpt.engine.memory import Memory
-from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid, Step
+from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, Plan, SetPgid, SetSid, Step
 from ckpt.engine.progress import Progress
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel import uapi, uapi_restore
+from ckpt.kernel import uapi, uapi_namespaces, uapi_restore
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
@@ -112,6 +112,9 @@ class Tree:
             case SetPgid(pid, pgid):
                 with self._naming(pid, f"its process group {pgid}"):
                     self.leaders[pid].syscall(uapi.SYS_setpgid, 0, pgid)
+            case LeaveTable(pid):
+                with self._naming(pid, "its descriptor table"):
+                    self.leaders[pid].syscall(uapi_namespaces.SYS_unshare, uapi.CLONE_FILES)
             case EndHelper(pid, reaper, adopter):
                 self._end_helper(pid, reaper, adopter)
             case EndZombie(pid, status):

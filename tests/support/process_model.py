@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, Plan, SetPgid, SetSid
+from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, Plan, SetPgid, SetSid
 from ckpt.kernel import uapi
 
 CLONE_FLAGS = uapi.CLONE_VM | uapi.CLONE_FILES | uapi.CLONE_FS | uapi.CLONE_SIGHAND
@@ -84,6 +84,9 @@ class Model:
             child.ppid, child.exit_signal = adopter, 17
         self.procs[pid].zombie, self.procs[pid].status = True, status
 
+    def leave_table(self, pid: int) -> None:
+        self.procs[pid].shares[uapi.CLONE_FILES] = self._identity()
+
     def reap(self, pid: int, parent: int) -> None:
         if not self.procs[pid].zombie or self.procs[pid].ppid != parent:
             raise NotAllowed(f"{parent} cannot wait for {pid}")
@@ -101,6 +104,8 @@ def carry_out(plan: Plan) -> Model:
                 model.setsid(pid)
             case SetPgid(pid, pgid):
                 model.setpgid(pid, pgid)
+            case LeaveTable(pid):
+                model.leave_table(pid)
             case EndHelper(pid, reaper, adopter):
                 model.exit(pid, 0, adopter)
                 model.reap(pid, reaper)

@@ -120,6 +120,20 @@ def test_shared_things_are_cloned_together() -> None:
     check(tasks, procs, {})
 
 
+def test_a_table_is_shared_past_a_task_that_has_left_it() -> None:
+    tasks = [
+        record(ROOT, 0, ROOT, ROOT),
+        record(101, ROOT, ROOT, ROOT),
+        record(102, 101, ROOT, ROOT),
+        record(103, 102, ROOT, ROOT, table_id=ROOT),
+        record(104, 101, ROOT, ROOT),
+    ]
+    procs = built(*tasks)
+    tables = {pid: procs[pid].shares[uapi.CLONE_FILES] for pid in procs}
+    assert tables[103] == tables[ROOT] and len({tables[pid] for pid in (ROOT, 101, 102, 104)}) == 4
+    check(tasks, procs, {})
+
+
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [

@@ -114,9 +114,9 @@ def _unix_message(memory: KernelMemory, skb: int) -> Message:
     return Message(data, number, memory.u32(field("uid")), memory.u32(field("gid")), files)
 
 
-def buffers_of(memory: KernelMemory, sk: int) -> Iterator[int]:
-    """The struct sk_buffs of a socket's receive queue."""
-    head = sk + kernel_types().offset("sock", "sk_receive_queue")
+def buffers_of(memory: KernelMemory, sk: int, queue: str = "sk_receive_queue") -> Iterator[int]:
+    """The struct sk_buffs of a socket's receive queue, or error queue."""
+    head = sk + kernel_types().offset("sock", queue)
     at, count = memory.u64(head), 0
     while at != head:
         yield at

@@ -32,8 +32,8 @@ def inject(
         pseudo = from_host + to_host + struct.pack(">IHBB", 8 + len(data), 0, 0, protocol)
     # The third field is the length for UDP; for UDP-Lite what the checksum covers, 0 being everything.
     head = struct.pack(">HHH", from_port, to_port, 8 + len(data) if protocol == u.IPPROTO_UDP else 0)
-    checksum = _checksum(pseudo + head + b"\0\0" + data) or 0xFFFF
-    _raw(from_host, to_host, protocol, head + struct.pack(">H", checksum) + data, hops, tos)
+    total = checksum(pseudo + head + b"\0\0" + data) or 0xFFFF
+    _raw(from_host, to_host, protocol, head + struct.pack(">H", total) + data, hops, tos)
 
 
 def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:
@@ -62,8 +62,8 @@ def _inject_flags(source: bytes, destination: bytes, seq: int, ack: int, flags: 
         pseudo = from_host + to_host + struct.pack(">BBH", 0, u.IPPROTO_TCP, 20 + len(data))
     else:
         pseudo = from_host + to_host + struct.pack(">IHBB", 20 + len(data), 0, 0, u.IPPROTO_TCP)
-    checksum = _checksum(pseudo + struct.pack(">HHIIHHHH", *fields, 0, 0) + data)
-    _raw(from_host, to_host, u.IPPROTO_TCP, struct.pack(">HHIIHHHH", *fields, checksum, 0) + data)
+    total = checksum(pseudo + struct.pack(">HHIIHHHH", *fields, 0, 0) + data)
+    _raw(from_host, to_host, u.IPPROTO_TCP, struct.pack(">HHIIHHHH", *fields, total, 0) + data)
 
 
 def _is_mapped(host: bytes) -> bool:
@@ -99,7 +99,8 @@ def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes, hops: 
         os.close(fd)
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """The Internet checksum."""
     if len(data) % 2:
         data += b"\0"
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))

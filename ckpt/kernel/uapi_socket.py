@@ -121,6 +121,10 @@ SO_PEERGROUPS = 59
 SO_ATTACH_REUSEPORT_CBPF = 51
 SO_MEMINFO = 55
 
+# include/uapi/linux/errqueue.h
+SO_EE_ORIGIN_ICMP = 2
+SO_EE_ORIGIN_ICMP6 = 3
+
 # include/uapi/linux/in.h
 SOL_IP = 0
 IPPROTO_ICMP = 1

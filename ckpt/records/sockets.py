@@ -125,6 +125,19 @@ class TcpConnection:
     urgent: int = -1  # where in receive_queue the urgent byte is that was not read
 
 
+@dataclass(frozen=True, slots=True)
+class SocketError:
+    """An ICMP message in the error queue of a UDP socket."""
+
+    origin: int  # SO_EE_ORIGIN_*
+    type: int
+    code: int
+    offender: bytes  # who sent it, 4 or 16 bytes
+    host: bytes  # where the datagram went that it is about
+    port: int
+    data: bytes  # as much of that as it quotes
+
+
 @record("inet-socket")
 class InetPayload:
     """One IPv4 or IPv6 socket: TCP, UDP, UDP-Lite, ping or raw."""
@@ -143,7 +156,8 @@ class InetPayload:
     options: SocketOptions
     connection: TcpConnection | None = None
     ended: bool = False  # TCP: was connected, and is closed
-    error: int = 0  # errno that the task will be told next, for an ended one
+    error: int = 0  # errno that the task will be told next
+    errors: tuple[SocketError, ...] = ()
 
 
 @record("tcp-waiting")

@@ -10,10 +10,10 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
-from ckpt.records.sockets import InetPayload, QueuedMessage, SocketOption
+from ckpt.records.sockets import InetPayload, QueuedMessage, SocketError, SocketOption
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udpqueue
+from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udperrors, udpqueue
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -22,7 +22,7 @@ from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
 SUPPORT = Support(
     "sockets",
     "TCP listening, UDP, ping, raw",
-    "options, peers, queues; TCP connecting, or ended; Multipath TCP listening",
+    "options, peers, queues, errors not fetched; TCP connecting, or ended; Multipath TCP listening",
 )
 
 _STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}
@@ -63,6 +63,7 @@ class InetKind:
         backlog = 0
         connection = None
         error = 0
+        errors: tuple[SocketError, ...] = ()
         queue: tuple[QueuedMessage, ...] = ()
         peer = sockets.getpeername(fd) or b""
         if not peer and kind == u.SOCK_RAW:
@@ -87,6 +88,8 @@ class InetKind:
             else:
                 context.refuse(view.pid, view.subject, f"is a TCP connection in state {_state(state)}")
         elif kind != u.SOCK_STREAM:
+            if _is_udp(kind, protocol):
+                error, errors = udperrors.collect(view, fd, family, peer, context)
             queue = _queue(view, fd, kind, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
@@ -108,6 +111,7 @@ class InetKind:
             connection=connection,
             ended=ended,
             error=error,
+            errors=errors,
         )
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -160,6 +164,8 @@ def _finish(fd: int, payload: InetPayload) -> None:
             sockets.connect(fd, payload.peer)
         if payload.shutdown:
             sockets.shutdown(fd, payload.shutdown - 1)
+        if _is_udp(payload.type, payload.protocol):
+            udperrors.restore(fd, payload)
         apply_options(fd, payload.options, final=True, subject=describe(payload))
     except KernelError as error:
         raise RestoreError(f"socket {describe(payload)} cannot be restored: {error.message}") from error

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, distinct, expand
 from ckpt.records.seams import SpaceWriter
 
 UNIT_PAGES = 256  # 1 MiB: what a core's cache holds while the pages are looked at and compressed
+_BLOCK = 4096  # pages: 16 MiB
 _PAGE = np.uint64(PAGE_SIZE)
 _GONE = (errno.ENOENT, errno.ESRCH)
 
@@ -39,9 +41,10 @@ def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], Non
     pages too, copy-on-write. process_vm_readv pins what it reads, for which the kernel would first give this task
     a copy of each; /proc/PID/mem does not.
     """
-    for pages, start, length in _pieces(runs):
-        sink.pull(pages, partial(_load, pid, start, length, shared))
-        advance(len(pages))
+    for block in _blocks(runs) if shared else (runs,):
+        for pages, start, length in _pieces(block):
+            sink.pull(pages, partial(_load, pid, start, length, shared))
+            advance(len(pages))
 
 
 def copy_file(fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None]) -> None:
@@ -104,6 +107,22 @@ def _pieces(runs: PageRuns) -> Iterator[tuple[U64, U64, U64]]:
     for first, last in zip([0, *cut], [*cut, len(start)], strict=True):
         starts, counts = start[first:last], count[first:last]
         yield expand(starts, counts), starts * _PAGE, counts * _PAGE
+
+
+def _blocks(runs: PageRuns) -> Iterator[PageRuns]:
+    """The runs of each _BLOCK of addresses: a page more or less in one task shifts no frame beyond its block, so that
+    the frames of forked tasks stay alike."""
+    block, stop = np.uint64(_BLOCK), runs.start + runs.nr_pages
+    first = runs.start // block
+    count = ((stop - np.uint64(1)) // block - first + np.uint64(1)).astype(np.int64)
+    row = np.repeat(np.arange(len(count)), count)
+    number = first[row] + (np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)
+    start = np.maximum(runs.start[row], number * block)
+    nr_pages = np.minimum(stop[row], (number + np.uint64(1)) * block) - start
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(row)]
+    for begin, end in pairwise(edges):
+        if begin < end:
+            yield PageRuns(start[begin:end], nr_pages[begin:end], runs.kind[row[begin:end]])
 
 
 class Arena:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckpt.engine.plan import OUTSIDE, Create, Plan
+from ckpt.engine.plan import Plan
 from ckpt.engine.progress import Progress
+from ckpt.engine.steps import OUTSIDE, Create
 from ckpt.kernel import uapi
 from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA, PageRuns

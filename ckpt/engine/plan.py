@@ -18,60 +18,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, SetPgid, SetSid, Step
 from ckpt.errors import Refusal, RestoreError
 from ckpt.kernel import uapi
 from ckpt.records.task import TaskRecord
-
-OUTSIDE = 0
-"""In place of a session, group or parent: ckpt's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """`creator` clones `pid` (negative: a helper whose number the kernel chooses)."""
-
-    pid: int
-    creator: int  # OUTSIDE: ckpt starts the root
-    flags: int = 0
-    exit_signal: int = 0
-    helper: bool = False
-    thread: int = 0  # of the creator, the child's parent; 0: its leader
-
-
-@dataclass(frozen=True, slots=True)
-class SetSid:
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetPgid:
-    pid: int
-    pgid: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeaveTable:
-    """`pid` has the descriptor table of an ancestor for the sake of its children: now it gets one of its own."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndHelper:
-    """The helper exits and is reaped by `reaper`, its parent; its child passes to `adopter` (OUTSIDE: away)."""
-
-    pid: int
-    reaper: int
-    adopter: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndZombie:
-    pid: int
-    status: int
-
-
-Step = Create | SetSid | SetPgid | LeaveTable | EndHelper | EndZombie
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from ckpt.engine import stops
 from ckpt.engine.memory import Memory
-from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, Plan, SetPgid, SetSid, Step
+from ckpt.engine.plan import Plan
 from ckpt.engine.progress import Progress
+from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, SetPgid, SetSid, Step
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi, uapi_namespaces, uapi_restore

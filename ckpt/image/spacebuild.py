@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ckpt.errors import ImageWriteError
@@ -30,11 +32,10 @@ class SpaceBuild:
         self._bare: list[tuple[U64, U8]] = []
         self._hashes: list[tuple[U64, U8]] | None = [] if hashing else None
 
-    def took(self, encoded: Encoded, frame: int) -> None:
-        """The frames were written, the first as number `frame`; the other pages need no bytes."""
-        for part in encoded.frames:
+    def took(self, encoded: Encoded, numbers: Sequence[int]) -> None:
+        """The frames are in the image under these numbers; the other pages need no bytes."""
+        for part, frame in zip(encoded.frames, numbers, strict=True):
             self.took_frame(part.pages, part.kinds, frame, part.hashes)
-            frame += 1
         if len(encoded.pages):
             self._without_bytes(encoded.pages, encoded.kinds)
 

@@ -33,6 +33,7 @@ from ckpt.image.layout import (
     FrameHeader,
     pack_prologue,
 )
+from ckpt.image.sharing import SharedFrames
 from ckpt.image.sinks import Sink
 from ckpt.image.spacebuild import SpaceBuild
 from ckpt.image.spacemap import chunks_of_hashes, chunks_of_map
@@ -78,6 +79,7 @@ class ImageWriter:
         self._pending: deque[tuple[SpaceBuild, U8 | None, Future[tuple[Encoded, U64]]]] = deque()
         self._buffers: list[U8] = []
         self._scratch = _Scratch()
+        self._shared = SharedFrames()
         self._plain = 0
         self._stored = 0
         self.write_ns = 0  # spent in the sink
@@ -179,30 +181,37 @@ class ImageWriter:
         encoded, missing = future.result()
         if buffer is not None:
             self._buffers.append(buffer)
-        first = len(self._headers)
-        parts = []
+        numbers, parts = [], []
         for frame in encoded.frames:
+            self._plain += frame.plain_size
+            known = self._shared.find(build.key, frame.codec, frame.plain_hash)
+            numbers.append(len(self._headers) if known is None else known)
+            if known is not None:
+                continue
             header = FrameHeader(
                 PAGES, frame.codec, frame.depth, len(frame.payload), frame.plain_size, len(self._headers),
                 frame.stored_sum, frame.plain_hash,
             ).pack()  # fmt: skip
+            self._shared.add(build.key, frame.codec, frame.plain_hash, len(self._headers))
             self._headers.append(header)
             parts += [header, frame.payload]
-            self._plain += frame.plain_size
         if parts:
             stored = b"".join(parts)
             self._stored += len(stored)
             self._write(stored)
-        build.took(encoded, first)
+        build.took(encoded, numbers)
         if len(missing):
             build.dropped(missing)
 
     def copy_frame(self, key: str, pages: U64, header: FrameHeader, payload: Buffer) -> None:
         """Take over a whole page frame of another image as it is stored (not one with XOR)."""
         with self._lock:
-            sequence = self._frame(PAGES, header.codec, payload, header.plain_size, header.plain_hash)
             self._plain += header.plain_size
-            self._stored += header.stored_size + HEADER.size
+            sequence = self._shared.find(key, header.codec, header.plain_hash)
+            if sequence is None:
+                sequence = self._frame(PAGES, header.codec, payload, header.plain_size, header.plain_hash)
+                self._shared.add(key, header.codec, header.plain_hash, sequence)
+                self._stored += header.stored_size + HEADER.size
             self._spaces[key].took_frame(pages, np.full(len(pages), DATA, np.uint8), sequence, None)
 
     # ------------------------------------------------------------ the end

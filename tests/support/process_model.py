@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ckpt.engine.plan import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, Plan, SetPgid, SetSid
+from ckpt.engine.plan import Plan
+from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, SetPgid, SetSid
 from ckpt.kernel import uapi
 
 CLONE_FLAGS = uapi.CLONE_VM | uapi.CLONE_FILES | uapi.CLONE_FS | uapi.CLONE_SIGHAND

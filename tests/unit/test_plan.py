@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from ckpt.engine.plan import OUTSIDE, Create, EndHelper, plan, plan_refusals
+from ckpt.engine.plan import plan, plan_refusals
+from ckpt.engine.steps import OUTSIDE, Create, EndHelper
 from ckpt.errors import RestoreError
 from ckpt.kernel import uapi
 from ckpt.records.state import Attributes

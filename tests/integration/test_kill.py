@@ -52,7 +52,7 @@ def test_around_a_call_that_opens_a_descriptor() -> None:
 def test_in_a_chain_of_calls() -> None:
     """Before the thread is let go into a chain of frames, and while it goes through it."""
     chain = (f"ptrace {uapi.PTRACE_SETREGSET!r}", f"ptrace {uapi.PTRACE_CONT!r}")
-    with killing.victim(named("threads/watchful")) as killed:
+    with killing.victim(named("signals/sigsuspend")) as killed:
         calls = killed.calls("leave-running")
         starts = [number for number, pair in enumerate(itertools.pairwise(calls), 1) if pair == chain]
         for start in starts[:2]:

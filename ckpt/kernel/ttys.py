@@ -12,8 +12,6 @@ from ckpt.kernel import uapi
 from ckpt.kernel import uapi_tty as t
 from ckpt.kernel.libc import kernel_error, syscall
 
-_PATIENCE = 5  # seconds
-
 
 def get_bytes(fd: int, request: int, size: int) -> bytes:
     """An ioctl that fills a structure."""
@@ -84,13 +82,13 @@ def open_master(flags: int) -> tuple[int, int]:
     return fd, get_int(fd, t.TIOCGPTN)
 
 
-def open_master_at(index: int, flags: int) -> int | None:
-    """The master of pseudoterminal `index`; None when that index is taken.
+def open_master_at(index: int, flags: int, patience: float) -> int | None:
+    """The master of pseudoterminal `index`; None when that index is taken for `patience` seconds.
 
     A terminal that was just closed, by the end of the task that is to be restored perhaps, may need a moment to go; one
     that somebody opened meanwhile may be closed again soon.
     """
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         fd = _open_lowest(index, flags)
         if fd is not None:

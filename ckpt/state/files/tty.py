@@ -247,7 +247,8 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
         }
         for pty in sorted(context.view.records("pty"), key=lambda p: int(p.index)):
             flags = opened[pty.index].flags if pty.index in opened else os.O_RDWR
-            fd = ttys.open_master_at(pty.index, flags & os.O_ACCMODE)
+            # A relayed one may have another number: it is not worth a long wait.
+            fd = ttys.open_master_at(pty.index, flags & os.O_ACCMODE, 0.5 if pty.relayed else 5)
             if fd is None and pty.relayed:
                 fd, _index = ttys.open_master(os.O_RDWR)
             if fd is None:

@@ -30,11 +30,15 @@ class FrozenTask:
     threads: dict[int, FrozenThread] = field(default_factory=dict)
     leader_exited: bool = False
     site: Site = field(default_factory=Site)
+    _sorted: tuple[list[int], list[int]] = ([], [])  # the threads' keys, and in order: asked for with each thread
 
     @property
     def tids(self) -> list[int]:
         """Living threads, the leader first."""
-        return sorted(self.threads, key=lambda tid: (tid != self.pid, tid))
+        keys = list(self.threads)
+        if self._sorted[0] != keys:
+            self._sorted = keys, sorted(keys, key=lambda tid: (tid != self.pid, tid))
+        return self._sorted[1]
 
     @property
     def stop_signal(self) -> int:

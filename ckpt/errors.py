@@ -96,6 +96,12 @@ class RemoteCallError(TaskError):
     exit_code = 24
 
 
+class NothingToBorrow(RemoteCallError):
+    """No code was found in the task that a remote syscall could run: a program just executed has no library yet."""
+
+    exit_code = 26
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One thing in a task that cannot be restored: the task, the object, why, what to do."""

@@ -23,7 +23,7 @@ from ckpt.engine.copying import Arena
 from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
-from ckpt.errors import CkptError, NoSuchTask, RemoteCallError, TaskError, UsageError, WrongChain
+from ckpt.errors import CkptError, NoSuchTask, NothingToBorrow, TaskError, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.kernel.descriptors import open_unnoticed
@@ -82,8 +82,7 @@ def run_round(request: Request) -> ImageInfo:
             for _ in range(_LOADING):
                 try:
                     return _Round(request, chain, name).run()
-                except RemoteCallError:
-                    # A task that has just executed a program has no library yet whose code could be borrowed.
+                except NothingToBorrow:
                     time.sleep(0.05)
             return _Round(request, chain, name).run()
     except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ckpt.errors import KernelError, RemoteCallError
+from ckpt.errors import KernelError, NothingToBorrow
 from ckpt.kernel import procfs
 from ckpt.kernel.memory import Memory
 
@@ -52,7 +52,7 @@ def find(pid: int, maps: Sequence[procfs.MapsLine] | None = None) -> Gadgets:
             for name, (offset, _) in _of_mapping(memory, line).items():
                 known.setdefault(name, line.start + offset)
     if not all(name in known for name in _NEEDED):
-        raise RemoteCallError(
+        raise NothingToBorrow(
             f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn)",
             hint="such a task can be pre-dumped with --tracker content-hash, but not dumped",
         )

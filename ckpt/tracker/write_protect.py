@@ -109,7 +109,8 @@ class WriteProtect:
         except NoSuchTask:
             raise
         except (KernelError, RemoteCallError) as error:
-            self.discard("it could not be armed")
+            if arm:
+                self.discard("it could not be armed")
             why = f"{reason}; and write" if reason else "write"
             why = f"{why}-protection could not be armed: {error.message}"
             return lambda: (None, why, pack(self.name, {}))
@@ -212,7 +213,7 @@ class WriteProtect:
             # over without a look at their page tables.
             new = _spans(pagemap.scan(joined, mask=up.PAGE_IS_WPALLOWED, inverted=up.PAGE_IS_WPALLOWED))
             # Registering again costs little, and fails for what is registered with another userfaultfd.
-            ours = self._register(mm.pid, rows if arm else spans.minus(joined, new))
+            ours = self._register(mm.pid, rows if arm else spans.minus(joined, new), evict=arm)
             old = spans.minus(ours, new) if len(new) else ours
             dirty = _spans(_scan(pagemap, old, arm))
             if arm and len(new):
@@ -233,12 +234,12 @@ class WriteProtect:
                 userfault.unprotect(self._fd, start, end)
         _scan(pagemap, wanted, arm=True)
 
-    def _register(self, pid: int, rows: U64) -> U64:
-        """Register the mappings; gives the spans that are registered now."""
+    def _register(self, pid: int, rows: U64, *, evict: bool = True) -> U64:
+        """Register the mappings; gives the spans that are registered now. `evict` ends other keepers in the way."""
         if not len(rows):
             return rows
         failed = self._try(contiguous(rows))
-        if len(failed) and any(number == errno.EBUSY for number in failed.values()):
+        if evict and any(number == errno.EBUSY for number in failed.values()):
             for leftover in keeper.find(pid):  # of a round that never committed, or of another chain
                 if leftover != self._keeper:
                     leftover.end()

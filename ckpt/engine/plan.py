@@ -14,10 +14,10 @@ Rules that are not in the kernel's own:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ckpt.engine.births import shared_tables
 from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, SetPgid, SetSid, Step
 from ckpt.errors import Refusal, RestoreError
 from ckpt.kernel import uapi
@@ -65,6 +65,11 @@ _SHARED = (
 )
 
 
+def _tables(task: TaskRecord) -> set[int]:
+    """The descriptor tables that its threads use."""
+    return {task.table_id, *dict(task.thread_tables).values()}
+
+
 @dataclass
 class _Planner:
     tasks: Sequence[TaskRecord]
@@ -81,7 +86,7 @@ class _Planner:
         self._parent: dict[int, int] = {}
         self._helpers: list[EndHelper] = []
         self._needs: dict[int, frozenset[int]] = {}
-        self._tables = Counter(task.table_id for task in self.tasks)
+        self._shared = shared_tables(self.tasks)
         self._carried: dict[int, int] = {}  # pid -> the table that it has until its children are born
 
     def run(self) -> None:
@@ -110,7 +115,7 @@ class _Planner:
         self._place_waiting()
         if not self.refusals:
             self._make_groups()
-        self.steps += [LeaveTable(pid) for pid in self._carried]
+        self.steps += [LeaveTable(pid, table) for pid, table in self._carried.items()]
         self.steps += reversed(self._helpers)
         self.steps += [EndZombie(t.pid, t.exit_code) for t in self.tasks if t.state == "zombie"]
 
@@ -203,8 +208,11 @@ class _Planner:
 
     def _bear(self, parent: TaskRecord, child: TaskRecord) -> None:
         born = [c for c in self._children[parent.pid] if c.pid in self._session and c.state != "zombie"]
-        for creator in (parent, *born):
-            flags = self._flags(creator, child)
+        options = [(parent, thread) for thread in self._makers(parent, child)]
+        options += [(one, thread) for one in born for thread in self._makers(one, child)]
+        for creator, thread in options:
+            held = self._table_of(creator, thread)
+            flags = self._flags(creator, child, held)
             if flags is None:
                 continue
             if creator is not parent:
@@ -214,10 +222,8 @@ class _Planner:
             if flags & uapi.CLONE_SIGHAND and not flags & uapi.CLONE_VM:
                 self._refuse(child.pid, "its signal actions", "are shared without its memory")
                 return
-            thread = child.parent_tid if creator is parent and child.parent_tid in parent.tids else 0
-            thread = thread if thread != parent.pid else 0
-            if flags & uapi.CLONE_FILES and (table := self._table_at_birth(creator)) != child.table_id:
-                self._carried[child.pid] = table
+            if flags & uapi.CLONE_FILES and held != child.table_id:
+                self._carried[child.pid] = held
             self._create(child.pid, creator.pid, flags, child.exit_signal, thread=thread)
             self._grow(child)
             return
@@ -232,14 +238,34 @@ class _Planner:
         value = getattr(task, attribute)
         if not value or task.state == "zombie":
             return set()
-        return {pid for pid in self._session if pid in self._by and getattr(self._by[pid], attribute) == value}
+        existing = [self._by[pid] for pid in self._session if pid in self._by]
+        if attribute == "table_id":
+            return {one.pid for one in existing if value in _tables(one)}
+        return {one.pid for one in existing if getattr(one, attribute) == value}
 
-    def _flags(self, creator: TaskRecord, child: TaskRecord) -> int | None:
-        """The CLONE_* flags by which `child` shares what it must; None when `creator` is the wrong one."""
+    def _makers(self, creator: TaskRecord, child: TaskRecord) -> list[int]:
+        """The threads of `creator` that may clone the child, the best first; 0 for its leader."""
+        own = child.parent_tid if child.ppid == creator.pid and child.parent_tid in creator.tids else creator.pid
+        with_table = [tid for tid, table in creator.thread_tables if table == child.table_id]
+        tids = dict.fromkeys((own, creator.pid, *with_table))
+        return [tid if tid != creator.pid else 0 for tid in tids if not self._stays_behind(creator, tid)]
+
+    def _stays_behind(self, creator: TaskRecord, tid: int) -> bool:
+        """Whether the thread, made now, would keep a table that the leader will leave, and share the leader's then."""
+        table = dict(creator.thread_tables).get(tid, creator.table_id)
+        return creator.pid in self._carried and tid != creator.pid and table == creator.table_id
+
+    def _table_of(self, creator: TaskRecord, thread: int) -> int:
+        """The table that the thread (0: the leader) has now."""
+        table = dict(creator.thread_tables).get(thread, 0)
+        return table if table in self._shared else self._table_at_birth(creator)
+
+    def _flags(self, creator: TaskRecord, child: TaskRecord, table: int) -> int | None:
+        """The CLONE_* flags by which `child` shares what it must; None when `creator`, holding `table`, is wrong."""
         flags = 0
         for attribute, flag, _ in _SHARED:
             partners = self._partners(child, attribute)
-            held = self._table_at_birth(creator) if attribute == "table_id" else getattr(creator, attribute)
+            held = table if attribute == "table_id" else getattr(creator, attribute)
             passed_on = attribute == "table_id" and not partners and self._carries(child, held)
             if passed_on or (partners and held == getattr(child, attribute)):
                 flags |= flag
@@ -252,12 +278,12 @@ class _Planner:
 
     def _carries(self, task: TaskRecord, table: int) -> bool:
         """Whether the task left (unshare) a table that a task below it has still, and shares its own with none."""
-        if self._tables[table] < 2:
+        if table not in self._shared:
             return False
-        below, todo = set(), list(self._children[task.pid])
+        below, todo = _tables(task) - {task.table_id}, list(self._children[task.pid])
         while todo:
             one = todo.pop()
-            below.add(one.table_id)
+            below |= _tables(one)
             todo += self._children[one.pid]
         return table in below and task.table_id not in below
 

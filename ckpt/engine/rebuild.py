@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ckpt.engine import stops
+from ckpt.engine.births import births, pairs, shared_tables
 from ckpt.engine.memory import Memory
 from ckpt.engine.plan import Plan
 from ckpt.engine.progress import Progress
@@ -46,6 +47,12 @@ class Tree:
     give_away: bool = False  # the root is not to be a child of ckpt, but of whoever adopts orphans
     leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
     skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
+    _births: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)  # of threads, by pid
+
+    def __post_init__(self) -> None:
+        self._records = {task.pid: task for task in self.tasks}
+        self._shared_tables = shared_tables(self.tasks)
+        self._carried = {step.pid: step.table for step in self.plan.steps if isinstance(step, LeaveTable)}
 
     # ------------------------------------------------------------------ the order
 
@@ -113,8 +120,11 @@ class Tree:
             case SetPgid(pid, pgid):
                 with self._naming(pid, f"its process group {pgid}"):
                     self.leaders[pid].syscall(uapi.SYS_setpgid, 0, pgid)
-            case LeaveTable(pid):
+            case LeaveTable(pid, table):
                 with self._naming(pid, "its descriptor table"):
+                    for tid, kept in self._records[pid].thread_tables:
+                        if kept == table:
+                            self._thread(self.leaders[pid], tid)
                     self.leaders[pid].syscall(uapi_namespaces.SYS_unshare, uapi.CLONE_FILES)
             case EndHelper(pid, reaper, adopter):
                 self._end_helper(pid, reaper, adopter)
@@ -219,11 +229,13 @@ class Tree:
     def _thread(self, leader: Skeleton, tid: int) -> Skeleton:
         """Thread `tid`, made when it is first asked for."""
         if tid not in self.skeletons:
-            owner = next(thread.fs_tid for thread in self.threads[leader.pid] if thread.tid == tid)
-            creator = self._thread(leader, owner) if owner not in (0, tid) else leader
-            flags = THREAD & ~uapi.CLONE_FS if owner == tid else THREAD
+            if leader.pid not in self._births:
+                wanted = pairs(self._records[leader.pid], self.threads[leader.pid], self._shared_tables)
+                self._births[leader.pid] = births(leader.pid, wanted, self._carried.get(leader.pid, 0))
+            maker, shares = self._births[leader.pid][tid]
+            creator = self._thread(leader, maker) if maker != leader.pid else leader
             try:
-                self.skeletons[tid] = creator.clone(tid, flags)
+                self.skeletons[tid] = creator.clone(tid, THREAD & ~(uapi.CLONE_FS | uapi.CLONE_FILES) | shares)
             except KernelError as error:
                 raise _cannot_create(f"thread of task {leader.pid}", tid, error) from None
         return self.skeletons[tid]
@@ -245,14 +257,20 @@ class Tree:
     def _install_tables(self, living: Sequence[TaskRecord], channel: int) -> None:
         installed: set[int] = set()
         for task in living:
-            skeleton = self.leaders[task.pid]
-            with self._naming(task.pid, "its open files"):
-                if task.table_id in installed:
-                    files.run_installed_hooks(self.context, skeleton)
-                else:
-                    files.install_table(self.context, skeleton, self.context.tables[task.table_id], channel)
-                    installed.add(task.table_id)
-            skeleton.close_memory()
+            for tid, table in task.thread_tables:  # first: it may still have the process's, with the channel
+                if table not in self._shared_tables:
+                    with self._naming(task.pid, f"the descriptor table of thread {tid}"):
+                        self.skeletons[tid].syscall(uapi_namespaces.SYS_unshare, uapi.CLONE_FILES)
+        for task in living:
+            for tid, table in ((task.pid, task.table_id), *task.thread_tables):
+                skeleton = self.skeletons[tid]
+                with self._naming(task.pid, "its open files"):
+                    if table in installed:
+                        files.run_installed_hooks(self.context, skeleton)
+                    else:
+                        files.install_table(self.context, skeleton, self.context.tables[table], channel)
+                        installed.add(table)
+                skeleton.close_memory()
 
     def _wait_in_vfork(self) -> None:
         for pid, own in self.threads.items():

@@ -36,6 +36,7 @@ class LeaveTable:
     """`pid` has the descriptor table of an ancestor for the sake of its children: now it gets one of its own."""
 
     pid: int
+    table: int  # that it has until now
 
 
 @dataclass(frozen=True, slots=True)

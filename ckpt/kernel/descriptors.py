@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 
@@ -23,10 +24,17 @@ def pidfd_open(pid: int) -> int:
 
 
 def pidfd_of_holder(pid: int) -> int:
-    """A pidfd through which the process's descriptors can be taken: of a living thread when the first has ended."""
+    """A pidfd through which the descriptors of a process, or those that a thread has of its own, can be taken.
+
+    Of a living thread when the first has ended. A thread can be named so since Linux 6.9 (64bef697d33b).
+    """
     holder = entry(pid)
     if holder == pid:
-        return pidfd_open(pid)
+        try:
+            return pidfd_open(pid)
+        except KernelError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):  # a thread that is no process's first
+                raise
     return syscall(f"pidfd_open({holder})", uapi.SYS_pidfd_open, holder, uapi.PIDFD_THREAD)
 
 

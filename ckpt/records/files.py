@@ -42,5 +42,5 @@ class Descriptor:
 class FdTable:
     """One descriptor table; tasks that share it (CLONE_FILES) name the same `table_id`."""
 
-    table_id: int  # pid of the first task that uses it
+    table_id: int  # pid (of a thread: tid) of the first that uses it
     fds: tuple[Descriptor, ...]

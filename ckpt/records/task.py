@@ -74,4 +74,5 @@ class TaskRecord:
     ctty_file: str = ""  # path of the controlling terminal, when the session has one ("/dev/pts/3")
     parent_tid: int = 0  # the thread of the parent that made it, 0 when the parent is outside the tree
     news: str = ""  # stopped | continued: what its parent has not waited for yet
+    thread_tables: tuple[tuple[int, int], ...] = ()  # tid, table_id of threads that use another than `table_id`
     leader: tuple[str, int] | None = None  # comm and wait status of a first thread that has ended while others run

@@ -17,7 +17,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
-from ckpt.state.files.collect import collect_files, table_of
+from ckpt.state.files.collect import collect_files, table_of, thread_tables
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.state.namespaces import check_namespaces
 from ckpt.state.sysv_queues import collect_queues
@@ -170,6 +170,7 @@ def _collect_task(
             ctty_file=_terminal(stat.tty_nr),
             parent_tid=tree.parent_threads.get(task.pid, 0),
             news=context.shared["tree:news"].get(task.pid, ""),
+            thread_tables=thread_tables(context, task),
             leader=(taskinfo.comm(task.pid, task.pid), stat.exit_code) if task.leader_exited else None,
         )
     )

@@ -105,7 +105,7 @@ def carry_out(plan: Plan) -> Model:
                 model.setsid(pid)
             case SetPgid(pid, pgid):
                 model.setpgid(pid, pgid)
-            case LeaveTable(pid):
+            case LeaveTable(pid, _):
                 model.leave_table(pid)
             case EndHelper(pid, reaper, adopter):
                 model.exit(pid, 0, adopter)

@@ -17,10 +17,10 @@ from dataclasses import replace
 
 from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import fdinfo, uapi, uapi_files
-from ckpt.kernel.descriptors import kcmp, raise_descriptor_limit
+from ckpt.kernel.descriptors import kcmp, pidfd_of_holder, raise_descriptor_limit
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.support import Support
-from ckpt.state.context import CollectContext
+from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import locks
 from ckpt.state.files.base import FileView
 from ckpt.state.files.kinds import KINDS, PATH_KINDS
@@ -29,7 +29,8 @@ from ckpt.state.files.registry import Registry, registry
 SUPPORT = Support(
     "files",
     "descriptors",
-    "numbers, close-on-exec, owners and signals, descriptions shared by dup, fork and SCM_RIGHTS",
+    "numbers, close-on-exec, owners and signals, descriptions shared by dup, fork and SCM_RIGHTS; "
+    "tables of threads (unshare(CLONE_FILES))",
 )
 
 
@@ -42,12 +43,13 @@ def collect_files(context: CollectContext) -> list[FdTable]:
     known = registry(context)
     tables: list[FdTable] = []
     for task in context.tasks:
-        owner = _shares_table_with(known, task.pid)
-        if owner is not None:
-            known.tables[task.pid] = owner
-            continue
-        known.tables[task.pid] = task.pid
-        tables.append(_collect_table(context, known, task.pid))
+        first = task.tids[0]
+        others = [tid for tid in task.tids if tid != first and _compare(task.pid, tid, uapi.KCMP_FILES)]
+        for user in (task.pid, *others):
+            owner = _shares_table_with(known, user)
+            known.tables[user] = user if owner is None else owner
+            if owner is None and (user == task.pid or _reachable(context, task.pid, user)):
+                tables.append(_collect_table(context, known, user))
     # Sockets first: they bring the descriptions in flight, which may be the other ends of pipes.
     for view in sorted(known.views.values(), key=lambda v: not stat.S_ISSOCK(v.stat.st_mode)):
         _finish(context, known, view)
@@ -59,6 +61,12 @@ def collect_files(context: CollectContext) -> list[FdTable]:
 def table_of(context: CollectContext, pid: int) -> int:
     """The table_id of a task, once `collect_files` ran."""
     return registry(context).tables[pid]
+
+
+def thread_tables(context: CollectContext, task: FrozenTaskLike) -> tuple[tuple[int, int], ...]:
+    """(tid, table_id) of the task's threads that use another table than it, once `collect_files` ran."""
+    known = registry(context).tables
+    return tuple((tid, known[tid]) for tid in task.tids[1:] if known.get(tid, known[task.pid]) != known[task.pid])
 
 
 def collect_mapped_file(
@@ -132,14 +140,18 @@ def _shares_table_with(known: Registry, pid: int) -> int | None:
     return None
 
 
+def _reachable(context: CollectContext, pid: int, tid: int) -> bool:
+    """Whether the descriptors can be taken out of a table that only a thread has."""
+    try:
+        os.close(pidfd_of_holder(tid))
+    except KernelError:
+        reason = "has a descriptor table of its own (unshare(CLONE_FILES)), which this kernel lets nobody look into"
+        context.refuse(pid, f"thread {tid}", reason, "dump it on Linux 6.9 or newer")
+        return False
+    return True
+
+
 def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTable:
-    for tid in context.task(pid).tids:
-        if tid != pid and _compare(pid, tid, uapi.KCMP_FILES):
-            context.refuse(
-                pid,
-                f"thread {tid}",
-                "has a descriptor table of its own (unshare(CLONE_FILES)), which cannot be restored",
-            )
     descriptors = []
     for fd in fdinfo.numbers(pid):
         entry = fdinfo.read_fd(pid, fd)

@@ -19,7 +19,9 @@ class Registry:
     next_id: int = 1
     groups: dict[Group, list[FileView]] = field(default_factory=dict)  # each sorted by kcmp's order
     views: dict[int, FileView] = field(default_factory=dict)  # by file_id
-    tables: dict[int, int] = field(default_factory=dict)  # pid -> table_id
+    tables: dict[int, int] = field(
+        default_factory=dict
+    )  # pid, or tid of a thread with another table than its process -> table_id
     by_number: dict[int, tuple[Group, FileView]] = field(default_factory=dict)  # last seen at this number
     sorted_tables: list[int] = field(default_factory=list)  # table_ids in kcmp's order
     numbers: dict[tuple[int, int], int] = field(default_factory=dict)  # (table_id, fd) -> file_id

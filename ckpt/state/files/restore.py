@@ -185,9 +185,9 @@ def _install(context: RestoreContext, task: RemoteTask, table: FdTable, channel:
 
 
 def run_installed_hooks(context: RestoreContext, task: RemoteTask) -> None:
-    """Run what waits for this task's descriptors; a task that shares its table gets no `install_table`."""
-    hooks = [hook for pid, hook in context.installed_hooks if pid == task.pid]
-    context.installed_hooks[:] = [(pid, hook) for pid, hook in context.installed_hooks if pid != task.pid]
+    """Run what waits for the descriptors of this task or thread; one that shares its table gets no `install_table`."""
+    hooks = [hook for pid, hook in context.installed_hooks if pid == task.tid]
+    context.installed_hooks[:] = [(pid, hook) for pid, hook in context.installed_hooks if pid != task.tid]
     for hook in hooks:
         hook(task)
 

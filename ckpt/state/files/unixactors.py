@@ -33,8 +33,9 @@ def peer_identity(fd: int) -> Identity | None:
 
 def identity_of(pid: int) -> Identity:
     """The identity in which a task would connect now."""
-    ids = taskinfo.ids(procfs.status(pid))
-    return Identity(pid, ids.uids[1], ids.gids[1], ids.groups)
+    status = procfs.status(pid)  # of a thread, when it alone has the socket
+    ids = taskinfo.ids(status)
+    return Identity(int(status["Tgid"]), ids.uids[1], ids.gids[1], ids.groups)
 
 
 @dataclass

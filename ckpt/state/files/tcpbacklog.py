@@ -16,6 +16,7 @@ from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, TcpConnection, TcpWaiting
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.files import inetbind
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import MAPPED, address_of, endpoint
 from ckpt.state.files.sockopts import apply_options
@@ -168,11 +169,8 @@ def _ended_client(waiting: TcpWaiting) -> None:
 
 
 def _connect(fd: int, waiting: TcpWaiting, local: bytes, remote: bytes) -> None:
-    reuse = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEADDR)
-    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, 1)  # its old self may be in TIME_WAIT
-    sockets.bind(fd, local)
+    inetbind.bind_client(fd, local)
     connect_within(fd, remote, _PATIENCE)
-    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_REUSEADDR, reuse)
     left = waiting.data
     if left:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, max(2 * len(left), 1 << 16))

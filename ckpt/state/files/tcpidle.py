@@ -12,6 +12,7 @@ from ckpt.kernel import datagrams, sock_diag, sockets, tcp_repair
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import InetPayload, QueuedMessage
 from ckpt.state.context import RestoreContext
+from ckpt.state.files import inetbind
 from ckpt.state.files.inetnames import address_of, show
 from ckpt.state.files.queues import peek_stream
 from ckpt.state.files.sockopts import apply_options
@@ -57,7 +58,7 @@ def restore(payload: InetPayload, context: RestoreContext) -> int:
             if payload.ended:
                 _end(fd, payload)
             else:
-                sockets.bind(fd, payload.name)
+                inetbind.bind_client(fd, payload.name)
                 connect_within(fd, payload.peer, 0)
             apply_options(fd, payload.options, final=True, subject="TCP socket")
         except KernelError as error:
@@ -94,7 +95,7 @@ def _refused(fd: int, payload: InetPayload) -> None:
     deaf = sockets.make_socket(payload.family, payload.type, payload.protocol)  # bound, but not listening
     try:
         sockets.bind(deaf, payload.name[:2] + b"\0\0" + payload.name[4:])
-        sockets.bind(fd, payload.name)
+        inetbind.bind_client(fd, payload.name)
         connect_within(fd, sockets.getsockname(deaf), 0)
     finally:
         os.close(deaf)

@@ -6,7 +6,8 @@ Rules that are not in the kernel's own:
   (its number is free: the leader has ended, as that of a daemon) it is made again, by a helper that the root is born
   under.
 - The root's process group, when its leader is not in the tree, becomes ckpt's own group with `shell_job` (as
-  the job of the shell that runs ckpt), else a group that the root leads.
+  the job of the shell that runs ckpt) or when it is that very group (as of a script that runs the program and ckpt,
+  and never called setsid), else a group that the root leads.
 - A dead session or group leader whose number is still in use is played by a helper task, which ends and is
   reaped before the tree runs. A task whose parent is not in its session is born under a helper below its
   parent, which ends; the parent is made a subreaper for that moment.
@@ -32,9 +33,14 @@ class Plan:
     numbers: frozenset[int]
 
 
-def plan(tasks: Sequence[TaskRecord], root_pid: int, *, shell_job: bool = False, revive: bool = False) -> Plan:
-    """The steps that build the tree. RestoreError names every task that cannot be placed."""
-    planner = _Planner(tasks, root_pid, shell_job, revive)
+def plan(
+    tasks: Sequence[TaskRecord], root_pid: int, *, shell_job: bool = False, revive: bool = False, caller: int = 0
+) -> Plan:
+    """The steps that build the tree. RestoreError names every task that cannot be placed.
+
+    `caller` is the process group that ckpt is in.
+    """
+    planner = _Planner(tasks, root_pid, shell_job, revive, caller)
     planner.run()
     if planner.refusals:
         lines = "\n".join(str(refusal) for refusal in planner.refusals)
@@ -76,6 +82,7 @@ class _Planner:
     root: int
     shell_job: bool
     revive: bool = False
+    caller: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -152,7 +159,8 @@ class _Planner:
             return
         foreign_sid = root.sid if root.sid not in self._by else None
         foreign_pgid = root.pgid if root.pgid not in self._by else None
-        own_group = self.root if not self.shell_job else OUTSIDE
+        same_group = self.caller and root.pgid == self.caller
+        own_group = OUTSIDE if self.shell_job or same_group else self.root
         for task in self.tasks:
             sid = OUTSIDE if task.sid in (foreign_sid, 0) else task.sid
             pgid = own_group if task.pgid in (foreign_pgid, 0) and sid == OUTSIDE else task.pgid

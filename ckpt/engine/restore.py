@@ -209,7 +209,7 @@ def _order(tasks: list[TaskRecord], tree: TreeRecord, shell_job: bool) -> Plan:
             return plan(tasks, tree.root_pid, revive=True)
         except RestoreError:
             pass  # as the dump planned it
-    return plan(tasks, tree.root_pid, shell_job=shell_job)
+    return plan(tasks, tree.root_pid, shell_job=shell_job, caller=os.getpgid(0))
 
 
 def _leader_ended(tree: TreeRecord, tasks: list[TaskRecord]) -> bool:

@@ -29,8 +29,8 @@ def record(pid: int, ppid: int, sid: int, pgid: int, **changes: object) -> TaskR
     return replace(task, **changes)  # type: ignore[arg-type]
 
 
-def built(*tasks: TaskRecord, shell_job: bool = False, revive: bool = False) -> dict[int, Proc]:
-    return carry_out(plan(tasks, ROOT, shell_job=shell_job, revive=revive)).procs
+def built(*tasks: TaskRecord, shell_job: bool = False, revive: bool = False, caller: int = 0) -> dict[int, Proc]:
+    return carry_out(plan(tasks, ROOT, shell_job=shell_job, revive=revive, caller=caller)).procs
 
 
 def check(tasks: list[TaskRecord], procs: dict[int, Proc], outside: dict[int, int]) -> None:
@@ -48,6 +48,12 @@ def check(tasks: list[TaskRecord], procs: dict[int, Proc], outside: dict[int, in
 def test_root_alone_joins_our_session_in_a_group_of_its_own() -> None:
     root = built(record(ROOT, 0, FOREIGN, FOREIGN))[ROOT]
     assert (root.ppid, root.sid, root.pgid) == (OUTSIDE, OUTSIDE, ROOT)
+
+
+def test_the_group_that_ckpt_itself_is_in_stays() -> None:
+    tasks = [record(ROOT, 0, FOREIGN, 7), record(101, ROOT, FOREIGN, 7), record(102, ROOT, FOREIGN, 102)]
+    check(tasks, built(*tasks, caller=7), {FOREIGN: OUTSIDE, 7: OUTSIDE})
+    check(tasks, built(*tasks, caller=8), {FOREIGN: OUTSIDE, 7: ROOT})
 
 
 def test_a_daemon_has_its_session_again_whose_leader_has_ended() -> None:

@@ -285,6 +285,8 @@ class Tree:
             if task.state == "stopped" or task.news == "continued":
                 with self._naming(task.pid, "its stop"):
                     threads = [self.skeletons[thread.tid] for thread in self.threads[task.pid]]
+                    if task.leader is not None:
+                        threads.append(self.leaders[task.pid])  # one that had not stopped would tell of it at its end
                     parent = self.leaders.get(task.ppid) if task.ppid in self.context.pids else None
                     stops.stop(task, by_pid, threads, parent)
         for task in living:

@@ -57,8 +57,6 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
             if isinstance(remote := task.remote(tid), HeldRemote):
                 seen[tid] = threads.glance_held(remote)
     for task in tree.tasks.values():
-        if task.leader_exited and task.stop_signal:
-            context.refuse(task.pid, "its leader thread", "has ended, and the others are stopped")
         check_namespaces(task, context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     context.shared["tree:zombies"] = frozenset(tree.zombies)
@@ -92,12 +90,15 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
 
 
 def _check_vforks(context: CollectContext) -> None:
-    """A thread that waits in vfork is to wait at its child's tid address, which must be free (state/vforks.py)."""
+    """A thread that waits in vfork is to wait at its child's tid address or robust list (state/vforks.py)."""
     found = {record.tid: record for record in context.records if isinstance(record, ThreadRecord)}
     for thread in found.values():
-        if thread.vfork and found[thread.vfork].clear_child_tid:
-            reason = f"waits in vfork for task {thread.vfork}, which has a tid address (set_tid_address)"
-            context.refuse(thread.pid, f"thread {thread.tid}", reason)
+        child = found[thread.vfork] if thread.vfork else None
+        if child is not None and child.clear_child_tid and child.robust_list:
+            reason = f"waits in vfork for task {child.pid}, which has a tid address and a robust list"
+            context.refuse(
+                thread.pid, f"thread {thread.tid}", reason, "dump again when that task has executed a program"
+            )
 
 
 def _news(tree: FrozenTree) -> dict[int, str]:

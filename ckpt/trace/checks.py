@@ -6,8 +6,7 @@ import os
 import time
 
 from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs, uapi
-from ckpt.kernel.descriptors import kcmp
+from ckpt.kernel import procfs
 from ckpt.trace import vforks
 
 _VFORK_PATIENCE = 0.5  # seconds
@@ -72,14 +71,16 @@ def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:
     try:
         state = procfs.stat(pid, tid).state
         wchan = procfs.read_bytes(f"/proc/{pid}/task/{tid}/wchan", pid).decode()
-        children = [child for child in procfs.children(pid, [tid]) if kcmp(pid, child, uapi.KCMP_VM) == 0]
+        child, words = vforks.child_of(pid, tid), ""
+        if not child and (child := vforks.child_of(pid, tid, apart=True)):
+            words = ", which has a memory of its own (CLONE_VFORK without CLONE_VM),"
     except (NoSuchTask, KernelError):
-        state, wchan, children = "?", "", []
-    if state == "D" and children:
+        state, wchan, child = "?", "", 0
+    if child:
         return FreezeTimeout(
-            f"thread {tid} of task {pid} waits in vfork for task {children[0]} and cannot be frozen (tried for "
+            f"thread {tid} of task {pid} waits in vfork for task {child}{words} and cannot be frozen (tried for "
             f"{deadline:g} s); nothing was touched",
-            hint=f"try again when task {children[0]} has executed a program or ended",
+            hint=f"try again when task {child} has executed a program or ended",
         )
     return FreezeTimeout(
         f"thread {tid} of task {pid} did not stop in {deadline:g} s (state {state}, in {wchan or '?'}); "

@@ -25,8 +25,11 @@ _SS_DISABLE = 2
 _ROOM = 64 << 10
 
 
-def child_of(pid: int, tid: int) -> int:
-    """The child for whose end or exec the thread waits in vfork; 0 when it does not."""
+def child_of(pid: int, tid: int, *, apart: bool = False) -> int:
+    """The child for whose end or exec the thread waits in vfork; 0 when it does not.
+
+    One that shares its memory, as all of vfork(2) do; with `apart` one that does not (CLONE_VFORK alone).
+    """
     try:
         if procfs.stat(pid, tid).state != "D":
             return 0
@@ -34,7 +37,7 @@ def child_of(pid: int, tid: int) -> int:
         if not call[0].isdigit() or int(call[0]) not in _CALLS:
             return 0
         children = procfs.children(pid, [tid])
-        return next((child for child in reversed(children) if kcmp(pid, child, uapi.KCMP_VM) == 0), 0)
+        return next((child for child in reversed(children) if (kcmp(pid, child, uapi.KCMP_VM) != 0) == apart), 0)
     except (NoSuchTask, KernelError, IndexError):
         return 0
 

@@ -174,3 +174,9 @@ ERESTARTSYS = 512
 ERESTARTNOINTR = 513
 ERESTARTNOHAND = 514
 ERESTART_RESTARTBLOCK = 516
+
+# arch/x86/include/uapi/asm/ldt.h; arch/x86/kernel/ldt.c for what modify_ldt is told to do
+SYS_modify_ldt = 154
+MODIFY_LDT_READ, MODIFY_LDT_WRITE = 0, 0x11
+LDT_ENTRIES, LDT_ENTRY_SIZE = 8192, 8
+user_desc = struct.Struct("<4I")  # entry_number, base_addr, limit, bit fields

@@ -57,6 +57,7 @@ class MmRecord:
     membarrier: int = 0  # MEMBARRIER_CMD_GET_REGISTRATIONS
     lock_future: int = 0  # MCL_FUTURE, MCL_ONFAULT: how new mappings are locked
     merge_any: bool = False  # PR_SET_MEMORY_MERGE
+    ldt: bytes = b""  # the segment descriptors of modify_ldt, 8 bytes each
 
 
 @record("shm")

@@ -21,7 +21,7 @@ from ckpt.records.runs import U64
 from ckpt.records.seams import LiveTask
 from ckpt.records.state import NumaPolicy
 from ckpt.records.support import Support
-from ckpt.state import aio, mm_modes, mm_policy, prctl, shm, unseen
+from ckpt.state import aio, ldt, mm_modes, mm_policy, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import packet
 from ckpt.state.files.collect import collect_mapped_file
@@ -186,6 +186,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         membarrier=mm_modes.collect_membarrier(remote),
         lock_future=mm_modes.collect_lock_future(remote),
         merge_any=mm_modes.collect_merge_any(remote, vmas),
+        ldt=ldt.collect_ldt(remote),
     )
 
 

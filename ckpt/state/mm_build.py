@@ -18,7 +18,7 @@ from ckpt.kernel import memory, procfs, uapi, uapi_restore
 from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
-from ckpt.state import aio, mm_inherit
+from ckpt.state import aio, ldt, mm_inherit
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_map import Mapper, source_of
 from ckpt.state.mm_modes import restore_modes
@@ -85,6 +85,7 @@ class MmBuilder:
         for vma in self.vmas:
             self._finish(vma, vma.start in self.unfit)
         self._fields()
+        ldt.restore_ldt(self.task, self.mm.ldt)
         restore_modes(self.task, self.mm)
         for vma in self.vmas:
             if "sl" in vma.vm_flags:

@@ -23,7 +23,7 @@ from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import syscall
 from ckpt.records.mm import MmRecord
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import fs, prctl, sockets, task_state, threads
+from ckpt.state import fs, prctl, sockets, task_state, threads, zombies
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
@@ -128,9 +128,9 @@ class Tree:
                     self.leaders[pid].syscall(uapi_namespaces.SYS_unshare, uapi.CLONE_FILES)
             case EndHelper(pid, reaper, adopter):
                 self._end_helper(pid, reaper, adopter)
-            case EndZombie(pid, status):
+            case EndZombie(pid):
                 with self._naming(pid, "its end"):
-                    self.leaders[pid].exit(status)
+                    zombies.end(self.leaders[pid], self._records[pid])
 
     def _create(self, step: Create, address: int, channel: int) -> None:
         pid = max(step.pid, 0)

@@ -75,4 +75,5 @@ class TaskRecord:
     parent_tid: int = 0  # the thread of the parent that made it, 0 when the parent is outside the tree
     news: str = ""  # stopped | continued: what its parent has not waited for yet
     thread_tables: tuple[tuple[int, int], ...] = ()  # tid, table_id of threads that use another than `table_id`
+    zombie: tuple[str, tuple[int, ...], tuple[int, ...]] | None = None  # comm; real, effective, saved uids and gids
     leader: tuple[str, int] | None = None  # comm and wait status of a first thread that has ended while others run

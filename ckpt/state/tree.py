@@ -11,7 +11,6 @@ from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
 from ckpt.records.seams import RemoteTask
-from ckpt.records.state import Attributes
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
@@ -21,6 +20,7 @@ from ckpt.state.files.collect import collect_files, table_of, thread_tables
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.state.namespaces import check_namespaces
 from ckpt.state.sysv_queues import collect_queues
+from ckpt.state.zombies import collect_zombie
 from ckpt.trace.freezer import FrozenTree
 from ckpt.trace.frozen import FrozenTask
 from ckpt.trace.vforks import HeldRemote
@@ -28,14 +28,11 @@ from ckpt.trace.vforks import HeldRemote
 SUPPORT = Support(
     "tasks",
     "trees",
-    "parents, sessions, process groups (also of dead leaders), zombies with their status, "
+    "parents, sessions, process groups (also of dead leaders), "
     "stopped tasks and what their parents have not heard of them, orphans, children of threads, "
     "what tasks share (CLONE_VM, FILES, FS, SIGHAND), a first thread that has ended before the others, "
     "parents that wait in vfork",
 )
-
-_NO_ATTRIBUTES = Attributes(0, 0, False, 0, (), 0, 0, 0xFFFFFFFF)
-
 
 _NEWS = {us.CLD_STOPPED: "stopped", us.CLD_CONTINUED: "continued"}
 
@@ -74,7 +71,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
         _collect_task(tree, task, context, seen, mm_ids[task.pid], sighand[task.pid], fs[task.pid])
     _check_vforks(context)
     for pid in tree.zombies:
-        context.records.append(_zombie(tree, pid))
+        context.records.append(collect_zombie(tree, pid))
     context.records += context.shared.get("shm", {}).values()
     context.records.append(
         TreeRecord(
@@ -175,16 +172,6 @@ def _collect_task(
             leader=(taskinfo.comm(task.pid, task.pid), stat.exit_code) if task.leader_exited else None,
         )
     )
-
-
-def _zombie(tree: FrozenTree, pid: int) -> TaskRecord:
-    stat = procfs.stat(pid)
-    return TaskRecord(
-        pid=pid, ppid=tree.parents.get(pid, 0), pgid=stat.pgid, sid=stat.sid, tids=(pid,), state="zombie",
-        exit_code=stat.exit_code, exit_signal=stat.exit_signal, stop_signal=0, mm_id=0, table_id=0,
-        sighand_id=0, fs_id=0, fs=None, sigactions=(), pending=(), itimers=(), posix_timers=(), rlimits=(),
-        attributes=_NO_ATTRIBUTES, parent_tid=tree.parent_threads.get(pid, 0),
-    )  # fmt: skip
 
 
 def _terminal(tty_nr: int) -> str:

@@ -281,10 +281,11 @@ class Skeleton:
         except KernelError:
             reap_tracee(self.tid)
 
-    def exit(self, status: int) -> int:
+    def exit(self, status: int, *, core: bool = False) -> int:
         """End the task with a wait status (code or signal), not reaped; gives the status that came true."""
         if status & 0x7F:
-            self.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_DUMPABLE, 0)  # it leaves no core file
+            if not core:
+                self.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_DUMPABLE, 0)  # it leaves no core file
             ptrace.setsigmask(self.tid, 0)
             ptrace.cont(self.tid, status & 0x7F)
         else:

@@ -22,6 +22,7 @@ from ckpt.engine.collect import collect
 from ckpt.engine.copying import Arena
 from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
+from ckpt.engine.rehearsal import rehearse
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, NothingToBorrow, TaskError, UsageError, WrongChain
 from ckpt.image import codec
@@ -147,6 +148,7 @@ class _Round:
         )
         with writer:
             parents = Parents.of(writer.parent)
+            rehearse(self.tracking.name, dump=request.kind == "dump")
             prepare(request.pid, self.tracking)
             if request.kind == "dump":
                 codec.warm()
@@ -322,10 +324,12 @@ def prepare(root: int, tracking: Tracking | None = None) -> None:
     """What the freeze would otherwise have to wait for: the parse of the mappings, the look for code that remote
     syscalls borrow, and whatever is slow the first time."""
     for pid in tree_pids(root):
-        try:
+        try:  # in the order in which the freeze will find them, so that each room is large enough
             layout = layout_of(procfs.maps_text(pid))
             if tracking is not None:
                 tracking.rehearse(pid, layout)
             gadgets.find(pid, layout.lines)
         except CkptError:
             continue  # said again, with its reason, when a remote syscall is needed
+    if tracking is not None:
+        tracking.room.reuse()

@@ -94,13 +94,14 @@ class Tracking:
     trackers: list[DirtyTracker] = field(default_factory=list)
     new_states: dict[str, bytes] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # as in Statistics
+    room: pagemap.Room = field(default_factory=pagemap.Room)
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
         unpack(self.name, self.states.get(f"mm:{pid}"))
         if self.name == SoftDirty.name:
             with pagemap.Pagemap(pid) as own:
-                own.read_entries(pagemap.contiguous(layout.ranges))
+                own.read_entries(layout.joined, self.room)
         else:
             pagemap.look_populated(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 
@@ -111,7 +112,7 @@ class Tracking:
         `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
         round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
-        tracker = choice.make(self.name, self.held)
+        tracker = choice.make(self.name, self.held, self.room)
         self.trackers.append(tracker)
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)

@@ -38,6 +38,27 @@ def _proc_error(what: str, pid: int, error: OSError) -> KernelError | NoSuchTask
     return kernel_error(what, error.errno or 0)
 
 
+class Room:
+    """Memory for pagemap entries that has been touched before: new pages cost half of what reading into them does."""
+
+    def __init__(self) -> None:
+        self._parts: list[U64] = []
+        self._next = 0
+
+    def take(self, nr_pages: int) -> U64:
+        """Room for so many entries, nobody else's until `reuse`."""
+        if self._next == len(self._parts):
+            self._parts.append(np.empty(nr_pages, "<u8"))
+        elif len(self._parts[self._next]) < nr_pages:
+            self._parts[self._next] = np.empty(nr_pages, "<u8")
+        self._next += 1
+        return self._parts[self._next - 1][:nr_pages]
+
+    def reuse(self) -> None:
+        """From now on all of it may be given out again."""
+        self._next = 0
+
+
 class Pagemap:
     """The open /proc/PID/pagemap of one task, with its buffers."""
 
@@ -47,8 +68,7 @@ class Pagemap:
             self._fd = os.open(f"/proc/{entry(pid)}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise _proc_error(f"opening /proc/{pid}/pagemap", pid, error) from None
-        self._vec = np.empty(_VEC, REGION)
-        self._arg = up.pm_scan_arg(size=ctypes.sizeof(up.pm_scan_arg))
+        self._vec: Regions | None = None
 
     def __enter__(self) -> Pagemap:
         return self
@@ -72,7 +92,7 @@ class Pagemap:
         flags: int = 0,
     ) -> Regions:
         """PAGEMAP_SCAN over `spans`, shape (n, 2) in bytes; the matching regions in ascending order."""
-        arg, vec, parts, used = self._arg, self._vec, [], 0
+        arg, vec, parts, used = up.pm_scan_arg(size=ctypes.sizeof(up.pm_scan_arg)), self._regions(), [], 0
         base = vec.ctypes.data
         arg.flags, arg.max_pages = flags, 0
         arg.category_mask, arg.category_anyof_mask = mask, anyof
@@ -95,9 +115,15 @@ class Pagemap:
         parts.append(vec[:used].copy())
         return np.concatenate(parts)
 
-    def entries(self, start: int, nr_pages: int) -> U64:
-        """The pagemap entries of `nr_pages` pages from address `start`; zeros where nothing was given."""
-        out = np.empty(nr_pages, "<u8")
+    def _regions(self) -> Regions:
+        if self._vec is None:
+            self._vec = np.empty(_VEC, REGION)
+        return self._vec
+
+    def entries(self, start: int, nr_pages: int, out: U64 | None = None) -> U64:
+        """The pagemap entries of `nr_pages` pages from address `start`, in `out`; zeros where nothing was given."""
+        if out is None:
+            out = np.empty(nr_pages, "<u8")
         view = out.data.cast("B")
         done = 0
         while done < len(view):
@@ -113,7 +139,10 @@ class Pagemap:
 
     def entry(self, page: int) -> int:
         """The pagemap entry of one page number."""
-        return int(self.entries(page * PAGE_SIZE, 1)[0])
+        try:
+            return int.from_bytes(os.pread(self._fd, 8, page * 8), "little")
+        except OSError as error:
+            raise _proc_error(f"reading pagemap of task {self.pid}", self.pid, error) from None
 
     def spans_to_read(self, spans: U64) -> U64:
         """`spans` over short holes, cut down to where something is populated: sparse mappings cost no reading."""
@@ -130,15 +159,20 @@ class Pagemap:
         """(page numbers, entries) of every present or swapped page of `spans` (bytes), ascending."""
         return sifted(self.read_entries(spans), spans)
 
-    def read_entries(self, spans: U64) -> list[Block]:
-        """The entries of `spans` (bytes) for `sifted`: in a freeze, where there is time to read and no more."""
+    def read_entries(self, spans: U64, room: Room | None = None) -> list[Block]:
+        """The entries of `spans` (bytes) for `sifted`: in a freeze, where there is time to read and no more.
+
+        They lie in `room`, when it is given, as long as it is not used again.
+        """
+        room = room or Room()
         blocks: list[Block] = []
-        room = _RAW_ENTRIES
+        raw = _RAW_ENTRIES
         for start, end in self.spans_to_read(spans).tolist():
             for at in range(start, end, _ENTRIES * PAGE_SIZE):
-                entries = self.entries(at, min(_ENTRIES, (end - at) // PAGE_SIZE))
-                room -= len(entries)
-                index = None if room >= 0 else np.flatnonzero(entries & _THERE_ENTRY)
+                nr_pages = min(_ENTRIES, (end - at) // PAGE_SIZE)
+                entries = self.entries(at, nr_pages, room.take(nr_pages))
+                raw -= nr_pages
+                index = None if raw >= 0 else np.flatnonzero(entries & _THERE_ENTRY)
                 blocks.append((at // PAGE_SIZE, entries if index is None else entries[index], index))
         return blocks
 

@@ -62,37 +62,28 @@ class Stat:
         return bool(self.flags & 0x00200000)  # PF_KTHREAD, include/linux/sched.h
 
 
+_NUMBERS = (4, 5, 6, 7, 8, 9, 22, 26, 27, 28, 38, 45, 46, 47, 48, 49, 50, 51, 52)  # those of Stat behind its state
+
+
 def stat(pid: int, tid: int | None = None) -> Stat:
     """/proc/PID/stat, or of one of its threads."""
     path = f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat"
     text = read_bytes(path, pid).decode("utf-8", "surrogateescape")
     open_, close = text.index("("), text.rindex(")")
-    f = text[close + 2 :].split()
-    n = [0, 0, 0] + [int(x) if x.lstrip("-").isdigit() else 0 for x in f]  # n[i] is field i for i >= 3
-    return Stat(
-        pid=int(text[:open_]),
-        comm=text[open_ + 1 : close],
-        state=f[0],
-        ppid=n[4],
-        pgid=n[5],
-        sid=n[6],
-        tty_nr=n[7],
-        tpgid=n[8],
-        flags=n[9],
-        start_time=n[22],
-        start_code=n[26],
-        end_code=n[27],
-        start_stack=n[28],
-        exit_signal=n[38],
-        start_data=n[45],
-        end_data=n[46],
-        start_brk=n[47],
-        arg_start=n[48],
-        arg_end=n[49],
-        env_start=n[50],
-        env_end=n[51],
-        exit_code=n[52],
-    )
+    f = text[close + 2 :].split()  # f[i - 3] is field i
+    return Stat(int(text[:open_]), text[open_ + 1 : close], f[0], *[int(f[at - 3]) for at in _NUMBERS])
+
+
+def birth(pid: int) -> tuple[int, int, int]:
+    """(start_time, start_code, start_stack) of `stat` alone: what identifies a task and its program."""
+    f = read_bytes(f"/proc/{pid}/stat", pid).rpartition(b")")[2].split()
+    return int(f[22 - 3]), int(f[26 - 3]), int(f[28 - 3])
+
+
+def state(pid: int, tid: int | None = None) -> str:
+    """The state in /proc/PID/stat alone."""
+    text = read_bytes(f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat", pid)
+    return chr(text[text.rindex(b")") + 2])
 
 
 def status(pid: int, tid: int | None = None) -> dict[str, str]:
@@ -218,7 +209,6 @@ def smaps(pid: int) -> list[MapsLine]:
     return result
 
 
-@cache
 def merged_pages(pid: int) -> bool:
     """Whether KSM has merged pages of the task with others."""
     try:

@@ -70,6 +70,10 @@ class MmAccess(Protocol):
         """Tracked private mappings, shape (n, 2): start and end in bytes, sorted, disjoint."""
 
     @property
+    def joined(self) -> U64:
+        """`ranges` with neighbours in one row."""
+
+    @property
     def vma_keys(self) -> Sequence[str]:
         """For each row of `ranges` what must not change from round to round: flags, file, offset, protection."""
 

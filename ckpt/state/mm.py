@@ -14,6 +14,7 @@ from ckpt.errors import KernelError
 from ckpt.kernel import mapped, procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.pagemap import contiguous
 from ckpt.kernel.procfs import MapsLine
 from ckpt.kernel.standins import entry
 from ckpt.records.mm import MmRecord, Vma
@@ -54,7 +55,8 @@ class Layout:
 
     lines: Sequence[MapsLine]
     ranges: U64  # tracked private mappings
-    vma_keys: tuple[str, ...]  # of each of them
+    joined: U64  # the same, neighbours in one row
+    vma_keys: tuple[str, ...]  # of each of the ranges
     shared_ranges: U64
     objects: Sequence[tuple[str, MapsLine]]  # space key and mapping of each shared memory object
 
@@ -71,7 +73,8 @@ def layout_of(text: str) -> Layout:
         keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
     shared = [line for line, kind in zip(lines, kinds, strict=True) if line.shared and kind != "special"]
     objects = [(shm.shm_key(line), line) for line, kind in zip(lines, kinds, strict=True) if kind == "shm"]
-    return Layout(lines, _ranges([line for line, _ in private]), tuple(keys), _ranges(shared), objects)
+    ranges = _ranges([line for line, _ in private])
+    return Layout(lines, ranges, contiguous(ranges), tuple(keys), _ranges(shared), objects)
 
 
 @dataclass
@@ -101,6 +104,10 @@ class Mm:
         return self.layout.ranges
 
     @property
+    def joined(self) -> U64:
+        return self.layout.joined
+
+    @property
     def vma_keys(self) -> Sequence[str]:
         return self.layout.vma_keys
 
@@ -115,9 +122,9 @@ class Mm:
 
 def identity(pid: int) -> str:
     """Changes when the task executes another program, or the pid is another task's."""
-    stat = procfs.stat(entry(pid))
+    start_time, start_code, start_stack = procfs.birth(entry(pid))
     auxv = hashlib.blake2b(procfs.read_bytes(f"/proc/{entry(pid)}/auxv", pid), digest_size=8).hexdigest()
-    return f"{pid}:{stat.start_time}:{stat.start_code:x}:{stat.start_stack:x}:{auxv}"
+    return f"{pid}:{start_time}:{start_code:x}:{start_stack:x}:{auxv}"
 
 
 def address_spaces(tasks: Sequence[FrozenTaskLike]) -> list[Mm]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ckpt.errors import NotDumpable, Refusal
-from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel import uapi
 from ckpt.records.support import Support
 from ckpt.trace.freezer import FrozenTree
 
@@ -17,7 +15,7 @@ def refuse_foreign_arch(tree: FrozenTree) -> None:
     for thread in tree.threads():
         if thread.child is not None:  # its child runs the same program
             continue
-        gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
+        gpr = thread.gpr
         if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
             refusals.append(
                 Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")

@@ -15,14 +15,17 @@ from ckpt.trace.sigframe import ORIG_RAX, RIP, pack, unpack
 from ckpt.trace.waits import in_call
 
 
-def leave(tid: int) -> None:
-    """Of a thread that has just stopped: go to the abort handler when it stands in a critical section."""
-    gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
+def leave(tid: int, gpr: bytes) -> bytes:
+    """Of a thread that has just stopped: go to the abort handler when it stands in a critical section.
+
+    `gpr` are its registers (NT_PRSTATUS); gives them as they are then.
+    """
     if in_call(unpack(gpr)):
-        return  # no system call is allowed in one
+        return gpr  # no system call is allowed in one
     moved = aborted(gpr, _section(tid))
     if moved != gpr:
         ptrace.setregset(tid, uapi.NT_PRSTATUS, moved)
+    return moved
 
 
 def _section(tid: int) -> bytes:

@@ -140,7 +140,7 @@ def _release(thread: FrozenThread, wakeups: Wakeups) -> None:
         if thread.remote is not None:
             thread.remote.close()
         if not thread.stop_signal:
-            waits.go_on(thread.tid, wakeups)
+            waits.go_on(thread.tid, thread.gpr, wakeups)
     except CkptError:
         pass  # it was killed in the freeze
     _detach(thread.tid)
@@ -252,14 +252,13 @@ class _Freeze:
     def _freeze_task(self, pid: int) -> None:
         tree = self._tree
         try:
-            state = procfs.stat(pid).state
-            tids = procfs.threads(pid)
+            state = procfs.state(pid)
+            alone = state in "ZX" and len(procfs.threads(pid)) == 1
         except NoSuchTask:
             if pid == tree.root:
                 raise
             return
         task = tree.tasks.get(pid) or FrozenTask(pid)
-        alone = len(tids) == 1
         if state in "ZX":
             if alone:
                 if pid == tree.root:
@@ -358,9 +357,10 @@ class _Freeze:
             if status >> 16 == uapi.PTRACE_EVENT_STOP:
                 if number in _GROUP_STOPS:
                     thread.stop_signal = number
+                    thread.gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
                 else:
-                    waits.make_restartable(tid)
-                critical_section.leave(tid)
+                    thread.gpr = waits.make_restartable(tid)
+                thread.gpr = critical_section.leave(tid, thread.gpr)
                 return
             try:
                 ptrace.cont(tid, number & 0x7F)
@@ -370,7 +370,7 @@ class _Freeze:
 
 def _ended(pid: int, tid: int) -> bool:
     try:
-        return procfs.stat(pid, tid).state in "ZX"
+        return procfs.state(pid, tid) in "ZX"
     except NoSuchTask:
         return True
 

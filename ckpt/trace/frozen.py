@@ -18,6 +18,7 @@ class FrozenThread:
     tid: int
     stop_signal: int = 0  # the signal of its group-stop, 0 when it was running or sleeping
     stopped: bool = False
+    gpr: bytes = b""  # NT_PRSTATUS as it stands in the freeze, remote syscalls apart
     remote: LiveRemote | HeldRemote | None = None
     child: Callable[[], LiveTask] | None = None  # of one that waits in vfork, and is not stopped
 

@@ -152,12 +152,15 @@ def milliseconds(ns: int) -> int:
 # ------------------------------------------------------------------ calls that end with EINTR
 
 
-def make_restartable(tid: int) -> None:
-    """Of a thread that has just stopped for ckpt: let it repeat the call that the stop ended."""
-    registers = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
+def make_restartable(tid: int) -> bytes:
+    """Of a thread that has just stopped for ckpt: let it repeat the call that the stop ended. Gives its registers."""
+    gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
+    registers = unpack(gpr)
     if in_call(registers) and error_of(registers) == errno.EINTR and registers[ORIG_RAX] in ENDED:
         registers[RAX] = _M64 + 1 - us.ERESTARTNOHAND
-        ptrace.setregset(tid, uapi.NT_PRSTATUS, pack(registers))
+        gpr = pack(registers)
+        ptrace.setregset(tid, uapi.NT_PRSTATUS, gpr)
+    return gpr
 
 
 def shortened(tid: int, registers: list[int], left_ns: int) -> list[int]:
@@ -182,9 +185,12 @@ def shortened(tid: int, registers: list[int], left_ns: int) -> list[int]:
     return r
 
 
-def go_on(tid: int, wakeups: Wakeups) -> None:
-    """Before a thread is let go from its PTRACE_EVENT_STOP: a call that is repeated waits for what is left."""
-    registers = unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))
+def go_on(tid: int, gpr: bytes, wakeups: Wakeups) -> None:
+    """Before a thread is let go from its PTRACE_EVENT_STOP: a call that is repeated waits for what is left.
+
+    `gpr` are the registers that it stands with.
+    """
+    registers = unpack(gpr)
     if not in_call(registers) or registers[ORIG_RAX] not in ENDED:
         return
     left_ns = left(tid, registers, wakeups)

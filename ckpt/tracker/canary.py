@@ -65,6 +65,8 @@ def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, int]], *, from_end: b
 
 def sing(mm: MmAccess, pages: Sequence[int]) -> None:
     """Dirty the pages by writing one byte of theirs back; in the freeze."""
+    if not pages:
+        return
     with Memory(mm.pid, write=True) as memory:
         for page in pages:
             memory.write(page * PAGE_SIZE, memory.read(page * PAGE_SIZE, 1))

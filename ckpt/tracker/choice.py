@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckpt.errors import Unsupported, UsageError
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
+from ckpt.kernel.pagemap import Room
 from ckpt.tracker.content_hash import ContentHash
 from ckpt.tracker.soft_dirty import SoftDirty
 from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect
@@ -46,10 +47,13 @@ def choose(name: str = "auto") -> tuple[str, str]:
     raise AssertionError("content-hash needs nothing")
 
 
-def make(name: str, held: HeldDescriptors | None = None) -> Tracker:
-    """A tracker for one address space and round; `held` keeps descriptors in this process between rounds."""
+def make(name: str, held: HeldDescriptors | None = None, room: Room | None = None) -> Tracker:
+    """A tracker for one address space and round.
+
+    `held` keeps descriptors in this process between rounds, `room` is where what it reads lies.
+    """
     if name == SoftDirty.name:
-        return SoftDirty()
+        return SoftDirty(room)
     if name == WriteProtect.name:
         return WriteProtect(held)
     if name == ContentHash.name:

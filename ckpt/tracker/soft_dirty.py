@@ -18,7 +18,7 @@ import numpy as np
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs
 from ckpt.kernel import uapi_pagemap as up
-from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, sifted, zero_page_frame
+from ckpt.kernel.pagemap import Pagemap, Room, clear_soft_dirty, contiguous, sifted, zero_page_frame
 from ckpt.records.runs import PAGE_SIZE, U64
 from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
@@ -37,8 +37,9 @@ class SoftDirty:
     name = "soft-dirty"
     by_content = False
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
         self.seen: Seen | None = None
+        self._room = room
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
@@ -53,8 +54,7 @@ class SoftDirty:
             old = unpack(self.name, state)[0].get("canaries", [])
         try:
             with Pagemap(mm.pid) as pagemap:
-                ranges = contiguous(mm.ranges)
-                blocks = pagemap.read_entries(ranges)
+                blocks = pagemap.read_entries(mm.joined, self._room)
                 if arm:
                     clear_soft_dirty(mm.pid)
                     canaries = _new_canaries(mm, pagemap, old)
@@ -64,7 +64,7 @@ class SoftDirty:
         except KernelError as error:
             why = f"soft-dirty bits could not be read or cleared: {error.message}"
             return lambda: (None, why, pack(self.name, {}))
-        self.seen = cache(lambda: sifted(blocks, ranges))
+        self.seen = cache(lambda: sifted(blocks, mm.joined))
         return partial(self._conclude, mm, state, self.seen, canaries, merged)
 
     def _conclude(

@@ -5,11 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ckpt.engine import rehearsal
+from ckpt.engine.spaces import Tracking
 from ckpt.kernel import uapi
+from ckpt.tracker import choice
 from tests.support import harness, killing
 
 pytestmark = [
@@ -98,3 +106,32 @@ def test_states(name: str) -> None:
                 killed.once("leave-running", die_at=at)
     except harness.TargetSkipped as skipped:
         pytest.skip(str(skipped))
+
+
+def test_in_the_rehearsal() -> None:
+    """Its process does not outlive ckpt, however that dies."""
+    source = """
+import os, signal
+from ckpt.engine import rehearsal
+from ckpt.trace.freezer import freeze
+with rehearsal._extra() as pid, freeze(pid):
+    print(pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", source], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    pid = int(done.stdout)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_rehearsal_goes_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails in it is silent, and would make it worthless: here it must not."""
+    reached: list[Tracking] = []
+    monkeypatch.setattr(rehearsal, "Tracking", lambda *given: reached.append(tracking := Tracking(*given)) or tracking)
+    for name in [name for name in choice.NEEDS if not choice.missing(name)]:
+        reached.clear()
+        rehearsal.rehearse(name, dump=True)
+        assert [(len(made.new_states), made.lost) for made in reached] == [(1, [])] * 2

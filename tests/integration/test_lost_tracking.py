@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ckpt import chain
-from ckpt.kernel import keeper, pagemap
+from ckpt.kernel import keeper, pagemap, procfs
 from ckpt.kernel.pagemap import clear_soft_dirty
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
@@ -255,3 +255,37 @@ def test_one_task_of_a_tree(tmp_path: Path, tracker: str) -> None:
         for pid in (child, chained.pid):
             os.kill(pid, signal.SIGKILL)
         chained.process.wait()
+
+
+def test_pages_merged_between_two_rounds_of_one_process() -> None:
+    """KSM loses dirty bits: whether it has merged pages is asked in every round, not once."""
+    switch, pause = Path("/sys/kernel/mm/ksm/run"), Path("/sys/kernel/mm/ksm/sleep_millisecs")
+    if not os.access(switch, os.W_OK):
+        pytest.skip("KSM cannot be switched on here")
+    source = """
+import mmap, sys
+area = mmap.mmap(-1, 256 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area[:] = bytes(range(256)) * mmap.PAGESIZE
+print(flush=True)
+sys.stdin.readline()
+area.madvise(12)  # MADV_MERGEABLE
+sys.stdin.read()
+"""
+    before, slept = switch.read_text(), pause.read_text()
+    command = [sys.executable, "-c", source]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        try:
+            assert not procfs.merged_pages(process.pid)
+            switch.write_text("1")
+            pause.write_text("1")
+            print(file=process.stdin, flush=True)
+            end = time.monotonic() + 60
+            while not procfs.merged_pages(process.pid):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        finally:
+            switch.write_text(before)
+            pause.write_text(slept)
+            process.stdin.close()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ckpt.kernel import pagemap, procfs
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.pagemap import contiguous
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U8, U64, ZERO, PageRuns
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import FrozenTaskLike
@@ -32,6 +33,7 @@ class Mm:
         self.mm_key = f"{task.pid}:{procfs.stat(task.pid).start_time}:{procfs.link(f'/proc/{task.pid}/exe')}"
         rows = [m for m in procfs.maps(task.pid) if not m.shared and m.path not in _SPECIAL]
         self.ranges: U64 = np.array([[m.start, m.end] for m in rows], np.uint64).reshape(-1, 2)
+        self.joined = contiguous(self.ranges)
         self.vma_keys: Sequence[str] = [
             f"{'file' if m.ino else 'anon'}:{m.perms}:{m.dev}:{m.ino}:{m.offset}:{m.prot}" for m in rows
         ]

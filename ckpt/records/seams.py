@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -53,6 +54,9 @@ class LiveTask(RemoteTask, Protocol):
 
     def take_descriptor(self, nr: int, *args: int) -> int:
         """Run a call that opens a descriptor; gives one of ckpt's own for it, the thread's is closed again."""
+
+    def through(self, nr: int, *args: int) -> AbstractContextManager[None]:
+        """Inside, should ckpt die, the thread makes this call on its way back to its own registers."""
 
 
 class MmAccess(Protocol):

@@ -191,7 +191,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         dumpable=prctl.collect_dumpable(remote, status),
         vdso_hash=_vdso_hash(mm),
         membarrier=mm_modes.collect_membarrier(remote),
-        lock_future=mm_modes.collect_lock_future(remote),
+        lock_future=mm_modes.collect_lock_future(remote, lines),
         merge_any=mm_modes.collect_merge_any(remote, vmas),
         ldt=ldt.collect_ldt(remote),
     )

@@ -9,31 +9,47 @@ from ckpt.errors import KernelError
 from ckpt.kernel import procfs, uapi, uapi_restore
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.pagemap import Pagemap
+from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import MmRecord, Vma
-from ckpt.records.seams import RemoteTask
+from ckpt.records.seams import LiveTask, RemoteTask
 from ckpt.state.rebuild import rebuilding
 
 MEMBARRIER_CMD_GET_REGISTRATIONS = 512  # include/uapi/linux/membarrier.h, 6.3
 _ANONYMOUS = (1 << 64) - 1
+_LOWEST = 1 << 20  # far above what vm.mmap_min_addr forbids
 
 
-def collect_lock_future(remote: RemoteTask) -> int:
-    """MCL_FUTURE and MCL_ONFAULT as mlockall set them: told by a page mapped for a moment, for nothing shows them."""
+def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
+    """MCL_FUTURE and MCL_ONFAULT as mlockall set them: told by a page mapped for a moment, for nothing shows them.
+
+    In a hole between the mappings: should ckpt die, the thread knows what to unmap.
+    """
     before = _locked(remote)
-    flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS
-    try:
-        page = remote.syscall(uapi.SYS_mmap, 0, uapi.PAGE_SIZE, uapi.PROT_READ, flags, _ANONYMOUS, 0)
-    except KernelError as error:
-        # EAGAIN: it would be locked, were RLIMIT_MEMLOCK not in the way.
-        return uapi.MCL_FUTURE if error.errno == errno.EAGAIN else 0
-    try:
-        if _locked(remote) == before:
-            return 0
-        with Pagemap(remote.pid) as pagemap:
-            present = pagemap.entry(page // uapi.PAGE_SIZE) & up.PM_PRESENT
-        return uapi.MCL_FUTURE if present else uapi.MCL_FUTURE | uapi.MCL_ONFAULT
-    finally:
-        remote.syscall(uapi.SYS_munmap, page, uapi.PAGE_SIZE)
+    page = _hole(maps)
+    flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
+    with remote.through(uapi.SYS_munmap, page, uapi.PAGE_SIZE):
+        try:
+            remote.syscall(uapi.SYS_mmap, page, uapi.PAGE_SIZE, uapi.PROT_READ, flags, _ANONYMOUS, 0)
+        except KernelError as error:
+            # EAGAIN: it would be locked, were RLIMIT_MEMLOCK not in the way.
+            return uapi.MCL_FUTURE if error.errno == errno.EAGAIN else 0
+        try:
+            if _locked(remote) == before:
+                return 0
+            with Pagemap(remote.pid) as pagemap:
+                present = pagemap.entry(page // uapi.PAGE_SIZE) & up.PM_PRESENT
+            return uapi.MCL_FUTURE if present else uapi.MCL_FUTURE | uapi.MCL_ONFAULT
+        finally:
+            remote.syscall(uapi.SYS_munmap, page, uapi.PAGE_SIZE)
+
+
+def _hole(maps: Sequence[MapsLine]) -> int:
+    """A page in the largest hole of an address space, far from what may grow into it."""
+    below = [line for line in maps if line.start < uapi.TASK_SIZE_MAX]  # all but [vsyscall]
+    ends = [_LOWEST, *(line.end for line in below)]
+    starts = [*(line.start for line in below), uapi.TASK_SIZE_MAX]
+    size, start = max((after - before, before) for before, after in zip(ends, starts, strict=True))
+    return (start + size // 2) // uapi.PAGE_SIZE * uapi.PAGE_SIZE
 
 
 def _locked(remote: RemoteTask) -> str:

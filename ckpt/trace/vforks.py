@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from ckpt.errors import KernelError, NoSuchTask, RemoteCallError, Unsupported
 from ckpt.kernel import procfs, uapi
@@ -76,6 +76,9 @@ class HeldRemote:
 
     def take_descriptor(self, nr: int, *args: int) -> int:
         raise self._cannot(nr)
+
+    def through(self, nr: int, *args: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         return

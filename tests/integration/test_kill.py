@@ -135,3 +135,16 @@ def test_a_rehearsal_goes_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
         reached.clear()
         rehearsal.rehearse(name, dump=True)
         assert [(len(made.new_states), made.lost) for made in reached] == [(1, [])] * 2
+
+
+def test_while_a_page_is_mapped_in_the_target() -> None:
+    """The look for MCL_FUTURE maps one: the thread unmaps it, with or without ckpt."""
+    made = [f"ptrace {uapi.PTRACE_SETREGSET!r}", *["ptrace 24", "waitpid"] * 2, f"ptrace {uapi.PTRACE_GETREGSET!r}"]
+    shape = ["open", "pwrite", *made, "open", *made]  # VmLck, the frame that unmaps, mmap, VmLck, munmap
+    with killing.victim(named("signals/sigsuspend")) as killed:
+        calls = killed.calls("leave-running")
+        starts = [at for at in range(len(calls)) if calls[at : at + len(shape)] == shape]
+        assert starts
+        for start in starts:
+            for at in range(start + 3, start + len(shape) + 1, 2):
+                killed.once("leave-running", die_at=at)

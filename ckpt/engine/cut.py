@@ -201,6 +201,6 @@ def check_intact(tree: FrozenTree) -> None:
         tid = task.tids[0]
         state = "?"
         with suppress(NoSuchTask):
-            state = procfs.stat(task.pid, tid).state
+            state = procfs.state(task.pid, tid)
         if state != ("D" if task.held else "t"):
             raise NoSuchTask(f"task {task.pid} was killed while it was frozen")

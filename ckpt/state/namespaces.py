@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 from ckpt.records.support import Support
@@ -30,11 +29,6 @@ _KINDS = {
 _OF_A_THREAD = ("mnt", "net", "uts", "ipc")  # that one thread of a process may leave by itself in practice
 
 
-@functools.cache
-def _own(name: str) -> tuple[int, int] | None:
-    return _identity(os.getpid(), name)
-
-
 def _identity(tid: int, name: str) -> tuple[int, int] | None:
     try:
         found = os.stat(f"/proc/{tid}/ns/{name}")
@@ -45,11 +39,14 @@ def _identity(tid: int, name: str) -> tuple[int, int] | None:
 
 def check_namespaces(task: FrozenTaskLike, context: CollectContext) -> None:
     """Refuse the task for each namespace that is not ckpt's."""
+    known: dict[str, tuple[int, int] | None] = context.shared.setdefault("namespaces.own", {})
     refused: set[str] = set()
     for tid in task.tids:
         for name in _KINDS if tid == task.tids[0] else _OF_A_THREAD:
             words, option = _KINDS[name]
-            theirs, ours = _identity(tid, name), _own(name)
+            if name not in known:
+                known[name] = _identity(os.getpid(), name)
+            theirs, ours = _identity(tid, name), known[name]
             if theirs is None or ours is None or theirs == ours or words in refused:
                 continue
             refused.add(words)

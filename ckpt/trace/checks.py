@@ -54,7 +54,7 @@ def wait_until_stoppable(root: int, deadline: float) -> set[int]:
             todo += procfs.children(pid, tids)
             for tid in tids:
                 short = min(end, time.monotonic() + _VFORK_PATIENCE)
-                while procfs.stat(pid, tid).state == "D":
+                while procfs.state(pid, tid) == "D":
                     if time.monotonic() > short and vforks.child_of(pid, tid):
                         waiting.add(tid)
                         break
@@ -69,7 +69,7 @@ def wait_until_stoppable(root: int, deadline: float) -> set[int]:
 def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:
     """The error for a thread that is still on its way after `deadline` seconds."""
     try:
-        state = procfs.stat(pid, tid).state
+        state = procfs.state(pid, tid)
         wchan = procfs.read_bytes(f"/proc/{pid}/task/{tid}/wchan", pid).decode()
         child, words = vforks.child_of(pid, tid), ""
         if not child and (child := vforks.child_of(pid, tid, apart=True)):

@@ -39,7 +39,7 @@ class MemoryCopy:
     def intact(self) -> bool:
         """Whether it has stood still until now: a killed one never stops again."""
         try:
-            return procfs.stat(self.pid).state == "t"
+            return procfs.state(self.pid) == "t"
         except NoSuchTask:
             return False
 

@@ -31,7 +31,7 @@ def child_of(pid: int, tid: int, *, apart: bool = False) -> int:
     One that shares its memory, as all of vfork(2) do; with `apart` one that does not (CLONE_VFORK alone).
     """
     try:
-        if procfs.stat(pid, tid).state != "D":
+        if procfs.state(pid, tid) != "D":
             return 0
         call = procfs.read_bytes(f"/proc/{pid}/task/{tid}/syscall", pid).split()
         if not call[0].isdigit() or int(call[0]) not in _CALLS:

@@ -211,7 +211,7 @@ def restarted_call(tid: int, registers: list[int]) -> int | None:
         return None
     ptrace.syscall_step(tid)
     end = time.monotonic() + _SLEEPS_AFTER
-    while (state := procfs.stat(tid).state) == "R" and time.monotonic() < end:
+    while (state := procfs.state(tid)) == "R" and time.monotonic() < end:
         os.sched_yield()
     place = procfs.read_bytes(f"/proc/{tid}/wchan", tid).decode()
     ptrace.interrupt(tid)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ckpt.engine.doctor import dumpable
 from ckpt.kernel import features, namespaces
 from tests.support import harness
 from tests.support.commands import REPOSITORY, WAIT, Done, commands
@@ -255,3 +256,22 @@ def test_terminals_of_its_own(tmp_path: Path) -> None:
     finally:
         first.kill()
         first.wait()
+
+
+@pytest.mark.skipif(not ROOT, reason="a pid namespace of another process needs root")
+def test_two_namespaces_one_after_the_other() -> None:
+    """What an embedding program has asked about one tree says nothing about one in another namespace."""
+    started = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1000"], start_new_session=True)
+    plain = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=subprocess.DEVNULL)
+    try:
+        assert dumpable(plain.pid) == []
+        children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
+        until(lambda: children.read_text() != "")
+        inside = int(children.read_text())
+        until(lambda: Path(f"/proc/{inside}/comm").read_text() == "sleep\n")
+        assert dumpable(inside) == []
+        assert dumpable(plain.pid) == []
+    finally:
+        for process in (started, plain):
+            process.kill()
+            process.wait()

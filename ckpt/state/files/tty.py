@@ -258,6 +258,7 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
                 )
             made[pty.index] = fd
             ttys.set_int(fd, t.TIOCSPTLCK, 0)
+            ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)  # as long as there is nobody to be told (SIGWINCH)
             if pty.sid and pty.sid in context.pids:
                 _give_to_session(pty, fd, context)
         context.when_opened(lambda: _settle(made, context))
@@ -315,13 +316,12 @@ def _own_terminal(file: FileRecord, payload: TtyPayload, context: RestoreContext
 
 
 def _settle(made: dict[int, int], context: RestoreContext) -> None:
-    """Modes and sizes, when every slave is open: an exclusive or locked terminal could not be opened again."""
+    """Modes, when every slave is open: an exclusive or locked terminal could not be opened again."""
     for pty in context.view.records("pty"):
         fd = made[pty.index]
         if pty.relayed:
             caller.relay(context, fd, pty)
         ttys.set_bytes(fd, t.TCSETS2, pty.termios)
-        ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)
         ttys.set_int(fd, t.TIOCPKT, int(pty.packet))
         if pty.slave != "untouched":
             with tty_queue.slave_of(fd) as slave:

@@ -98,7 +98,7 @@ def _build(all_: Sockets) -> None:
         if payload.pending_on:
             _single(all_, file_id)
     for fd in all_.spare.values():
-        os.close(fd)
+        all_.names.close(fd)
     all_.spare.clear()
 
 
@@ -187,7 +187,7 @@ def _through_listener(all_: Sockets, client: UnixPayload, server: UnixPayload) -
     fd = sockets.make_socket(u.AF_UNIX, client.type)
     try:
         _bind(all_, fd, client)
-        _connect(all_, fd, server.name, server.made_by)
+        _connect(all_, fd, listener, server.made_by)
         return fd, sockets.accept(listener)
     except BaseException:
         os.close(fd)
@@ -199,8 +199,8 @@ def _listen(all_: Sockets, fd: int, backlog: int, who: Identity | None) -> None:
     all_.marks[fd] = who
 
 
-def _connect(all_: Sockets, fd: int, name: bytes, who: Identity | None) -> None:
-    with all_.names.reach(name) as where:
+def _connect(all_: Sockets, fd: int, listener: int, who: Identity | None) -> None:
+    with all_.names.reach(listener) as where:
         all_.actors.connect(fd, where, who)
 
 
@@ -227,7 +227,7 @@ def _finish(all_: Sockets) -> None:
         for file_id, fd in all_.lost.items():
             if all_.payloads[file_id].reset:
                 sockets.send(all_.made[file_id], b"\0")  # unread when the stand-in ends: the kernel notes a reset
-            os.close(fd)
+            all_.names.close(fd)
         all_.lost.clear()
         for file_id, payload in all_.payloads.items():
             if payload.shutdown and (payload.peer_ino or payload.type == u.SOCK_DGRAM or not payload.connected):
@@ -253,22 +253,23 @@ def _fill_backlogs(all_: Sockets) -> None:
         fd = all_.made[file_id]
         if payload.listening and all_.marks.get(fd) != payload.made_by:
             _listen(all_, fd, payload.backlog, payload.made_by)
-    for payload in all_.payloads.values():
+    for file_id, payload in all_.payloads.items():
+        listener = all_.made[file_id]
         for waiting in payload.waiting:
             client = all_.file_ids.get(waiting.client)
             if client is not None:
-                _wait(all_, all_.made[client], payload, waiting, all_.payloads[client].connector)
+                _wait(all_, all_.made[client], listener, waiting, all_.payloads[client].connector)
                 if all_.payloads[client].shutdown:
                     _shut(all_, client, all_.payloads[client])
             elif not waiting.client:
                 fd = sockets.make_socket(u.AF_UNIX, payload.type)
                 try:
-                    _wait(all_, fd, payload, waiting, None)
+                    _wait(all_, fd, listener, waiting, None)
                 finally:
                     os.close(fd)
 
 
-def _wait(all_: Sockets, fd: int, listener: UnixPayload, waiting: UnixWaiting, who: Identity | None) -> None:
+def _wait(all_: Sockets, fd: int, listener: int, waiting: UnixWaiting, who: Identity | None) -> None:
     """Connect `fd` to the listener, to be accepted by the task, with what it had sent."""
-    _connect(all_, fd, listener.name, who)
+    _connect(all_, fd, listener, who)
     unixqueue.send_all(all_, fd, waiting.sent)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import UnixPayload
-from ckpt.state.files.unixnames import passing_place, show
+from ckpt.state.files.unixnames import address, passing_place, show
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
@@ -33,10 +32,14 @@ def connect_datagrams(all_: Sockets) -> None:
 
 
 def _connect(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
+    peer = all_.peer_of(file_id)
     try:
-        all_.names.connect(all_.made[file_id], payload.peer_name)
+        if peer is not None:
+            all_.names.connect(all_.made[file_id], all_.made[peer])
+        else:
+            sockets.connect(all_.made[file_id], address(payload.peer_name))
     except KernelError as error:
-        if all_.peer_of(file_id) is None and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        if peer is None and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             # A service outside, as /dev/log, that is not there now: as if it had ended while the task ran.
             _connect_to_closed(all_, file_id, payload)
             return
@@ -48,15 +51,10 @@ def _connect_to_closed(all_: Sockets, file_id: int, payload: UnixPayload) -> Non
     """Its peer is closed: sending fails until it connects again. A stand-in has the name for the moment."""
     name = payload.peer_name
     stand_in = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM)
-    latest = all_.names.latest.get(name)
     try:
         all_.names.bind(stand_in, name, passing_place(name))
-        all_.names.connect(all_.made[file_id], name)
+        all_.names.connect(all_.made[file_id], stand_in)
     except (KernelError, RestoreError):
         pass  # somebody has the name now: it stays unconnected, and sending fails either way
     finally:
-        os.close(stand_in)
-        if latest is not None:
-            all_.names.latest[name] = latest
-        else:
-            all_.names.latest.pop(name, None)
+        all_.names.close(stand_in)

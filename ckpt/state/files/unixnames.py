@@ -46,28 +46,34 @@ class Names:
 
     moved: list[tuple[str, SocketPlace]] = field(default_factory=list)  # temporary path, place
     directories: list[str] = field(default_factory=list)  # made because a name needed them
-    latest: dict[bytes, str] = field(default_factory=dict)  # name -> temporary path of the last bound socket
+    bound: dict[int, tuple[bytes, str]] = field(default_factory=dict)  # descriptor -> name, temporary path or ""
 
     def bind(self, fd: int, name: bytes, place: SocketPlace | None) -> None:
         """Bind `fd` to `name`. Raises RestoreError."""
         try:
             if place is None:
                 sockets.bind(fd, address(name))
+                self.bound[fd] = name, ""
             else:
                 self._bind_path(fd, name, place)
         except (KernelError, OSError) as error:
             raise RestoreError(f"Unix socket {show(name)} cannot be bound: {error}") from error
 
-    def connect(self, fd: int, name: bytes) -> None:
-        """Connect `fd` to the socket of the image that was bound to `name` last, else to whoever has it."""
-        with self.reach(name) as where:
+    def close(self, fd: int) -> None:
+        """Close a stand-in."""
+        self.bound.pop(fd, None)
+        os.close(fd)
+
+    def connect(self, fd: int, to: int) -> None:
+        """Connect `fd` to a socket that was bound here: several may have had one name, in their turn or directory."""
+        with self.reach(to) as where:
             sockets.connect(fd, where)
 
     @contextmanager
-    def reach(self, name: bytes) -> Iterator[bytes]:
-        """The address at which the socket bound to `name` last can be reached, from any task being built."""
-        path = self.latest.get(name)
-        if path is None:
+    def reach(self, fd: int) -> Iterator[bytes]:
+        """The address at which a socket bound here can be reached, from any task being built; b"" for one unbound."""
+        name, path = self.bound.get(fd, (b"", ""))
+        if not path:
             yield address(name) if name else b""
             return
         if len(os.fsencode(path)) < u.SUN_PATH_MAX:
@@ -136,7 +142,7 @@ class Names:
             if there:
                 os.rename(aside, path)
         self.moved.append((stem, place))
-        self.latest[name] = stem
+        self.bound[fd] = name, stem
 
     @contextmanager
     def _short(self, path: str) -> Iterator[str]:

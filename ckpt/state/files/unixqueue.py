@@ -33,7 +33,7 @@ def send_all(all_: Sockets, sender: int, messages: Sequence[QueuedMessage]) -> N
     """Send messages on a connection."""
     _roomy(sender, messages)
     for message in messages:
-        _send(all_, sender, message, b"")
+        _send(all_, sender, message)
 
 
 def fill_datagrams(all_: Sockets) -> None:
@@ -49,7 +49,7 @@ def fill_datagrams(all_: Sockets) -> None:
             if other is not None and peer != file_id:
                 # A socket that is connected takes datagrams from its peer alone.
                 _roomy(other, payload.queue)
-                _send(all_, other, message, b"")
+                _send(all_, other, message)
                 continue
             if not payload.name:
                 raise RestoreError(f"datagram socket {payload.ino} holds data, but nothing leads to it")
@@ -60,10 +60,10 @@ def fill_datagrams(all_: Sockets) -> None:
                     all_.names.bind(passing, sender_name, passing_place(sender_name))
                 source = passing if sender is None else sender
                 _roomy(source, payload.queue)
-                _send(all_, source, message, payload.name)
+                _send(all_, source, message, all_.made[file_id])
             finally:
                 if passing >= 0:
-                    os.close(passing)
+                    all_.names.close(passing)
 
 
 def _sun_path(name: bytes) -> bytes:
@@ -78,14 +78,15 @@ def _roomy(sender: int, messages: Sequence[QueuedMessage]) -> None:
         sockets.setsockopt(sender, u.SOL_SOCKET, u.SO_SNDBUFFORCE, min(need * 2, 0x3FFFFFFF))
 
 
-def _send(all_: Sockets, sender: int, message: QueuedMessage, to: bytes) -> None:
+def _send(all_: Sockets, sender: int, message: QueuedMessage, to: int = -1) -> None:
+    """`to`: the socket that it goes to, unless the sender is connected to it."""
     fds = tuple(all_.context.opened[file_id] for file_id in message.files)
     left = message.data
     while True:
         try:
             taken = _try(all_, sender, left, to, fds, message)
         except KernelError as error:
-            what = f"{len(message.data)} queued bytes for {show(to)}"
+            what = f"{len(message.data)} queued bytes for {show(all_.names.bound.get(to, (b'', ''))[0])}"
             raise RestoreError(f"{what} cannot be sent again: {error.message}") from error
         left = left[taken:]
         fds = ()
@@ -93,7 +94,7 @@ def _send(all_: Sockets, sender: int, message: QueuedMessage, to: bytes) -> None
             return
 
 
-def _try(all_: Sockets, sender: int, data: bytes, to: bytes, fds: tuple[int, ...], message: QueuedMessage) -> int:
+def _try(all_: Sockets, sender: int, data: bytes, to: int, fds: tuple[int, ...], message: QueuedMessage) -> int:
     """One send, with the old sender's credentials if that pid still stands, else with our pid."""
     with all_.names.reach(to) as address:
         if message.urgent:

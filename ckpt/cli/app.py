@@ -48,12 +48,16 @@ def _leave(running: bool, stopped: bool) -> str:
     return "running" if running else "stopped" if stopped else "killed"
 
 
-def _options(tcp_established: bool, ext_unix: bool, ext_pipe: bool, shell_job: bool, ghost_limit: int) -> DumpOptions:
+def _options(
+    tcp_established: bool, tcp_close: bool, ext_unix: bool, ext_pipe: bool, shell_job: bool, ghost_limit: int
+) -> DumpOptions:
     from ckpt.state.context import DumpOptions
 
+    if tcp_established and tcp_close:
+        raise UsageError("--tcp-established and --tcp-close exclude each other", hint="give one of them")
     if ghost_limit < 0:
         raise UsageError("--ghost-limit must be 0 or more")
-    return DumpOptions(tcp_established, ext_unix, shell_job, ext_pipe, ghost_limit)
+    return DumpOptions(tcp_established, ext_unix, shell_job, ext_pipe, ghost_limit, tcp_close)
 
 
 def _report(info: ImageInfo, as_json: bool) -> None:
@@ -91,6 +95,7 @@ def dump(
     leave_stopped: opt.LeaveStopped = False,
     snapshot: opt.Snapshot = "auto",
     tcp_established: opt.TcpEstablished = False,
+    tcp_close: opt.TcpClose = False,
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
@@ -103,7 +108,7 @@ def dump(
     import ckpt
 
     leave = _leave(leave_running, leave_stopped)
-    allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
+    allowed = _options(tcp_established, tcp_close, ext_unix, ext_pipe, shell_job, ghost_limit)
     with output.progress_bar(progress, "dump") as shown:
         info = ckpt.dump(
             pid, directory, tracker=tracker, shadow=shadow, leave=leave, snapshot=snapshot, options=allowed,
@@ -125,6 +130,7 @@ def precopy(
     leave_stopped: opt.LeaveStopped = False,
     snapshot: opt.Snapshot = "auto",
     tcp_established: opt.TcpEstablished = False,
+    tcp_close: opt.TcpClose = False,
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
@@ -138,7 +144,7 @@ def precopy(
     from ckpt.cli.roundsview import RoundsView
 
     leave = _leave(leave_running, leave_stopped)
-    allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
+    allowed = _options(tcp_established, tcp_close, ext_unix, ext_pipe, shell_job, ghost_limit)
 
     view = RoundsView(progress, f"{directory}: task {pid}", quiet=as_json)
     with view.shown():
@@ -298,6 +304,7 @@ def restore(
 def doctor(
     pid: Annotated[int | None, typer.Option("-t", "--tree", metavar="PID", help="Can this tree be dumped?")] = None,
     tcp_established: opt.TcpEstablished = False,
+    tcp_close: opt.TcpClose = False,
     ext_unix: opt.ExtUnix = False,
     ext_pipe: opt.ExtPipe = False,
     shell_job: opt.ShellJob = False,
@@ -309,7 +316,7 @@ def doctor(
     from ckpt.errors import NotDumpable
 
     if pid is not None:
-        allowed = _options(tcp_established, ext_unix, ext_pipe, shell_job, ghost_limit)
+        allowed = _options(tcp_established, tcp_close, ext_unix, ext_pipe, shell_job, ghost_limit)
         refusals = ckpt.dumpable(pid, allowed)
         if as_json:
             fields = ("pid", "subject", "reason", "hint")

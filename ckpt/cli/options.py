@@ -41,6 +41,9 @@ Snapshot = Annotated[
     str, typer.Option(metavar="HOW", help="With --leave-running: fork (copy-on-write), frozen, or auto: the quicker.")
 ]
 TcpEstablished = Annotated[bool, typer.Option("--tcp-established", help="Dump connections to peers outside the tree.")]
+TcpClose = Annotated[
+    bool, typer.Option("--tcp-close", help="Restore connections to peers outside the tree as closed sockets.")
+]
 ExtUnix = Annotated[bool, typer.Option("--ext-unix", help="Restore Unix sockets with outside peers as disconnected.")]
 ExtPipe = Annotated[bool, typer.Option("--ext-pipe", help="Dump pipes whose other end is outside the tree.")]
 InheritFd = Annotated[

@@ -3,8 +3,8 @@
 It has a descriptor of every socket that `tcp_repair.hold` stopped. If ckpt dies, it lets them all go on. If the
 task is killed on purpose, it keeps the connections to the outside, held, until a restore takes them back.
 
-Requests, one a packet: `add` (with the descriptor), `release`, `keep`; after `keep`, on an abstract Unix socket,
-`take` (answers with the descriptors) and `done`.
+Requests, one a packet: `add` (with the descriptor), `free`, `release`, `keep`; after `keep`, on an abstract Unix
+socket, `take` (answers with the descriptors) and `done`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ckpt.kernel import tcp_repair
 
 _ROOM = 1 << 16
 _OK = b"ok"
+_BATCH = 1024  # inodes in one packet
 TOKEN_SIZE = 32  # characters; what is left of a `keep` are the inodes
 
 
@@ -67,6 +68,14 @@ class Holder:
         """From now on `fd` is let go if ckpt dies. Called before it is held."""
         socket.send_fds(self._link, [b"add " + struct.pack("<Qi", ino, reuse) + program], [fd])
         self._answer()
+
+    def free(self, inodes: Iterable[int]) -> None:
+        """Let these go on, and forget them."""
+        numbers = list(inodes)
+        for at in range(0, len(numbers), _BATCH):
+            some = numbers[at : at + _BATCH]
+            self._link.send(b"free" + struct.pack(f"<{len(some)}Q", *some))
+            self._answer()
 
     def release(self) -> None:
         """Let every socket go on; the holder ends. Does nothing when that is done."""
@@ -145,6 +154,12 @@ def main() -> None:
             if data.startswith(b"add "):
                 ino, reuse = struct.unpack_from("<Qi", data, 4)
                 held[ino] = _Held(fds[0], reuse, data[16:])
+                link.send(_OK)
+            elif data.startswith(b"free"):
+                for (ino,) in struct.iter_unpack("<Q", data[4:]):
+                    one = held.pop(ino)
+                    one.release()
+                    os.close(one.fd)
                 link.send(_OK)
             elif data.startswith(b"keep"):
                 token = data[-TOKEN_SIZE:].decode()

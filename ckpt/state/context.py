@@ -24,6 +24,7 @@ class DumpOptions:
     shell_job: bool = False
     ext_pipe: bool = False
     ghost_limit: int = GHOST_LIMIT  # bytes of a deleted file that may be kept in the image
+    tcp_close: bool = False
 
 
 class FrozenTaskLike(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -163,6 +164,61 @@ def test_an_outside_connection_is_refused_and_unharmed() -> None:
             assert theirs.getsockopt(1, 26, 0) in (b"", 0)  # no filter is left behind
             theirs.sendall(b"pong")
         assert peer.recv(10) == b"pong"
+
+
+def test_an_outside_connection_is_closed_on_demand() -> None:
+    with outside("out.sendall(b'before'); settle(out)") as (peer, child):
+        peer.sendall(b"unread")
+        context, tables = collect(child.pid, tcp_close=True)
+        assert not context.refusals
+        killed(child)
+        keep_connections(context)
+        assert peer.recv(10) == b"before"
+        with pytest.raises(ConnectionResetError):  # what it sent was not read
+            peer.recv(10)
+        with restored(context, tables) as files, sock(files, 100) as out:
+            assert out.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 7  # TCP_CLOSE
+            assert out.recv(10) == b""
+            with pytest.raises(BrokenPipeError):
+                out.send(b"more")
+            poller = select.poll()
+            poller.register(out, 0)
+            assert poller.poll(0) == [(out.fileno(), select.POLLHUP)]
+
+
+def test_a_connection_to_be_closed_goes_on_in_a_task_that_does() -> None:
+    with outside() as (peer, child):
+        context, _ = collect(child.pid, tcp_close=True)
+        context.stack.close()
+        with socket.socket(fileno=_steal(child.pid)) as theirs:
+            peer.sendall(b"ping")
+            theirs.settimeout(30)
+            assert theirs.recv(10) == b"ping"
+            theirs.sendall(b"pong")
+        assert peer.recv(10) == b"pong"
+
+
+def test_connections_inside_the_tree_are_not_closed() -> None:
+    source = "l = socket.create_server(('127.0.0.1', 0)); at(101, l)\n"
+    source += "a = socket.create_connection(l.getsockname()); b = l.accept()[0]; at(102, a); at(103, b)"
+    with outside(source) as (_peer, child):
+        with target_listener(child.pid) as name:
+            waiting = socket.create_connection(name)  # dropped: its client is outside
+            context, tables = collect(child.pid, tcp_close=True)
+            assert not context.refusals
+            killed(child)
+            keep_connections(context)
+            waiting.close()
+        with restored(context, tables) as files, sock(files, 102) as one, sock(files, 103) as other:
+            one.sendall(b"hello")
+            assert _all(other, 5) == b"hello"
+
+
+@contextlib.contextmanager
+def target_listener(pid: int) -> Iterator[tuple[str, int]]:
+    """The address of the listener that a stopped child has as descriptor 101."""
+    with socket.socket(fileno=steal_descriptor(pid, 101)) as listener:
+        yield listener.getsockname()
 
 
 def _steal(pid: int) -> int:

@@ -130,6 +130,16 @@ def test_options_of_dump_reach_the_engine(monkeypatch: pytest.MonkeyPatch, capsy
     assert options == ckpt.DumpOptions(True, True, True, True, 77)
 
 
+def test_connections_are_either_kept_or_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake(monkeypatch, "dump", info(1, "dump"))
+    assert main(["dump", "-t", "4121", "-D", "/chain", "--tcp-close"]) == 0
+    assert calls[0][1]["options"] == ckpt.DumpOptions(tcp_close=True)
+    assert main(["dump", "-t", "4121", "-D", "/chain", "--tcp-close", "--tcp-established"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
 def test_options_of_precopy_are_in_the_engines_units(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

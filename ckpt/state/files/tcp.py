@@ -11,11 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import datagrams, sock_diag, sockets, tcp_holder, tcp_repair
 from ckpt.kernel import uapi_socket as u
+from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, SocketOptions, TcpConnection
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
@@ -29,7 +30,7 @@ SUPPORT = Support(
     "sockets",
     "TCP connections",
     "inside the tree, and with `--tcp-established` to others: queues, urgent data, window, timestamps, half closed, "
-    "shut",
+    "shut; with `--tcp-close` those to others are closed sockets afterwards",
 )
 
 _DUMP = "tcp:dump"
@@ -120,6 +121,19 @@ def finish_tcp(context: CollectContext) -> None:
     dump.waiting = waiting
     if context.options.tcp_established:
         return
+    left = _leaving(dump)
+    if context.options.tcp_close:
+        _close(context, dump, left)
+        return
+    for ino in left:
+        view = dump.views[ino]
+        reason = "is a TCP connection to a socket outside the tree"
+        context.refuse(view.pid, view.subject, reason, "--tcp-established keeps its connections, --tcp-close ends them")
+
+
+def _leaving(dump: _Dump) -> list[int]:
+    """The connections that concern somebody outside."""
+    found = []
     alive: dict[tuple[bytes, bytes], int] | None = None
     for ino in _outside(dump):
         local, remote = dump.ends[ino]
@@ -128,9 +142,19 @@ def finish_tcp(context: CollectContext) -> None:
             alive = {(entry.local, entry.remote): entry.ino for entry in table}
         if _loopback(remote) and (remote, local) not in alive:
             continue  # its other end on this host is closed: nobody outside is concerned
-        view = dump.views[ino]
-        reason = "is a TCP connection to a socket outside the tree"
-        context.refuse(view.pid, view.subject, reason, "--tcp-established keeps its connections")
+        found.append(ino)
+    return found
+
+
+def _close(context: CollectContext, dump: _Dump, inodes: list[int]) -> None:
+    """The image gets a closed socket in the place of each; the kernel takes leave of the peer when the task ends."""
+    dump.holder.free(inodes)
+    for ino in inodes:
+        del dump.ends[ino]
+    for index, file in enumerate(context.records):
+        if isinstance(file, FileRecord) and isinstance(file.payload, InetPayload) and file.payload.ino in inodes:
+            closed = replace(file.payload, connection=None, state=u.TCP_CLOSE, ended=True, peer=b"", shutdown=0)
+            context.records[index] = replace(file, payload=closed)
 
 
 def release_connections(context: CollectContext) -> None:

@@ -68,8 +68,10 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
             for one in _in_order(context, listener, fd, embryos, clients):
                 client = clients.get((one.remote, one.local))
                 if client is None and (one.remote in owned or not _is_local(one.remote)):
+                    if context.options.tcp_close:
+                        continue
                     reason = "has a connection from outside the tree that waits to be accepted"
-                    context.refuse(view.pid, view.subject, reason, _HINT)
+                    context.refuse(view.pid, view.subject, reason, f"{_HINT}; --tcp-close drops them")
                 data, ended = one.data, one.ended
                 if client is not None:
                     found.add(client.ino)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -73,10 +74,25 @@ def _end(fd: int, payload: InetPayload) -> None:
     """Let it go through the end of a connection: a refusal, or a reset by a peer that never was."""
     if payload.error == errno.ECONNREFUSED:
         _refused(fd, payload)
-    else:
+    elif payload.error or payload.queue or _has_address(payload):
         _reset(fd, payload)
+    else:
+        with contextlib.suppress(KernelError):  # ENOTCONN, and shut
+            sockets.shutdown(fd, u.SHUT_RDWR)
     if not payload.error:
         sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_ERROR)
+
+
+def _has_address(payload: InetPayload) -> bool:
+    """Whether a connection could have been here once: another host may lack its address, another user the right."""
+    probe = sockets.make_socket(payload.family, payload.type, payload.protocol)
+    try:
+        sockets.bind(probe, payload.name[:2] + b"\0\0" + payload.name[4:])
+        return tcp_repair.allowed()
+    except KernelError:
+        return False
+    finally:
+        os.close(probe)
 
 
 def _reset(fd: int, payload: InetPayload) -> None:

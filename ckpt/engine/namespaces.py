@@ -144,7 +144,14 @@ def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress
             hint="run ckpt inside that container",
         )
     inside = namespaces.pid_inside(pid)
-    result: T = work_elsewhere(
-        lambda: namespaces.enter(pid, flags), lambda progress: work(inside, progress), progress=progress
-    )
+
+    def there(progress: Progress | None) -> T:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            raise TaskError(
+                f"task {pid} lives in a pid namespace, but its /proc is that of another one",
+                hint="mount a proc of that namespace for it (unshare --mount-proc does), then start it again",
+            )
+        return work(inside, progress)
+
+    result: T = work_elsewhere(lambda: namespaces.enter(pid, flags), there, progress=progress)
     return result

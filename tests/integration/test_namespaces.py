@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ckpt.engine.doctor import dumpable
+from ckpt.errors import TaskError
 from ckpt.kernel import features, namespaces
 from tests.support import harness
 from tests.support.commands import REPOSITORY, WAIT, Done, commands
@@ -261,17 +263,31 @@ def test_terminals_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ROOT, reason="a pid namespace of another process needs root")
 def test_two_namespaces_one_after_the_other() -> None:
     """What an embedding program has asked about one tree says nothing about one in another namespace."""
-    started = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1000"], start_new_session=True)
-    plain = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=subprocess.DEVNULL)
+    null = subprocess.DEVNULL
+    plain = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=null, stdout=null, stderr=null)
     try:
         assert dumpable(plain.pid) == []
-        children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
-        until(lambda: children.read_text() != "")
-        inside = int(children.read_text())
-        until(lambda: Path(f"/proc/{inside}/comm").read_text() == "sleep\n")
-        assert dumpable(inside) == []
+        with in_a_pid_namespace("--mount-proc") as inside:
+            assert dumpable(inside) == []
         assert dumpable(plain.pid) == []
+        with in_a_pid_namespace() as inside, pytest.raises(TaskError, match=r"its /proc is that of another one"):
+            dumpable(inside)
     finally:
-        for process in (started, plain):
-            process.kill()
-            process.wait()
+        plain.kill()
+        plain.wait()
+
+
+@contextmanager
+def in_a_pid_namespace(*options: str) -> Iterator[int]:
+    """The pid, here, of a process that is the first of its pid namespace."""
+    command = ["unshare", "--pid", "--fork", "--kill-child", *options, "sleep", "1000"]
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, start_new_session=True, stdin=null, stdout=null, stderr=null) as started:
+        try:
+            children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
+            until(lambda: children.read_text() != "")
+            inside = int(children.read_text())
+            until(lambda: Path(f"/proc/{inside}/comm").read_text() == "sleep\n")
+            yield inside
+        finally:
+            started.kill()

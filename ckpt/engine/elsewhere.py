@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ckpt.engine.progress import Progress
-from ckpt.engine.rebuild import adopting
 from ckpt.errors import CkptError
 from ckpt.kernel import namespaces
+from ckpt.kernel.adoption import adopting
 
 Work = Callable[[Progress | None], Any]
 _LENGTH = 8

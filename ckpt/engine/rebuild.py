@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
@@ -19,8 +18,7 @@ from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable,
 from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi, uapi_namespaces, uapi_restore
-from ckpt.kernel import uapi_state as us
-from ckpt.kernel.libc import syscall
+from ckpt.kernel.adoption import set_subreaper
 from ckpt.records.mm import MmRecord
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import fs, prctl, sockets, task_state, threads, zombies
@@ -161,10 +159,10 @@ class Tree:
                 raise RestoreError(f"pid {helper.pid} was just given to a helper of ckpt", hint="try again")
             made = helper.clone(pid, 0, signal.SIGCHLD)
             self.skeletons[made.tid] = made
-            _set_subreaper(0)
+            set_subreaper(0)
             helper.exit(0)  # ckpt is its parent: this waits for it, too
         finally:
-            _set_subreaper(1)
+            set_subreaper(1)
             if not helper.ended:
                 helper.kill()
                 reap([helper])
@@ -183,9 +181,9 @@ class Tree:
         helper = self.leaders[pid]
         with self._naming(helper.pid, "a helper"):
             if reaper == OUTSIDE:  # it leads the session of the root, which passes to ckpt or to who adopts orphans
-                _set_subreaper(int(not self.give_away))
+                set_subreaper(int(not self.give_away))
                 helper.exit(0)
-                _set_subreaper(1)
+                set_subreaper(1)
                 return
             if adopter != OUTSIDE:
                 self._subreaper(adopter, 1)
@@ -372,19 +370,3 @@ def _cannot_create(what: str, number: int, error: KernelError) -> RestoreError:
             hint="run ckpt as root, or with CAP_CHECKPOINT_RESTORE",
         )
     return RestoreError(f"{what} {number} could not be created: {error.message}", hint=error.hint)
-
-
-@contextmanager
-def adopting() -> Iterator[None]:
-    """ckpt is the subreaper of what it makes, so that nothing half-built can slip away to init."""
-    was = ctypes.c_int()
-    syscall("PR_GET_CHILD_SUBREAPER", uapi.SYS_prctl, us.PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
-    try:
-        _set_subreaper(1)
-        yield
-    finally:
-        _set_subreaper(was.value)
-
-
-def _set_subreaper(value: int) -> None:
-    syscall("PR_SET_CHILD_SUBREAPER", uapi.SYS_prctl, uapi_restore.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0)

@@ -17,10 +17,11 @@ from ckpt.engine.elsewhere import work_elsewhere
 from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
 from ckpt.engine.plan import Plan, plan
 from ckpt.engine.progress import Progress
-from ckpt.engine.rebuild import Tree, adopting
+from ckpt.engine.rebuild import Tree
 from ckpt.engine.relay import relay
 from ckpt.engine.restore_wait import wait_for
 from ckpt.errors import RestoreError
+from ckpt.kernel.adoption import adopting
 from ckpt.kernel.namespaces import become_init
 from ckpt.records.image import ImageHeader
 from ckpt.records.mm import MmRecord

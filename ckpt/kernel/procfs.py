@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ckpt.errors import KernelError, NoSuchTask
@@ -169,11 +169,16 @@ def _flags(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
+@lru_cache(maxsize=1 << 14)  # the tasks of a tree have most of them in common, and smaps repeats what maps said
+def _fields(line: str) -> tuple[int, int, str, int, int, int, str]:
     address, perms, offset, device, ino, *path = line.split(None, 5)
     start, _, end = address.partition("-")
     name = _unescape(path[0]) if path else ""
-    return MapsLine(int(start, 16), int(end, 16), perms, int(offset, 16), _device(device), int(ino), name, flags)
+    return int(start, 16), int(end, 16), perms, int(offset, 16), _device(device), int(ino), name
+
+
+def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
+    return MapsLine(*_fields(line), flags)
 
 
 def _text(pid: int, name: str) -> str:

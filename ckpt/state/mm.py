@@ -165,9 +165,10 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
     stat = procfs.stat(entry(pid))
     remote = mm.remote()
     lines = procfs.smaps(pid)
-    policies = mm_policy.collect_policies(remote, [line.start for line in lines if backing(line) != "special"])
-    vmas = tuple(_vma(mm, line, policies.get(line.start), context) for line in lines)
     status = procfs.status(pid, mm.task.tids[0])
+    starts = [line.start for line in lines if backing(line) != "special"]
+    policies = mm_policy.collect_policies(remote, starts, int(status["VmRSS"].split()[0]) // 4)
+    vmas = tuple(_known_vma(mm, line, policies.get(line.start), context) for line in lines)
     exe_link = f"/proc/{entry(pid)}/exe"
     return MmRecord(
         mm_id=pid,
@@ -203,6 +204,20 @@ def _vdso_hash(mm: Mm) -> bytes:
         return b""
     with Memory(mm.pid) as memory:
         return hashlib.blake2b(memory.read(line.start, line.end - line.start), digest_size=16).digest()
+
+
+def _known_vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectContext) -> Vma:
+    """`_vma`, which is the same for the same mapping of the same file in all tasks of a tree, as after a fork."""
+    if policy is not None or backing(line) not in ("anon", "file") or "ht" in line.vm_flags:
+        return _vma(mm, line, policy, context)
+    known: dict[MapsLine, Vma] = context.shared.setdefault("mm.vmas", {})
+    if line not in known:
+        refusals = len(context.refusals)
+        made = _vma(mm, line, policy, context)
+        if len(context.refusals) > refusals or line.path.startswith(("socket:[", aio.RING)):
+            return made
+        known[line] = made
+    return known[line]
 
 
 def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectContext) -> Vma:

@@ -68,13 +68,6 @@ def restore_prctl(remote: RemoteTask, record: PrctlState) -> None:
                 remote.syscall(uapi.SYS_prctl, us.PR_SET_SPECULATION_CTRL, feature, control, 0, 0)
 
 
-def collect_pdeathsig(remote: RemoteTask) -> int:
-    """The signal the thread gets when its parent thread ends; 0 for none."""
-    buffer = remote.put(bytes(8))
-    remote.syscall(uapi.SYS_prctl, us.PR_GET_PDEATHSIG, buffer, 0, 0, 0)
-    return int.from_bytes(remote.read(buffer, 4), "little")
-
-
 def restore_pdeathsig(remote: RemoteTask, signal: int) -> None:
     """After the credentials, whose change resets it."""
     if signal:

@@ -24,8 +24,11 @@ _NODES = 1024  # bits of a node mask: the most that the kernel can be built for
 _FAIR = frozenset({us.SCHED_NORMAL, us.SCHED_BATCH, us.SCHED_IDLE})
 
 
-def collect_scheduling(remote: RemoteTask) -> Scheduling:
-    """`affinity` is empty for a thread that may run on every CPU of this host, however many the next one has."""
+def collect_scheduling(remote: RemoteTask, numa: NumaPolicy | None) -> Scheduling:
+    """`numa` is the thread's policy (`asked.ask`).
+
+    `affinity` is empty for a thread that may run on every CPU of this host, however many the next one has.
+    """
     tid = remote.tid
     policy, flags, _, priority, runtime, deadline, period = taskinfo.sched_getattr(tid)
     cpus = taskinfo.affinity(tid)
@@ -42,7 +45,7 @@ def collect_scheduling(remote: RemoteTask) -> Scheduling:
         affinity=b"" if everywhere else mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little"),
         ioprio=taskinfo.ioprio(tid),
         timerslack_ns=_timerslack(remote),
-        numa=_numa_policy(remote),
+        numa=numa,
     )
 
 
@@ -77,7 +80,7 @@ def _set_numa_policy(remote: RemoteTask, policy: NumaPolicy | None) -> None:
 
 def restore_scheduling(remote: RemoteTask, record: Scheduling) -> None:
     """Before the credentials. Only what differs is set, so a plain task needs no privilege."""
-    now = collect_scheduling(remote)
+    now = collect_scheduling(remote, _numa_policy(remote))
     pid, tid = remote.pid, remote.tid
     if record.timerslack_ns and record.timerslack_ns != now.timerslack_ns:  # 0: a real-time thread has none
         with rebuilding(pid, "timer slack"):

@@ -59,14 +59,6 @@ def restore_sigactions(remote: RemoteTask, record: Sequence[SigAction]) -> None:
 # ------------------------------------------------------------------ alternate stack
 
 
-def collect_altstack(remote: RemoteTask) -> SigAltStack:
-    """The thread's alternate stack. Whether the thread runs on it follows from rsp and is no state of its own."""
-    buffer = remote.put(bytes(us.stack_t.size))
-    remote.syscall(uapi.SYS_sigaltstack, 0, buffer)
-    sp, flags, size = us.stack_t.unpack(remote.read(buffer, us.stack_t.size))
-    return SigAltStack(sp, (flags & 0xFFFFFFFF) & ~us.SS_ONSTACK, size)
-
-
 def restore_altstack(remote: RemoteTask, record: SigAltStack) -> None:
     """Register it again; the remote thread must not run on it."""
     flags = record.flags - (1 << 32) if record.flags >> 31 else record.flags

@@ -19,7 +19,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.state import FsState, Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import fs, ids, prctl, sched, seccomp, signals
+from ckpt.state import asked, fs, ids, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
@@ -88,6 +88,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
     # A thread whose ids and capabilities are the first one's has its securebits too, for both come from one copy;
     # to have changed the securebits alone is possible only for a thread that takes care to.
     bits = first.securebits if ids.same_credentials(status, first.status) else ids.collect_securebits(remote)
+    told = asked.ask(remote)
     robust = taskinfo.robust_list(tid)
     own_fs, fs_tid = _collect_fs(task, tid, status, context)
     return ThreadRecord(
@@ -98,13 +99,13 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         sigmask=seen.sigmask,
         wait_left_ns=seen.wait_left_ns,
         pending=signals.collect_pending(remote, status, shared=False),
-        altstack=signals.collect_altstack(remote),
+        altstack=told.altstack,
         credentials=ids.collect_credentials(status, bits),
-        scheduling=sched.collect_scheduling(remote),
+        scheduling=sched.collect_scheduling(remote, told.numa),
         rseq=rseq if rseq is not None and rseq.address else None,
         robust_list=robust if robust[0] else None,
-        clear_child_tid=_collect_tid_address(remote),
-        pdeathsig=prctl.collect_pdeathsig(remote),
+        clear_child_tid=told.clear_child_tid,
+        pdeathsig=told.pdeathsig,
         seccomp=seccomp.collect_seccomp(pid, tid, status, context),
         prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
         fs=own_fs,
@@ -148,12 +149,6 @@ def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
 def _collect_rseq(tid: int) -> RseqState | None:
     address, size, signature = ptrace.get_rseq_configuration(tid)
     return RseqState(address, size, signature) if address else None
-
-
-def _collect_tid_address(remote: RemoteTask) -> int:
-    buffer = remote.put(bytes(8))
-    remote.syscall(uapi.SYS_prctl, us.PR_GET_TID_ADDRESS, buffer, 0, 0, 0)
-    return int.from_bytes(remote.read(buffer, 8), "little")
 
 
 # ------------------------------------------------------------------ restore

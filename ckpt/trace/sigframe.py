@@ -9,6 +9,8 @@ import errno
 import struct
 from collections.abc import Sequence
 
+import numpy as np
+
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_XSTATE_MAGIC2 = 0x46505845
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
@@ -41,6 +43,10 @@ STRIDE = 320
     RSP,
     SS,
 ) = range(21)
+_PLACES = (R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP)
+"""What struct sigcontext begins with."""
+_CONTEXT = 7
+"""Words before it in a frame at a multiple of 64: a gap, the restorer, five of the struct ucontext."""
 ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
 """Where a system call finds its arguments."""
 
@@ -144,16 +150,14 @@ def chain(
 ) -> tuple[int, bytes]:
     """Frames of STRIDE bytes at `address`, a multiple of 64: each leads to one of `calls`, (nr, argument…), and from
     there to the next, the last to the stack of `at_syscall`. `sigmask` is blocked during the last, all before it."""
-    frames = []
-    for number, (nr, *args) in enumerate(calls, 1):
-        registers, mask = list(at_syscall), sigmask
-        if number < len(calls):
-            registers[RSP], mask = address + number * STRIDE + 8, _M64
-        start = address + (number - 1) * STRIDE
-        pointer, frame = call(start, restorer, registers, nr, args, fpstate_at=fpstate_at, sigmask=mask)
-        assert pointer == start + 8
-        frames.append(frame[:STRIDE])  # what is behind it, the siginfo, nobody reads
-    return address + 8, b"".join(frames)
+    pointer, frame = call(address, restorer, at_syscall, 0, (), fpstate_at=fpstate_at)
+    # All are alike but for the call and where it leads; what is behind a frame, the siginfo, nobody reads.
+    frames = np.tile(np.frombuffer(frame[:STRIDE], "<u8"), (len(calls), 1))
+    arguments = [[value & _M64 for value in (*one, *(0,) * (7 - len(one)))] for one in calls]
+    frames[:, [_CONTEXT + _PLACES.index(register) for register in (RAX, *ARGUMENTS)]] = np.array(arguments, np.uint64)
+    frames[:-1, _CONTEXT + _PLACES.index(RSP)] = address + np.arange(1, len(calls), dtype=np.uint64) * STRIDE + 8
+    frames[-1, STRIDE // 8 - 1] = sigmask
+    return pointer, frames.tobytes()
 
 
 MAX_SIZE = 16384

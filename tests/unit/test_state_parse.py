@@ -9,7 +9,7 @@ from ckpt.kernel import uapi_state as us
 from ckpt.state.registers import name_restarted_call
 from ckpt.state.seccomp import notifies
 from ckpt.state.signals import members
-from ckpt.trace import waits
+from ckpt.trace import sigframe, waits
 from ckpt.trace.critical_section import aborted
 from ckpt.trace.sigframe import ORIG_RAX, R10, RAX, RDI, RDX, RIP, RSI, pack, unpack
 
@@ -158,3 +158,21 @@ def test_the_members_of_a_set():
 )
 def test_sizes_are_the_kernel_s(layout, size):
     assert layout.size == size
+
+
+def test_the_frames_of_a_chain_are_those_of_its_calls() -> None:
+    own = [(7919 * n) & 0xFFFF for n in range(27)]
+    calls: list[tuple[int, ...]] = [(13, 2, 0, 0x7FFF0000, 8), (39,), (239, 1, 2, 3, 4, 5, (1 << 64) - 1)]
+    base, restorer, mask = 0x7FFD_0000_0040, 0x401000, 0xFFFF_0000
+    pointer, frames = sigframe.chain(base, restorer, own, calls, 0x7FFD_0000_8000, mask)
+    assert pointer == base + 8 and len(frames) == 3 * sigframe.STRIDE
+    for number, (nr, *args) in enumerate(calls):
+        at, last = base + number * sigframe.STRIDE, number == len(calls) - 1
+        registers = list(own)
+        if not last:
+            registers[sigframe.RSP] = at + sigframe.STRIDE + 8
+        for register in sigframe.ARGUMENTS[len(args) :]:
+            registers[register] = 0
+        blocked = mask if last else (1 << 64) - 1
+        alone = sigframe.call(at, restorer, registers, nr, args, fpstate_at=0x7FFD_0000_8000, sigmask=blocked)[1]
+        assert frames[number * sigframe.STRIDE :][: sigframe.STRIDE] == alone[: sigframe.STRIDE]

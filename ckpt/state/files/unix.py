@@ -63,7 +63,7 @@ class UnixKind:
             listening=listening,
             backlog=entry.wqueue if listening else 0,
             name=entry.name if entry.name[:1] == b"\0" else entry.name.rstrip(b"\0"),
-            place=_place(view, fd, entry),
+            place=_place(view, fd, entry, context),
             connected=entry.peer is not None,
             peer_ino=entry.peer or 0,
             peer_name=_path(peer or b""),
@@ -161,7 +161,7 @@ def _path(name: bytes) -> bytes:
     return path if path[:1] == b"\0" else path.rstrip(b"\0")
 
 
-def _place(view: FileView, fd: int, entry: sock_diag.UnixSocket) -> SocketPlace | None:
+def _place(view: FileView, fd: int, entry: sock_diag.UnixSocket, context: CollectContext) -> SocketPlace | None:
     """Where the socket file of a bound socket is, and where its name counts from."""
     name = os.fsdecode(entry.name.rstrip(b"\0"))
     if not entry.name or entry.name[:1] == b"\0":
@@ -170,10 +170,11 @@ def _place(view: FileView, fd: int, entry: sock_diag.UnixSocket) -> SocketPlace 
     if file is None:
         return _guess(view, name, entry)
     try:
-        path = os.readlink(f"/proc/self/fd/{file}").removesuffix(" (deleted)")
+        link = os.readlink(f"/proc/self/fd/{file}")
         found = os.fstat(file)
     finally:
         os.close(file)
+    path = link.removesuffix(" (deleted)")
     # A file that was renamed tells nothing of the place of its name.
     end = "/" + name.lstrip("/")
     directory = (path[: -len(end)] or "/") if path.endswith(end) else _origins(view, name)[0]
@@ -182,6 +183,9 @@ def _place(view: FileView, fd: int, entry: sock_diag.UnixSocket) -> SocketPlace 
         present = (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
     except OSError:
         present = False
+    if not present and found.st_nlink and path == link:
+        reason = f"has the name {path}, which cannot be reached (hidden by a mount, or in another mount namespace)"
+        context.refuse(view.pid, view.subject, reason, "unmount what hides the file, or remove it")
     return SocketPlace(directory, path, present, found.st_mode & 0o7777, found.st_uid, found.st_gid)
 
 

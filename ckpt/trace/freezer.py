@@ -20,11 +20,10 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace import critical_section, vforks, waits
+from ckpt.trace import critical_section, ending, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
-from ckpt.trace.remote import LiveRemote
 from ckpt.trace.urgency import Urgency
 
 _DETACH_PATIENCE = 0.2  # seconds
@@ -90,40 +89,13 @@ class FrozenTree:
     def kill(self, deadline: float = 30.0) -> None:
         """End every task of the tree and wait until all are gone or zombies of somebody else."""
         with deferred_signals():
-            LiveRemote.forget()
             self.before_thaw = None
-            for pid in self.tasks:
-                _kill(pid, signal.SIGKILL)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
             self.urgency.end()
-            end = time.monotonic() + deadline
-            left = {thread.tid for thread in self.threads()}
-            while left and time.monotonic() < end:
-                for tid in list(left):
-                    if _gone(tid):
-                        left.discard(tid)
-                if left:
-                    time.sleep(0.0005)
+            ending.end(self, deadline)
             for task in self.tasks.values():
                 task.threads.clear()
-
-
-def _gone(tid: int) -> bool:
-    """Wait for a killed tracee; True when it has ended."""
-    try:
-        pid, status = os.waitpid(tid, os.WNOHANG | us.WALL)
-    except ChildProcessError:
-        return True
-    if pid == 0:
-        return False
-    if os.WIFSTOPPED(status):
-        try:
-            ptrace.cont(tid, 0)
-        except KernelError:
-            return False
-        return False
-    return True
 
 
 def _kill(pid: int, number: int) -> None:

@@ -190,6 +190,11 @@ class LiveRemote:
             ptrace.setoptions(self.tid, self._options)
         return inside, self._stepper.newborn(stack)
 
+    def end_with_us(self) -> None:
+        """From now on the task ends when ckpt does."""
+        self._options |= uapi.PTRACE_O_EXITKILL
+        ptrace.setoptions(self.tid, self._options)
+
     @property
     def overwritten(self) -> tuple[int, bytes]:
         """The address that calls are prepared at, and the task's own bytes there."""

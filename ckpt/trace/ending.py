@@ -1,0 +1,90 @@
+"""Ending a frozen tree: the deepest tasks first, and each is reaped by its parent before that one ends.
+
+Whoever is left to its adopter keeps its pid until that one waits, and a first process of a container may never do so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ckpt.errors import CkptError, KernelError
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi_restore as ur
+from ckpt.kernel import uapi_state as us
+from ckpt.trace.remote import LiveRemote
+
+if TYPE_CHECKING:
+    from ckpt.trace.freezer import FrozenTree
+
+
+def end(tree: FrozenTree, deadline: float) -> None:
+    """Kill every task and wait, for `deadline` seconds, until all are gone or zombies of somebody else."""
+    until = time.monotonic() + deadline
+    levels = _levels(tree)
+    if (len(levels) > 1 or tree.zombies) and not any(task.held for task in tree.tasks.values()):
+        with suppress(CkptError):  # the rest is for those who adopt them
+            _from_below(tree, levels, until)
+    LiveRemote.forget()
+    _kill(tree, tree.tasks, until)
+
+
+def _levels(tree: FrozenTree) -> list[list[int]]:
+    """The pids by their depth; the root first."""
+    found: list[list[int]] = []
+    for pid in tree.tasks:
+        depth, above = 0, tree.parents.get(pid)
+        while above is not None and depth < len(tree.tasks):
+            depth, above = depth + 1, tree.parents.get(above)
+        found += [[] for _ in range(depth + 1 - len(found))]
+        found[depth].append(pid)
+    return found
+
+
+def _from_below(tree: FrozenTree, levels: list[list[int]], until: float) -> None:
+    for task in tree.tasks.values():
+        remote = task.remote()
+        if isinstance(remote, LiveRemote):
+            remote.end_with_us()  # half a tree must not go on should ckpt die
+    children: dict[int, list[int]] = {}
+    for child, parent in tree.parents.items():
+        children.setdefault(parent, []).append(child)
+    for depth in reversed(range(len(levels))):
+        for pid in levels[depth]:
+            calls = [(ur.SYS_wait4, child, 0, os.WNOHANG | us.WALL, 0) for child in children.get(pid, ())]
+            if calls:
+                tree.tasks[pid].remote().run_all(calls)
+        LiveRemote.forget()
+        if depth:
+            _kill(tree, levels[depth], until)
+
+
+def _kill(tree: FrozenTree, pids: Iterable[int], until: float) -> None:
+    left = set()
+    for pid in pids:
+        left |= set(tree.tasks[pid].threads)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while left and time.monotonic() < until:
+        left = {tid for tid in left if not _gone(tid)}
+        if left:
+            time.sleep(0.0005)
+
+
+def _gone(tid: int) -> bool:
+    """Wait for a killed tracee; True when it has ended."""
+    try:
+        pid, status = os.waitpid(tid, os.WNOHANG | us.WALL)
+    except ChildProcessError:
+        return True
+    if pid == 0:
+        return False
+    if os.WIFSTOPPED(status):
+        with suppress(KernelError):
+            ptrace.cont(tid, 0)
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""After a dump no pid of the tree is taken, even where nobody waits for orphans."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ckpt
+from tests.support import harness
+
+pytestmark = pytest.mark.root
+
+TREE = """
+import os, time
+def fork(body):
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    return pid
+def leaf():
+    time.sleep(1000)
+def branch():
+    for _ in range(3):
+        print(fork(leaf), flush=True)
+    print(fork(lambda: None), flush=True)
+    time.sleep(1000)
+for _ in range(3):
+    print(fork(branch), flush=True)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_pids_are_free_where_nobody_waits_for_orphans(tmp_path: Path) -> None:
+    harness.become_subreaper()  # orphans come here, and are let lie
+    said = tmp_path / "said"
+    try:
+        with said.open("w") as out:
+            target = subprocess.Popen([sys.executable, "-c", TREE], stdin=subprocess.DEVNULL, stdout=out)
+        try:
+            while len(said.read_text().split()) < 16:
+                assert target.poll() is None
+            pids = [int(word) for word in said.read_text().split() if word.isdigit()]
+            ckpt.dump(target.pid, tmp_path / "chain")
+            target.wait()
+            assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+        finally:
+            target.kill()
+            target.wait()
+            for pid in harness.processes():
+                about = harness.parent_and_session(pid)
+                if about and about[0] == os.getpid() and about[2] == "Z":
+                    os.waitpid(pid, 0)
+    finally:
+        harness.become_subreaper(False)

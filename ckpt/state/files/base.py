@@ -96,4 +96,4 @@ class FileKind(Protocol):
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         """A descriptor in ckpt for the rebuilt description. The caller sets the file position (when `pos` is
-        seekable), F_SETFL flags, F_SETOWN_EX and F_SETSIG. Raises RestoreError."""
+        seekable, and but for /proc), F_SETFL flags, F_SETOWN_EX and F_SETSIG. Raises RestoreError."""

@@ -128,13 +128,14 @@ def _target(
         if certain or _is_watched(there, pid, slot):
             return at_number, True
     for other in _with_inode(context, inode):
-        if other.file_id != at_number and other.users and _is_watched(other, pid, slot):
+        held = other.users or other.in_flight_of
+        if other.file_id != at_number and held and _is_watched(other, pid, slot):
             return other.file_id, False
     return None
 
 
 def _is_watched(view: FileView, pid: int, slot: ctypes.Array[ctypes.c_uint32]) -> bool:
-    user_pid, user_fd = view.users[0]
+    user_pid, user_fd = view.users[0] if view.users else (view.pid, view.fd)  # in flight: ckpt's own
     try:
         return not kcmp(user_pid, pid, uapi.KCMP_EPOLL_TFD, user_fd, ctypes.addressof(slot))
     except KernelError as error:

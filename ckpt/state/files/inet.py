@@ -17,7 +17,7 @@ from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udper
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
-from ckpt.state.files.sockopts import IDLE_TCP, apply_options, collect_options
+from ckpt.state.files.sockopts import CONNECTED_TCP, IDLE_TCP, apply_options, collect_options
 
 SUPPORT = Support(
     "sockets",
@@ -59,6 +59,7 @@ class InetKind:
             state = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0]
             ended = state == u.TCP_CLOSE and tcpidle.has_ended(fd)
             more = IDLE_TCP if state in (u.TCP_CLOSE, u.TCP_LISTEN) and not ended else ()
+            more = CONNECTED_TCP if state in tcp.CONNECTED else more
         options = collect_options(view, fd, family, kind, protocol, context, more)
         backlog = 0
         connection = None

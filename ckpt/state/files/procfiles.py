@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from ckpt.kernel import tiny, uapi_files
@@ -73,8 +73,18 @@ class ProcFiles:
             with context.acting(int(match[1])) as task:
                 if task is not None:
                     with channel.standing_at(context, task, int(match[2])):
-                        return paths.open_path(payload.path, file.flags)
-        return paths.open_path(payload.path, file.flags)
+                        return _opened(payload, file)
+        return _opened(payload, file)
+
+
+def _opened(payload: PathFile, file: FileRecord) -> int:
+    """At its position. The kernel makes the text up to there, and is to make it anew when the task reads on."""
+    fd = paths.open_path(payload.path, file.flags)
+    if file.pos and not file.flags & uapi_files.O_PATH:
+        with suppress(OSError):  # ESPIPE, or it cannot be read
+            os.lseek(fd, file.pos, os.SEEK_SET)
+            os.pread(fd, 1, 0)  # seq_read drops what it has when the next read is from somewhere else
+    return fd
 
 
 def _ended(view: FileView) -> int:

@@ -22,7 +22,7 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import inherit, locks
+from ckpt.state.files import inherit, locks, procfiles
 from ckpt.state.files.channel import deliver, make_channel, move, receive, send
 from ckpt.state.files.kinds import kind_named
 
@@ -105,11 +105,12 @@ def _open(file: FileRecord, context: RestoreContext) -> int:
         raise _failed(file, error.strerror or "") from None
     except KernelError as error:
         raise _failed(file, error.message) from None
-    if file.pos and not file.flags & uapi_files.O_PATH:
+    if file.pos and not file.flags & uapi_files.O_PATH and file.kind != procfiles.KIND.kind:
         try:
             os.lseek(fd, file.pos, os.SEEK_SET)
         except OSError as error:
-            if error.errno != errno.ESPIPE:
+            # In a directory that was removed some file systems know no position; it holds nothing.
+            if error.errno != errno.ESPIPE and not (error.errno == errno.EINVAL and not os.fstat(fd).st_nlink):
                 os.close(fd)
                 raise _failed(file, f"position {file.pos}: {error.strerror}") from None
     return fd

@@ -120,6 +120,8 @@ def apply_options(fd: int, options: SocketOptions, *, final: bool, subject: str 
     Raises RestoreError when an option cannot be set at last.
     """
     for option in options.values:
+        if not final and (option.level, option.name) in CONNECTED_TCP:
+            continue
         before = _read(fd, option.level, option.name)
         if before == option.value:
             continue
@@ -168,6 +170,9 @@ IDLE_TCP = (
     (u.SOL_IPV6, u.IPV6_MULTICAST_LOOP),
     (u.SOL_IPV6, u.IPV6_MULTICAST_ALL),
 )
+
+# Of connected ones: set at last, for a fresh socket would count it as the user's own wish.
+CONNECTED_TCP = ((u.SOL_TCP, u.TCP_WINDOW_CLAMP),)
 
 
 def _names(family: int, kind: int, protocol: int) -> list[tuple[int, int]]:

@@ -198,8 +198,8 @@ def restore_view(
     pids = tuple(task.pid for task in tasks)
     terminal = caller.relay_master(context)
     return Restored(
-        tree.root_pid, pids, spent, view.header, detach, place.names, notes=place.notes, job=shell_job,
-        terminal=terminal,
+        tree.root_pid, pids, spent, view.header, detach, place.names, notes=(*place.notes, *context.notes),
+        job=shell_job, terminal=terminal,
     )  # fmt: skip
 
 

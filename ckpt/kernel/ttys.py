@@ -89,12 +89,11 @@ def open_master_at(index: int, flags: int, patience: float) -> int | None:
     that somebody opened meanwhile may be closed again soon.
     """
     end = time.monotonic() + patience
-    while time.monotonic() < end:
+    while True:
         fd = _open_lowest(index, flags)
-        if fd is not None:
+        if fd is not None or time.monotonic() >= end:
             return fd
         time.sleep(0.02)
-    return None
 
 
 def _open_lowest(index: int, flags: int) -> int | None:

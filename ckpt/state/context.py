@@ -80,6 +80,7 @@ class RestoreContext:
     finished_hooks: list[Callable[[], None]] = field(default_factory=list)
     installed_hooks: list[tuple[int, Callable[[RemoteTask], None]]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what could not be kept, for the user
     acting: Callable[..., AbstractContextManager[RemoteTask | None]] | None = None
     """The task with a pid, or a helper that has the number for the moment, or None: it is somebody else's. A second
     argument is the pid of the helper's parent."""

@@ -20,6 +20,7 @@ import pytest
 from ckpt.errors import RestoreError
 from ckpt.records.tty import PtyRecord
 from ckpt.state.context import RestoreContext
+from ckpt.state.files import tty
 from ckpt.state.files.restore import install_table, make_channel, open_files
 from ckpt.state.files.tty import finish_terminals
 from tests.integration.files_roundtrip import Skeleton
@@ -202,8 +203,14 @@ def test_the_callers_terminal_is_replaced(monkeypatch: pytest.MonkeyPatch) -> No
             os.close(fd)
 
 
-def test_a_taken_index_is_a_restore_error() -> None:
-    with target(PTY) as child:
+def test_a_terminal_whose_number_is_taken_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tty, "_PATIENCE", 0.1)
+    source = "other = os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY); os.dup2(other, 110)\nos.write(master, b'in\\n')"
+    with target(PTY + source) as child:
         context, tables = collect(child.pid)
-        with pytest.raises(RestoreError, match="in use"), restored(context, tables):
-            pass
+        name = os.readlink(f"/proc/{child.pid}/fd/101")
+        with restored(context, tables) as files:  # the original has the number
+            assert os.ttyname(files[101]) != name
+            assert os.read(files[101], 10) == b"in\n"
+            assert [f"{name} is in use" in note for note in files.context.notes] == [True, False]
+            assert "that terminal is " + os.ttyname(files[101]) in files.context.notes[0]

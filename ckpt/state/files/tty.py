@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,14 +30,16 @@ SUPPORT = Support(
     "ptys with both ends in the tree: settings, size, sessions, what waits in them (unfinished lines too), stopped "
     "output, packet mode; consoles and serial lines, opened again; with `--shell-job` the caller's terminal, or a "
     "session of its own that ckpt relays",
-    lost="the column at which output stands, by which tabs are expanded; a ^V that waits for its character; a read "
-    "that waits for more (VMIN) returns what it has; a full terminal may take some bytes more",
+    lost="a number that somebody else has (a note says so); the column at which output stands, by which tabs are "
+    "expanded; a ^V that waits for its character; a read that waits for more (VMIN) returns what it has; a full "
+    "terminal may take some bytes more",
 )
 
 _OWN = "/dev/tty"
 _ENDS = "tty:ends"
 _EXCLUSIVE = "tty:exclusive"  # collecting: indices
 _STRANGE = "tty:strange"  # collecting: indices of those with another line discipline, which answers to nothing else
+_PATIENCE = 5  # seconds for numbers that somebody else has
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
 
 
@@ -245,18 +248,23 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
             for file in reversed(context.files.values())
             if file.kind == KIND.kind and file.payload.role == "master"
         }
-        for pty in sorted(context.view.records("pty"), key=lambda p: int(p.index)):
-            flags = opened[pty.index].flags if pty.index in opened else os.O_RDWR
+        ptys = sorted(context.view.records("pty"), key=lambda p: int(p.index))
+        modes = {i: opened[i].flags & os.O_ACCMODE if i in opened else os.O_RDWR for i in (p.index for p in ptys)}
+        patience = time.monotonic() + _PATIENCE
+        for pty in ptys:
             # A relayed one may have another number: it is not worth a long wait.
-            fd = ttys.open_master_at(pty.index, flags & os.O_ACCMODE, 0.5 if pty.relayed else 5)
-            if fd is None and pty.relayed:
-                fd, _index = ttys.open_master(os.O_RDWR)
-            if fd is None:
-                raise RestoreError(
-                    f"/dev/pts/{pty.index}, a terminal of the image, is in use by somebody else",
-                    hint="close that terminal, or restore with --pidns, which has terminals of its own",
-                )
-            made[pty.index] = fd
+            left = 0.5 if pty.relayed else patience - time.monotonic()
+            fd = ttys.open_master_at(pty.index, modes[pty.index], left)
+            if fd is not None:
+                made[pty.index] = fd
+        for pty in ptys:  # when the others have their numbers
+            if pty.index not in made:
+                made[pty.index], number = ttys.open_master(modes[pty.index])
+                if not pty.relayed:
+                    note = f"/dev/pts/{pty.index} is in use by somebody else: that terminal is /dev/pts/{number} now"
+                    context.notes.append(f"{note} (--pidns has terminals of its own)")
+        for pty in ptys:
+            fd = made[pty.index]
             ttys.set_int(fd, t.TIOCSPTLCK, 0)
             ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)  # as long as there is nobody to be told (SIGWINCH)
             if pty.sid and pty.sid in context.pids:

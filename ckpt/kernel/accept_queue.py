@@ -36,7 +36,7 @@ class Message:
     pid: int  # of the sender's credentials; 0: none were kept
     uid: int
     gid: int
-    files: bool  # descriptors come with it
+    files: tuple[int, ...]  # that come with it: addresses of struct file
 
 
 def tcp(listener: int) -> list[Waiting]:
@@ -110,8 +110,20 @@ def _unix_message(memory: KernelMemory, skb: int) -> Message:
     pid = memory.u64(field("pid"))
     number = memory.u32(pid + types.offset("pid", "numbers") + types.offset("upid", "nr")) if pid else 0
     data = data_of(memory, skb)[memory.u32(field("consumed")) :]
-    files = bool(memory.u64(field("fp")))
-    return Message(data, number, memory.u32(field("uid")), memory.u32(field("gid")), files)
+    return Message(
+        data, number, memory.u32(field("uid")), memory.u32(field("gid")), _files(memory, memory.u64(field("fp")))
+    )
+
+
+def _files(memory: KernelMemory, rights: int) -> tuple[int, ...]:
+    """What a struct scm_fp_list holds."""
+    if not rights:
+        return ()
+    types = kernel_types()
+    count = int.from_bytes(memory.read(rights + types.offset("scm_fp_list", "count"), 2), "little")
+    if count > u.SCM_MAX_FD:
+        raise KernelError(f"{count} files in one message in the kernel's memory")
+    return struct.unpack(f"<{count}Q", memory.read(rights + types.offset("scm_fp_list", "fp"), 8 * count))
 
 
 def buffers_of(memory: KernelMemory, sk: int, queue: str = "sk_receive_queue") -> Iterator[int]:

@@ -15,7 +15,7 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import QueuedMessage, SocketPlace, UnixPayload, UnixWaiting
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import unixbuild
+from ckpt.state.files import inflight, unixbuild
 from ckpt.state.files.base import FileView
 from ckpt.state.files.queues import peek_messages, peek_stream, peek_urgent
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -224,18 +224,31 @@ def _waiting(
             sent = accept_queue.unix(fd)
         except KernelError as error:
             reason = f"has connections that wait to be accepted, with data that cannot be read ({error.message})"
-            context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
-    if any(message.files for messages in sent for message in messages):
-        reason = "has connections that wait to be accepted, with descriptors in flight"
+            hint = "run ckpt with CAP_BPF and CAP_PERFMON, or let the task accept them, then dump again"
+            context.refuse(view.pid, view.subject, reason, hint)
+    known = _known_files(context, [message for messages in sent for message in messages])
+    if known is None:
+        reason = (
+            "has connections that wait to be accepted, and in them files in flight which no task of the tree has open"
+        )
         context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+        return ()
     return tuple(
-        UnixWaiting(ino, tuple(map(_sent, messages))) for ino, messages in zip(entry.icons, sent, strict=False)
+        UnixWaiting(ino, tuple(_sent(message, known) for message in messages))
+        for ino, messages in zip(entry.icons, sent, strict=False)
     )
 
 
-def _sent(message: accept_queue.Message) -> QueuedMessage:
+def _known_files(context: CollectContext, messages: list[accept_queue.Message]) -> dict[int, int] | None:
+    """The file_ids of what is in flight in the messages, by address; None when one is not the tree's."""
+    files = {file for message in messages for file in message.files}
+    known = inflight.file_ids(context, files)
+    return known if len(known) == len(files) else None
+
+
+def _sent(message: accept_queue.Message, known: dict[int, int]) -> QueuedMessage:
     credentials = (message.pid, message.uid, message.gid) if message.pid else ()
-    return QueuedMessage(message.data, credentials=credentials)
+    return QueuedMessage(message.data, files=tuple(known[file] for file in message.files), credentials=credentials)
 
 
 def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
@@ -267,11 +280,14 @@ def _failed_queue(view: FileView, fd: int, context: CollectContext) -> tuple[Que
     try:
         messages = accept_queue.unix_queue(fd)
     except KernelError as error:
-        messages = []
         context.refuse(view.pid, view.subject, f"was reset, and its records cannot be read ({error.message})")
-    if any(message.files for message in messages):
-        context.refuse(view.pid, view.subject, "was reset, and descriptors are in flight in it")
-    return tuple(map(_sent, messages))
+        return ()
+    known = _known_files(context, messages)
+    if known is None:
+        reason = "was reset, and in it files are in flight which no task of the tree has open"
+        context.refuse(view.pid, view.subject, reason, "let the task read it, then dump again")
+        return ()
+    return tuple(_sent(message, known) for message in messages)
 
 
 def _record(view: FileView, message: Message, context: CollectContext) -> QueuedMessage:

@@ -48,10 +48,10 @@ class Held:
 def look(pid: int, tid: int) -> Held:
     """Unsupported without the right to read the kernel's memory, or where it is not as expected."""
     with KernelMemory() as memory:
-        return _Reader(memory, _task(memory, pid, tid), pid, tid).held()
+        return _Reader(memory, task_of(memory, pid, tid), pid, tid).held()
 
 
-def _task(memory: KernelMemory, pid: int, tid: int) -> int:
+def task_of(memory: KernelMemory, pid: int, tid: int) -> int:
     """The address of the thread's task_struct, by way of a pidfd of ours."""
     types = kernel_types()
     fd = syscall(f"pidfd_open({tid})", uapi.SYS_pidfd_open, tid, uapi.PIDFD_THREAD if tid != pid else 0)

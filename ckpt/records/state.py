@@ -56,6 +56,7 @@ class PosixTimer:  # timers.py
     interval_ns: int
     value_ns: int  # what is left; 0 when disarmed
     overrun: int
+    gone_by: int = 0  # periods since the expiry whose signal waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ def settled(
         itimers, posix_timers = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
         if not timers.gone_off(before[0], itimers) and not timers.gone_off(before[1], posix_timers):
             break
+    posix_timers = timers.with_periods(remote, posix_timers, shared)
     state = replace(state, itimers=itimers, posix_timers=posix_timers, pending=shared)
     return state, [replace(thread, pending=own.get(thread.tid, thread.pending)) for thread in threads]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
+from ckpt.kernel.timer_memory import periods_gone_by
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import IntervalTimer, PosixTimer, SigInfo
 from ckpt.records.support import Support
@@ -20,7 +21,8 @@ SUPPORT = Support(
     "timers",
     "timers",
     "interval and POSIX timers with what is left",
-    lost="overruns of a signal that waits; the CPU time used before (times, getrusage, CPU clocks)",
+    lost="without CAP_BPF, and for a timer whose last signal had overruns, those of a signal that waits; "
+    "the CPU time used before (times, getrusage, CPU clocks)",
 )
 
 _US, _NS = 1_000_000, 1_000_000_000
@@ -107,6 +109,20 @@ def senders(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[Po
     return [timer for entry in pending if (timer := _sender(entry, timers)) is not None]
 
 
+def with_periods(
+    remote: RemoteTask, timers: Sequence[PosixTimer], pending: Sequence[SigInfo]
+) -> tuple[PosixTimer, ...]:
+    """The timers, with the periods that have gone by since a signal waits."""
+    waiting = senders(pending, timers)
+    if not waiting:
+        return tuple(timers)
+    try:
+        known = periods_gone_by(remote.pid, remote.tid)
+    except KernelError:
+        return tuple(timers)
+    return tuple(replace(t, gone_by=known.get(t.timer_id, 0)) if t in waiting else t for t in timers)
+
+
 def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[SigInfo]:
     """The waiting signals that come of no such timer."""
     return [entry for entry in pending if _sender(entry, timers) is None]
@@ -118,8 +134,8 @@ def restore_posix_timers(
     """Once every thread exists (SIGEV_THREAD_ID names one), in the order of the ids, in a task without timers.
 
     Before other signals are queued. The timers in `waiting` had sent a signal that nobody took yet: they are set to
-    an expiry in the past, and send it again; its overruns count from here. A timer whose last signal had overruns is
-    set so far back that it has as many again when that signal is taken, which is done here.
+    the expiry in the past of which it told, and send it again. A timer whose last signal had overruns is set so far
+    back that it has as many again when that signal is taken, which is done here.
 
     A clock of "the calling thread" is taken for the one that is signalled, as the kernel does not tell who called.
     Timers of threads that have ended are made for a thread that ends at once.
@@ -142,16 +158,16 @@ def restore_posix_timers(
 
 
 def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
-    back = 0  # periods
+    back, counted = 0, False  # periods
     if timer.interval_ns and timer.clock_id in _CLOCKS and timer.value_ns:
         if timer.overrun and timer.notify == us.SIGEV_SIGNAL and (not waiting or timer.interval_ns <= _SOON_NS):
-            back = timer.overrun + 1
+            back, counted = timer.overrun + 1, True
         elif waiting:
-            back = 1
+            back = max(1, timer.gone_by)
     for attempt in range(_ATTEMPTS):
         # From the second on with a whole period to go: one goes by too easily when little of it is left.
         left = timer.interval_ns if attempt and timer.interval_ns <= _SOON_NS else timer.value_ns
-        if not _set(remote, timer, left, back) or back == 1:
+        if not _set(remote, timer, left, back) or not counted:
             return
         mask = remote.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
         remote.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)

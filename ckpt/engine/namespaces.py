@@ -41,6 +41,7 @@ class Place:
     flags: int = 0
     monotonic_ns: int = 0  # what the clocks are to show, in a time namespace
     boottime_ns: int = 0
+    offsets: tuple[int, int] | None = None  # by which they go on with this host's, instead
     notes: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()  # of this user, as numbered outside
 
@@ -63,7 +64,9 @@ class Place:
         namespaces.unshare(self.flags)
         if self.has_users:
             namespaces.map_own_ids(uid, gid)
-        if self.flags & un.CLONE_NEWTIME:
+        if self.flags & un.CLONE_NEWTIME and self.offsets is not None:
+            namespaces.set_clock_offsets(dict(zip(("monotonic", "boottime"), self.offsets, strict=True)))
+        elif self.flags & un.CLONE_NEWTIME:
             offsets["monotonic"] += self.monotonic_ns - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             offsets["boottime"] += self.boottime_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             namespaces.set_clock_offsets(offsets)
@@ -104,18 +107,40 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
         flags = un.CLONE_NEWUSER
     if flags or wanted.pidns:
         flags |= un.CLONE_NEWPID | un.CLONE_NEWNS
-    may_set_clocks = bool(flags & un.CLONE_NEWUSER) or os.geteuid() == 0
-    monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    strange = bool(tree.monotonic_ns) and (header.boot_id != procfs.boot_id() or monotonic < tree.monotonic_ns)
-    if wanted.timens or (wanted.timens is None and strange and may_set_clocks):
+    clocks = _Clocks(header, tree)
+    may_set = bool(flags & un.CLONE_NEWUSER) or os.geteuid() == 0
+    if wanted.timens or (wanted.timens is None and clocks.jump_ns and may_set):
         if features.probe("time-namespace").available:
             flags |= un.CLONE_NEWTIME
         elif wanted.timens:
             raise RestoreError("this kernel has no time namespaces", hint="leave --timens away: the clocks jump")
-    if strange and not flags & un.CLONE_NEWTIME:
-        jump = (monotonic - tree.monotonic_ns) / 1e9
-        notes.append(f"CLOCK_MONOTONIC and CLOCK_BOOTTIME jump by {jump:+.0f} s: the image comes from another boot")
-    return Place(flags, tree.monotonic_ns, tree.boottime_ns, tuple(notes), tuple(os.getgroups()))
+    if clocks.jump_ns and not flags & un.CLONE_NEWTIME:
+        notes.append(f"CLOCK_MONOTONIC and CLOCK_BOOTTIME jump by {clocks.jump_ns / 1e9:+.0f} s: {clocks.why}")
+    groups = tuple(os.getgroups())
+    if wanted.timens or clocks.offsets is None:
+        return Place(flags, tree.monotonic_ns, tree.boottime_ns, notes=tuple(notes), groups=groups)
+    return Place(flags, offsets=clocks.offsets, notes=tuple(notes), groups=groups)
+
+
+class _Clocks:
+    """What becomes of CLOCK_MONOTONIC and CLOCK_BOOTTIME without a time namespace of the tree's own."""
+
+    def __init__(self, header: ImageHeader, tree: TreeRecord) -> None:
+        own = namespaces.clock_offsets()
+        monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        kernel = tree.monotonic_ns - tree.monotonic_offset_ns
+        self.jump_ns, self.why = 0, ""
+        self.offsets: tuple[int, int] | None = None  # with which the clocks of the tree go on as they did
+        if not tree.monotonic_ns:
+            return
+        if header.boot_id != procfs.boot_id() or monotonic - own["monotonic"] < kernel:
+            self.jump_ns = monotonic - tree.monotonic_ns or 1
+            self.why = "the image comes from another boot"
+            return
+        self.offsets = tree.monotonic_offset_ns, tree.boottime_offset_ns
+        if self.offsets != (own["monotonic"], own["boottime"]):
+            self.jump_ns = own["monotonic"] - tree.monotonic_offset_ns or own["boottime"] - tree.boottime_offset_ns
+            self.why = "the tree was in a time namespace of its own"
 
 
 def outside_pid(init: int, pid: int) -> int:

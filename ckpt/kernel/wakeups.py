@@ -16,7 +16,6 @@ from ckpt.errors import KernelError
 from ckpt.kernel import uapi_bpf as ub
 from ckpt.kernel.libc import syscall
 
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _SOFTEXPIRES = 32  # of _softexpires in struct hrtimer, behind a timerqueue_node
 _SLEEPER_TASK = 64  # of task in struct hrtimer_sleeper, behind its struct hrtimer
 _ALARM_DATA = 80  # of data in struct alarm, from its struct hrtimer: the task that sleeps on an alarm clock
@@ -29,9 +28,8 @@ def _program(map_fd: int) -> bytes:
 
     seen = _ALARM_DATA + 8 - _SLEEPER_TASK  # bytes behind the timer that are read to the bottom of the stack
     sleeper, alarm = -24 - seen, -24 - seen + _ALARM_DATA - _SLEEPER_TASK
-    note = (
-        insn(ub.CALL, imm=ub.BPF_FUNC_get_current_pid_tgid),
-        insn(ub.STX_W, ub.R10, ub.R0, -4),  # the thread, as key
+    space = os.stat("/proc/self/ns/pid")
+    write = (
         insn(ub.MOV_X, ub.R1, ub.R10),
         insn(ub.ADD_K, ub.R1, imm=-16),
         insn(ub.MOV_K, ub.R2, imm=8),
@@ -41,11 +39,22 @@ def _program(map_fd: int) -> bytes:
         insn(ub.LD_IMM64, ub.R1, ub.BPF_PSEUDO_MAP_FD, imm=map_fd),
         insn(0),
         insn(ub.MOV_X, ub.R2, ub.R10),
-        insn(ub.ADD_K, ub.R2, imm=-4),
+        insn(ub.ADD_K, ub.R2, imm=-8),
         insn(ub.MOV_X, ub.R3, ub.R10),
         insn(ub.ADD_K, ub.R3, imm=-16),
         insn(ub.MOV_K, ub.R4),
         insn(ub.CALL, imm=ub.BPF_FUNC_map_update_elem),
+    )
+    note = (
+        insn(ub.MOV_K, ub.R1, imm=space.st_dev),
+        insn(ub.LD_IMM64, ub.R2, imm=_signed(space.st_ino)),
+        insn(0),
+        insn(ub.MOV_X, ub.R3, ub.R10),
+        insn(ub.ADD_K, ub.R3, imm=-8),
+        insn(ub.MOV_K, ub.R4, imm=8),
+        insn(ub.CALL, imm=ub.BPF_FUNC_get_ns_current_pid_tgid),  # the thread as we know it, as key
+        insn(ub.JNE_K, ub.R0, off=len(write), imm=0),  # it is in another pid namespace
+        *write,
     )
     return b"".join(
         (
@@ -69,6 +78,11 @@ def _program(map_fd: int) -> bytes:
     )
 
 
+def _signed(word: int) -> int:
+    """The low word of a 64-bit constant, as an instruction holds it."""
+    return word - (1 << 32) if word >> 31 else word
+
+
 def _bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     return syscall("bpf", ub.SYS_bpf, command, buffer, len(attributes))
@@ -83,8 +97,8 @@ class Wakeups:
 
     def start(self) -> None:
         """Begin to take notes; some milliseconds, so best done before a freeze."""
-        if self._descriptors or os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PID_NAMESPACE:
-            return  # the program sees other numbers than we do in a nested pid namespace
+        if self._descriptors:
+            return
         try:
             self._attach()
         except KernelError:

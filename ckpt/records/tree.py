@@ -14,3 +14,5 @@ class TreeRecord:
     monotonic_ns: int = 0  # CLOCK_MONOTONIC at the dump
     boottime_ns: int = 0
     realtime_ns: int = 0
+    monotonic_offset_ns: int = 0  # of the time namespace in which the tree was: that much more than the kernel's clock
+    boottime_offset_ns: int = 0

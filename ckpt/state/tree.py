@@ -10,6 +10,7 @@ from ckpt.errors import KernelError, NotDumpable
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
+from ckpt.kernel.namespaces import clock_offsets
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
@@ -73,6 +74,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     for pid in tree.zombies:
         context.records.append(collect_zombie(tree, pid))
     context.records += context.shared.get("shm", {}).values()
+    offsets = clock_offsets()
     context.records.append(
         TreeRecord(
             tree.root,
@@ -80,6 +82,8 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
             time.clock_gettime_ns(time.CLOCK_MONOTONIC),
             time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             time.time_ns(),
+            offsets["monotonic"],
+            offsets["boottime"],
         )
     )
     if context.refusals:

@@ -16,6 +16,7 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.held import Held, look
+from ckpt.kernel.namespaces import timer_clock_ns
 from ckpt.records.seams import LiveTask
 from ckpt.trace.sigframe import ORIG_RAX, unpack
 
@@ -114,7 +115,7 @@ class HeldRemote:
                 raise RemoteCallError(f"task {self.pid} waits in vfork, and has a CPU timer", hint="stop it first")
             return bytes(us.itimerval.size)
         interval, expiry = self.held.real_timer_ns
-        left = max(1000, expiry - time.clock_gettime_ns(time.CLOCK_MONOTONIC)) if expiry else 0
+        left = max(1000, expiry - timer_clock_ns(time.CLOCK_MONOTONIC)) if expiry else 0
         return us.itimerval.pack(*divmod(interval // 1000, 1_000_000), *divmod(left // 1000, 1_000_000))
 
     def _prctl(self, option: int, *args: int) -> int:

@@ -18,6 +18,7 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.namespaces import timer_clock_ns
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, pack, unpack
 
@@ -122,7 +123,7 @@ def left(tid: int, registers: list[int], wakeups: Wakeups | None, ago_ns: int = 
         clock = _CLOCKS.get(registers[RDI])
     expiry = wakeups.expiry(tid) if wakeups is not None and clock is not None else None
     if expiry is not None and clock is not None:
-        return max(0, expiry - time.clock_gettime_ns(clock) + ago_ns)
+        return max(0, expiry - timer_clock_ns(clock) + ago_ns)
     return _remainder(tid, registers)
 
 

@@ -125,9 +125,20 @@ def test_twice_without_root(target: str) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
-@pytest.mark.parametrize("target", ["memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session"])
+@pytest.mark.parametrize(
+    "target",
+    ["memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session", "timers/left_to_sleep"],
+)
 def test_in_a_pid_namespace(target: str) -> None:
     go_through(target, MODES["twice"], {}, "--pidns")
+
+
+@pytest.mark.skipif(not ROOT or not features.probe("time-namespace").available, reason="needs root and time namespaces")
+@pytest.mark.parametrize(
+    "target", ["timers/left_to_sleep", "timers/posix", "timers/timerfd_states", "processes/vforks"]
+)
+def test_in_a_time_namespace(target: str) -> None:
+    go_through(target, MODES["twice"], {}, "--timens")
 
 
 CLOCKS = """
@@ -167,6 +178,48 @@ def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert restoring.wait(60) == 9
     for old, new in zip(before, after, strict=True):
         assert 0 <= new - old < gone - 2, (old, new, gone)
+
+
+@pytest.mark.skipif(not ROOT or not features.probe("time-namespace").available, reason="needs root and time namespaces")
+def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None:
+    """A tree that was restored with --timens, dumped again and restored without a word about clocks."""
+    said, program = tmp_path / "said", tmp_path / "program"
+    program.write_text(CLOCKS)
+    null = subprocess.DEVNULL
+    started = subprocess.Popen(
+        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+    until(said.exists)
+    pid, ckpt = str(started.pid), [sys.executable, "-m", "ckpt"]
+
+    def clocks() -> list[float]:
+        """How far the tree's clocks are behind ours."""
+        said.unlink()
+        until(said.exists)
+        ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        return [our - float(word) for our, word in zip(ours, said.read_text().split(), strict=True)]
+
+    harness.become_subreaper()
+    try:
+        subprocess.run([*ckpt, "dump", "-t", pid, "-D", str(tmp_path / "1")], check=True, stdout=null)
+        started.wait()
+        time.sleep(2)
+        subprocess.run([*ckpt, "restore", "-D", str(tmp_path / "1"), "--detach", "--timens"], check=True, stdout=null)
+        behind = clocks()
+        assert min(behind) > 2, behind
+        subprocess.run([*ckpt, "dump", "-t", pid, "-D", str(tmp_path / "2")], check=True, stdout=null)
+        os.waitpid(int(pid), 0)
+        time.sleep(1)
+        restore = [*ckpt, "restore", "-D", str(tmp_path / "2"), "--detach", "--json"]
+        answer = json.loads(subprocess.run(restore, check=True, stdout=subprocess.PIPE).stdout)
+        assert answer["namespaces"] == ["time"]
+        offsets = Path(f"/proc/{pid}/timens_offsets").read_text()
+        again = clocks()
+        assert all(abs(a - b) < 0.9 for a, b in zip(behind, again, strict=True)), (behind, again, offsets)
+    finally:
+        Path(f"{said}.end").touch()
+        os.waitpid(int(pid), 0)
+        harness.become_subreaper(False)
 
 
 def until(condition: Callable[[], bool]) -> None:

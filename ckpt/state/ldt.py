@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.records.seams import RemoteTask
+from ckpt.kernel.procfs import MapsLine
+from ckpt.records.seams import LiveTask, RemoteTask
 from ckpt.records.support import Support
+from ckpt.state.mm_modes import hole
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support("memory", "segments", "the local descriptor table (modify_ldt)")
@@ -19,7 +21,7 @@ _ANONYMOUS = (1 << 64) - 1
 _SIZE = us.LDT_ENTRIES * us.LDT_ENTRY_SIZE
 
 
-def collect_ldt(remote: RemoteTask) -> bytes:
+def collect_ldt(remote: LiveTask, maps: Sequence[MapsLine]) -> bytes:
     """The descriptors as the CPU reads them, up to the last that is in use. One remote syscall where there are none."""
     try:
         if not _read(remote, remote.put(bytes(_GLANCE)), _GLANCE):
@@ -27,12 +29,14 @@ def collect_ldt(remote: RemoteTask) -> bytes:
     except KernelError:
         return b""  # no CONFIG_MODIFY_LDT_SYSCALL
     # There is one, and nothing tells its length: it is read whole, into pages mapped for the moment.
-    prot, flags = uapi.PROT_READ | uapi.PROT_WRITE, uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS
-    room = remote.syscall(uapi.SYS_mmap, 0, _SIZE, prot, flags, _ANONYMOUS, 0)
-    try:
-        found = remote.read(room, _read(remote, room, _SIZE))
-    finally:
-        remote.syscall(uapi.SYS_munmap, room, _SIZE)
+    room = hole(maps)
+    prot, flags = uapi.PROT_READ | uapi.PROT_WRITE, uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
+    with remote.through(uapi.SYS_munmap, room, _SIZE):
+        remote.syscall(uapi.SYS_mmap, room, _SIZE, prot, flags, _ANONYMOUS, 0)
+        try:
+            found = remote.read(room, _read(remote, room, _SIZE))
+        finally:
+            remote.syscall(uapi.SYS_munmap, room, _SIZE)
     return found[: -(-len(found.rstrip(b"\0")) // us.LDT_ENTRY_SIZE) * us.LDT_ENTRY_SIZE]
 
 

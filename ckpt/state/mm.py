@@ -194,7 +194,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         membarrier=mm_modes.collect_membarrier(remote),
         lock_future=mm_modes.collect_lock_future(remote, lines),
         merge_any=mm_modes.collect_merge_any(remote, vmas),
-        ldt=ldt.collect_ldt(remote),
+        ldt=ldt.collect_ldt(remote, lines),
     )
 
 

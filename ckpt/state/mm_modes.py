@@ -25,7 +25,7 @@ def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
     In a hole between the mappings: should ckpt die, the thread knows what to unmap.
     """
     before = _locked(remote)
-    page = _hole(maps)
+    page = hole(maps)
     flags = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
     with remote.through(uapi.SYS_munmap, page, uapi.PAGE_SIZE):
         try:
@@ -43,8 +43,8 @@ def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
             remote.syscall(uapi.SYS_munmap, page, uapi.PAGE_SIZE)
 
 
-def _hole(maps: Sequence[MapsLine]) -> int:
-    """A page in the largest hole of an address space, far from what may grow into it."""
+def hole(maps: Sequence[MapsLine]) -> int:
+    """The middle of the largest hole of an address space, far from what may grow into it."""
     below = [line for line in maps if line.start < uapi.TASK_SIZE_MAX]  # all but [vsyscall]
     ends = [_LOWEST, *(line.end for line in below)]
     starts = [*(line.start for line in below), uapi.TASK_SIZE_MAX]

@@ -280,3 +280,28 @@ one = unix(); one.bind(b"\\0ckpt-taken-%d" % os.getpid()); one.listen(1); at(100
         context, tables = collect(child.pid)
         with pytest.raises(RestoreError, match="@ckpt-taken"), restored(context, tables):
             pass
+
+
+def test_senders_are_not_taken_for_others_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+os.chdir(sys.argv[1])
+for number, kind in ((100, "here"), (101, "gone")):
+    a = unix(D); a.bind("to-" + kind); at(number, a)
+    b = unix(D); b.bind(kind); b.sendto(b"from " + kind.encode(), "to-" + kind)
+    if kind == "here":
+        at(102, b)
+    else:
+        b.close()
+"""
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two,
+    ):
+        one.bind("here")  # relative names that sockets of the tree have elsewhere
+        two.bind("gone")
+        with roundtrip(source, str(there)) as files, sock(files, 100) as here, sock(files, 101) as gone:
+            assert here.recvfrom(20) == (b"from here", "here")
+            assert gone.recvfrom(20) == (b"from gone", "gone")

@@ -133,8 +133,13 @@ def _check_senders(
     table: dict[int, sock_diag.UnixSocket],
     context: CollectContext,
 ) -> None:
-    """Queued datagrams keep their sender's name only if that name can be bound at the restore."""
-    outside = {entry.name.rstrip(b"\0") for ino, entry in table.items() if entry.name and ino not in seen}
+    """Queued datagrams keep their sender's name only if that name can be bound at the restore.
+
+    A relative name is no obstacle: somebody else has it in another directory.
+    """
+    names = {ino: entry.name.rstrip(b"\0") for ino, entry in table.items() if entry.name[:1] in (b"\0", b"/")}
+    outside = {name for ino, name in names.items() if ino not in seen}
+    outside -= {name for ino, name in names.items() if ino in seen}
     for message in payload.queue:
         sender = _path(message.name)
         if sender and sender.rstrip(b"\0") in outside:

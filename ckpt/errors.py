@@ -110,6 +110,7 @@ class Refusal:
     subject: str  # "fd 7", "vma 7f00-7f10", "thread 12"
     reason: str  # "is an io_uring"
     hint: str | None = None
+    passing: bool = False  # the task may be out of this state a moment later
 
     def __str__(self) -> str:
         return f"task {self.pid}: {self.subject} {self.reason}"

@@ -24,7 +24,7 @@ from ckpt.engine.cut import Cut
 from ckpt.engine.progress import Progress
 from ckpt.engine.rehearsal import rehearse
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
-from ckpt.errors import CkptError, NoSuchTask, NothingToBorrow, TaskError, UsageError, WrongChain
+from ckpt.errors import CkptError, NoSuchTask, NotDumpable, NothingToBorrow, TaskError, UsageError, WrongChain
 from ckpt.image import codec
 from ckpt.kernel import procfs
 from ckpt.kernel.descriptors import open_unnoticed
@@ -66,7 +66,7 @@ class Request:
     shadow: str = "auto"  # image | off | auto: see Chain.begin
 
 
-_LOADING = 3  # further attempts at a task in which no code to borrow is found
+_AGAIN = 3  # further attempts at a task in which no code to borrow is found, or which is in a state that passes
 
 
 def run_round(request: Request) -> ImageInfo:
@@ -80,10 +80,14 @@ def run_round(request: Request) -> ImageInfo:
     fresh = not request.directory.is_dir()
     try:
         with Chain.open(request.directory, create=True) as chain:
-            for _ in range(_LOADING):
+            for _ in range(_AGAIN):
                 try:
                     return _Round(request, chain, name).run()
                 except NothingToBorrow:
+                    time.sleep(0.05)
+                except NotDumpable as error:
+                    if not all(refusal.passing for refusal in error.refusals):
+                        raise
                     time.sleep(0.05)
             return _Round(request, chain, name).run()
     except BaseException:

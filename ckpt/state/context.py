@@ -60,9 +60,12 @@ class CollectContext:
         """The frozen task with this pid."""
         return next(task for task in self.tasks if task.pid == pid)
 
-    def refuse(self, pid: int, subject: str, reason: str, hint: str | None = None) -> None:
-        """Note something that cannot be restored; all of it is raised together, before anything is changed."""
-        self.refusals.append(Refusal(pid, subject, reason, hint))
+    def refuse(self, pid: int, subject: str, reason: str, hint: str | None = None, *, passing: bool = False) -> None:
+        """Note something that cannot be restored; all of it is raised together, before anything is changed.
+
+        `passing`: the task may be out of this state a moment later, and the dump is tried again.
+        """
+        self.refusals.append(Refusal(pid, subject, reason, hint, passing))
 
 
 @dataclass

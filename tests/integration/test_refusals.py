@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from ckpt import dump
 from ckpt.errors import NotDumpable
 from tests.support.commands import commands
 
@@ -67,3 +70,53 @@ def test_all_at_once_and_free_of_charge(tmp_path: Path) -> None:
 def test_doctor_of_what_cannot_be_frozen(tmp_path: Path, pid: int, code: int) -> None:
     got, said = ckpt(tmp_path, "doctor", "-t", pid)
     assert got == code and said["error"]["hint"]  # type: ignore[index]
+
+
+WAITING = """
+import signal, socket, struct, sys
+link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+link.send(struct.pack("<IHHIIBxxxi8x", 32, 18, 0x301, 7, 0, 0, 0))
+def read(*_):
+    link.setblocking(False)
+    try:
+        while link.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        open(sys.argv[1], "w").close()
+signal.signal(signal.SIGUSR1, read)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.root
+def test_a_state_that_passes_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, said = tmp_path / "done", tmp_path / "said"
+    with said.open("w") as out:
+        program = subprocess.Popen(
+            [sys.executable, "-S", "-c", WAITING, str(done)], stdin=subprocess.DEVNULL, stdout=out
+        )
+    sleep, attempts = time.sleep, 0
+
+    def moment(seconds: float) -> None:
+        nonlocal attempts
+        if sys._getframe(1).f_code.co_name != "run_round":
+            sleep(seconds)
+            return
+        attempts += 1
+        if attempts == 2:  # as if the task had come to it by itself
+            program.send_signal(signal.SIGUSR1)
+            while not done.exists():
+                assert program.poll() is None
+
+    try:
+        while not said.read_text():
+            assert program.poll() is None
+        monkeypatch.setattr(time, "sleep", moment)
+        dump(program.pid, tmp_path / "chain", leave="running")
+        assert attempts == 2
+        assert program.poll() is None
+    finally:
+        program.kill()
+        program.wait()

@@ -201,7 +201,7 @@ def _multipath(view: FileView, fd: int, context: CollectContext) -> tuple[int, i
         context.refuse(view.pid, view.subject, reason, "end it before the dump, or run the task without MPTCP")
     if waiting:
         reason = "has Multipath TCP connections that wait to be accepted"
-        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again", passing=True)
     return state, backlog
 
 

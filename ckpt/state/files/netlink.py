@@ -34,7 +34,7 @@ class NetlinkKind:
             refuse_foreign_namespace(view, fd, context)
             if sockets.readable(fd):
                 reason = "is a netlink socket with messages that the task has not read"
-                context.refuse(view.pid, view.subject, reason, "dump again when it has read them")
+                context.refuse(view.pid, view.subject, reason, "dump again when it has read them", passing=True)
             kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
             protocol = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PROTOCOL)
             portid = struct.unpack_from("<I", sockets.getsockname(fd), 4)[0]

@@ -82,7 +82,7 @@ def collect_connection(
         if error.errno != errno.ENODATA:
             raise
         reason = "is a TCP connection with urgent data, beyond which this kernel cannot look"
-        context.refuse(view.pid, view.subject, reason, "dump again when it has read it")
+        context.refuse(view.pid, view.subject, reason, "dump again when it has read it", passing=True)
         return _nothing(dump.token)
     connection = TcpConnection(
         receive_seq=c.receive_seq,

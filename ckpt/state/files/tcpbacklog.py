@@ -71,7 +71,7 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
                     if context.options.tcp_close:
                         continue
                     reason = "has a connection from outside the tree that waits to be accepted"
-                    context.refuse(view.pid, view.subject, reason, f"{_HINT}; --tcp-close drops them")
+                    context.refuse(view.pid, view.subject, reason, f"{_HINT}; --tcp-close drops them", passing=True)
                 data, ended = one.data, one.ended
                 if client is not None:
                     found.add(client.ino)
@@ -99,7 +99,7 @@ def _in_order(
         # A FIN counts as a byte.
         if any(entry.queued > (entry.state == u.TCP_CLOSE_WAIT) for entry in mine):
             reason = "has connections that wait to be accepted, with data that cannot be read from outside"
-            context.refuse(listener.view.pid, listener.view.subject, f"{reason} ({error.message})", _HINT)
+            context.refuse(listener.view.pid, listener.view.subject, f"{reason} ({error.message})", _HINT, passing=True)
             return []
         # Their order is unknown; that of the clients' births is likely.
         born = {ends: client.ino for ends, client in clients.items()}

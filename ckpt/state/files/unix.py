@@ -107,7 +107,7 @@ def finish_unix(context: CollectContext) -> None:
         waiting = [ino for ino in entry.icons if ino and ino not in seen]
         if waiting and not context.options.ext_unix:
             reason = f"has {len(waiting)} connection(s) from outside the tree that wait to be accepted"
-            context.refuse(view.pid, view.subject, reason, "--ext-unix drops them")
+            context.refuse(view.pid, view.subject, reason, "--ext-unix drops them", passing=True)
         if payload.type == u.SOCK_DGRAM:
             _check_peer(view, payload, seen, context)
             _check_senders(view, payload, seen, table, context)
@@ -144,7 +144,7 @@ def _check_senders(
         sender = _path(message.name)
         if sender and sender.rstrip(b"\0") in outside:
             reason = f"has an unread datagram from {unixbuild.show(sender)}, a socket outside the tree"
-            context.refuse(view.pid, view.subject, reason, "let the task read its datagrams first")
+            context.refuse(view.pid, view.subject, reason, "let the task read its datagrams first", passing=True)
             return
 
 
@@ -236,7 +236,7 @@ def _waiting(
         reason = (
             "has connections that wait to be accepted, and in them files in flight which no task of the tree has open"
         )
-        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again")
+        context.refuse(view.pid, view.subject, reason, "let the task accept them, then dump again", passing=True)
         return ()
     return tuple(
         UnixWaiting(ino, tuple(_sent(message, known) for message in messages))

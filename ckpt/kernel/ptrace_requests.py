@@ -74,7 +74,7 @@ def getsiginfo(tid: int) -> bytes:
 
 def getregset(tid: int, kind: int) -> bytes:
     """A register set, as long as the kernel makes it: NT_PRSTATUS 216 bytes, NT_X86_XSTATE by CPU."""
-    room = _XSTATE_ROOM if kind == uapi.NT_X86_XSTATE else _GENERAL_ROOM
+    room = _GENERAL_ROOM if kind == uapi.NT_PRSTATUS else _XSTATE_ROOM
     buffer = ctypes.create_string_buffer(room)
     iovec = (ctypes.c_uint64 * 2)(ctypes.addressof(buffer), room)
     _ptrace("PTRACE_GETREGSET", uapi.PTRACE_GETREGSET, tid, kind, ctypes.addressof(iovec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, uapi
@@ -253,6 +254,30 @@ def sched_setattr(
     raw = us.sched_attr.pack(size, policy, flags, nice, priority, runtime, deadline, period)
     buffer = ctypes.create_string_buffer(raw, size)
     syscall(f"sched_setattr({tid})", uapi.SYS_sched_setattr, tid, buffer, 0)
+
+
+@lru_cache(maxsize=1)
+def _has_clamps() -> bool:
+    return os.path.exists("/proc/sys/kernel/sched_util_clamp_min")
+
+
+def utilization(tid: int) -> tuple[int, int] | None:
+    """The utilization clamps of one thread, lowest and highest; None without CONFIG_UCLAMP_TASK."""
+    if not _has_clamps():
+        return None
+    size = us.sched_attr.size + us.sched_clamps.size
+    buffer = ctypes.create_string_buffer(size)
+    syscall(f"sched_getattr({tid})", uapi.SYS_sched_getattr, tid, buffer, size, 0)
+    lowest, highest = us.sched_clamps.unpack_from(buffer.raw, us.sched_attr.size)
+    return lowest, highest
+
+
+def set_utilization(tid: int, lowest: int, highest: int) -> None:
+    """Set them; policy and parameters stay."""
+    size = us.sched_attr.size + us.sched_clamps.size
+    flags = us.SCHED_FLAG_KEEP_ALL | us.SCHED_FLAG_UTIL_CLAMP
+    raw = us.sched_attr.pack(size, 0, flags, 0, 0, 0, 0, 0) + us.sched_clamps.pack(lowest, highest)
+    syscall(f"sched_setattr({tid})", uapi.SYS_sched_setattr, tid, ctypes.create_string_buffer(raw, size), 0)
 
 
 def ioprio(tid: int) -> int:

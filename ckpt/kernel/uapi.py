@@ -159,6 +159,7 @@ PTRACE_EVENT_STOP = 128
 
 # include/uapi/linux/elf.h
 NT_PRSTATUS = 1
+NT_386_IOPERM = 0x201
 NT_X86_XSTATE = 0x202
 
 # include/uapi/asm-generic/mman-common.h, mman.h

@@ -133,6 +133,9 @@ SCHED_IDLE = 5
 SCHED_DEADLINE = 6
 SCHED_FLAG_RESET_ON_FORK = 1
 sched_attr = struct.Struct("<IIQiIQQQ")  # size, policy, flags, nice, priority, runtime, deadline, period
+sched_clamps = struct.Struct("<II")  # sched_util_min, sched_util_max: behind it since 5.3
+SCHED_FLAG_KEEP_ALL = 0x18
+SCHED_FLAG_UTIL_CLAMP = 0x60
 IOPRIO_WHO_PROCESS = 1
 
 # include/uapi/asm-generic/resource.h, in the order of /proc/PID/limits (which is that of the numbers)
@@ -178,5 +181,6 @@ ERESTART_RESTARTBLOCK = 516
 # arch/x86/include/uapi/asm/ldt.h; arch/x86/kernel/ldt.c for what modify_ldt is told to do
 SYS_modify_ldt = 154
 MODIFY_LDT_READ, MODIFY_LDT_WRITE = 0, 0x11
+SYS_ioperm = 173
 LDT_ENTRIES, LDT_ENTRY_SIZE = 8192, 8
 user_desc = struct.Struct("<4I")  # entry_number, base_addr, limit, bit fields

@@ -106,6 +106,7 @@ class Scheduling:  # sched.py
     ioprio: int
     timerslack_ns: int
     numa: NumaPolicy | None = None  # None: MPOL_DEFAULT
+    clamps: tuple[int, int] | None = None  # sched_util_min, _max; None: the kernel had none
 
 
 @dataclass(frozen=True, slots=True)

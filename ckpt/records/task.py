@@ -44,6 +44,7 @@ class ThreadRecord:
     fs: FsState | None = None  # of a thread that has directories and umask of its own (unshare(CLONE_FS))
     dispatch: tuple[int, ...] = ()  # PR_SET_SYSCALL_USER_DISPATCH: mode, selector, offset, length
     vfork: int = 0  # the child for whose end or exec it waits in vfork; the registers are those after that
+    ports: tuple[tuple[int, int], ...] = ()  # first and number of those that ioperm allows
     fs_tid: int = 0  # the thread whose directories it uses, itself if they are its own; 0: the process's
 
 

@@ -16,7 +16,8 @@ SUPPORT = Support(
     "tasks",
     "attributes",
     "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter",
-    lost="Landlock domains and session keyrings, which nothing shows",
+    lost="Landlock domains, which nothing shows: a restored task is not confined by them; keyrings of session, process "
+    "and thread with their keys: it has ckpt's session keyring",
 )
 
 _UNSET = (1 << 32) - 1

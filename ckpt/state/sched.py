@@ -15,10 +15,11 @@ from ckpt.state.rebuild import rebuilding
 SUPPORT = Support(
     "tasks",
     "scheduling",
-    "policy, nice, affinity, I/O priority, timer slack, NUMA policy",
-    lost="utilization clamps, core scheduling cookies",
+    "policy, nice, affinity, I/O priority, timer slack, NUMA policy, utilization clamps",
+    lost="core scheduling cookies",
 )
 
+_NO_CLAMPS = (0, 1024)
 _ANYWHERE = b"\xff" * 128  # the kernel cuts it down to the CPUs that exist and the cpuset allows
 _NODES = 1024  # bits of a node mask: the most that the kernel can be built for
 _FAIR = frozenset({us.SCHED_NORMAL, us.SCHED_BATCH, us.SCHED_IDLE})
@@ -46,6 +47,7 @@ def collect_scheduling(remote: RemoteTask, numa: NumaPolicy | None) -> Schedulin
         ioprio=taskinfo.ioprio(tid),
         timerslack_ns=_timerslack(remote),
         numa=numa,
+        clamps=taskinfo.utilization(tid),
     )
 
 
@@ -95,6 +97,9 @@ def restore_scheduling(remote: RemoteTask, record: Scheduling) -> None:
         with rebuilding(pid, f"nice value {record.nice}"):
             taskinfo.set_nice(tid, record.nice)
     _policy(pid, tid, record, now)
+    if record.clamps is not None and record.clamps not in (taskinfo.utilization(tid), _NO_CLAMPS):
+        with rebuilding(pid, "utilization clamps", hint="this kernel has none (CONFIG_UCLAMP_TASK)"):
+            taskinfo.set_utilization(tid, *record.clamps)
     with rebuilding(pid, "I/O priority"):
         if record.ioprio != taskinfo.ioprio(tid):  # asked again, for it may follow the nice value
             taskinfo.set_ioprio(tid, record.ioprio)

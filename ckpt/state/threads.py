@@ -19,7 +19,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.state import FsState, Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import asked, fs, ids, prctl, sched, seccomp, signals
+from ckpt.state import asked, fs, ids, ioports, prctl, sched, seccomp, signals
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
@@ -108,6 +108,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         pdeathsig=told.pdeathsig,
         seccomp=seccomp.collect_seccomp(pid, tid, status, context),
         prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
+        ports=() if isinstance(remote, HeldRemote) else ioports.collect_ports(tid, context),
         fs=own_fs,
         fs_tid=fs_tid,
         dispatch=(ptrace.get_user_dispatch(tid) or ()) if not isinstance(remote, HeldRemote) else (),
@@ -172,6 +173,7 @@ def restore_thread(remote: RemoteTask, record: ThreadRecord, task: TaskRecord) -
         fs.restore_fs(remote, record.fs)
     sched.restore_scheduling(remote, record.scheduling)
     prctl.restore_prctl(remote, record.prctl)
+    ioports.restore_ports(remote, record.ports)
 
 
 def restore_privileges(remote: RemoteTask, record: ThreadRecord) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
+from ckpt.state import ioports
 from ckpt.state.registers import name_restarted_call
 from ckpt.state.seccomp import notifies
 from ckpt.state.signals import members
@@ -176,3 +177,12 @@ def test_the_frames_of_a_chain_are_those_of_its_calls() -> None:
         blocked = mask if last else (1 << 64) - 1
         alone = sigframe.call(at, restorer, registers, nr, args, fpstate_at=0x7FFD_0000_8000, sigmask=blocked)[1]
         assert frames[number * sigframe.STRIDE :][: sigframe.STRIDE] == alone[: sigframe.STRIDE]
+
+
+def test_runs_of_allowed_io_ports() -> None:
+    assert list(ioports.allowed(b"\xff" * 8192)) == []
+    assert list(ioports.allowed(bytes(8192))) == [(0, 65536)]
+    bitmap = bytearray(b"\xff" * 8192)
+    bitmap[0x10] = 0b11111110
+    bitmap[0x1FFE:] = b"\x7f\x00"
+    assert list(ioports.allowed(bytes(bitmap))) == [(0x80, 1), (0xFFF7, 9)]

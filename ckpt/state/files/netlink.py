@@ -33,7 +33,7 @@ class NetlinkKind:
         with view.stolen(context) as fd:
             refuse_foreign_namespace(view, fd, context)
             if sockets.readable(fd):
-                reason = "is a netlink socket with messages that the task has not read"
+                reason = "is a netlink socket with unread messages, which nobody but their sender could send again"
                 context.refuse(view.pid, view.subject, reason, "dump again when it has read them", passing=True)
             kind = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_TYPE)
             protocol = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PROTOCOL)

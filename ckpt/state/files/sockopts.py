@@ -249,7 +249,8 @@ def _filter(view: FileView, fd: int, context: CollectContext) -> bytes:
         return sockets.getsockopt_filter(fd, buffer)
     except KernelError as error:
         if error.errno == errno.EACCES:
-            context.refuse(view.pid, view.subject, "has an eBPF socket filter")
+            reason = "has an eBPF socket filter, whose program the kernel gives only as rewritten for itself"
+            context.refuse(view.pid, view.subject, reason, "let the task detach it (SO_DETACH_FILTER)")
             return b""
         raise
 

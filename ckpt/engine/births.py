@@ -22,8 +22,12 @@ def shared_tables(tasks: Iterable[TaskRecord]) -> frozenset[int]:
 def pairs(task: TaskRecord, threads: Sequence[ThreadRecord], shared: frozenset[int]) -> dict[int, Pair]:
     """What each thread of the task is made with; its first one, too."""
     own = {tid: table for tid, table in task.thread_tables if table in shared}
-    found = {thread.tid: (thread.fs_tid or task.pid, own.get(thread.tid, task.table_id)) for thread in threads}
-    return {task.pid: (task.pid, task.table_id)} | found
+    fs = dict(task.thread_fs)
+
+    def pair(thread: ThreadRecord) -> Pair:
+        return fs.get(thread.tid, thread.fs_tid or task.fs_id), own.get(thread.tid, task.table_id)
+
+    return {task.pid: (task.fs_id, task.table_id)} | {thread.tid: pair(thread) for thread in threads}
 
 
 def births(pid: int, wanted: Mapping[int, Pair], carried: int = 0) -> dict[int, tuple[int, int]]:

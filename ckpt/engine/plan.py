@@ -220,7 +220,7 @@ class _Planner:
         options += [(one, thread) for one in born for thread in self._makers(one, child)]
         for creator, thread in options:
             held = self._table_of(creator, thread)
-            flags = self._flags(creator, child, held)
+            flags = self._flags(creator, child, held, dict(creator.thread_fs).get(thread, creator.fs_id))
             if flags is None:
                 continue
             if creator is not parent:
@@ -249,13 +249,16 @@ class _Planner:
         existing = [self._by[pid] for pid in self._session if pid in self._by]
         if attribute == "table_id":
             return {one.pid for one in existing if value in _tables(one)}
+        if attribute == "fs_id":
+            return {one.pid for one in existing if value in (one.fs_id, *dict(one.thread_fs).values())}
         return {one.pid for one in existing if getattr(one, attribute) == value}
 
     def _makers(self, creator: TaskRecord, child: TaskRecord) -> list[int]:
         """The threads of `creator` that may clone the child, the best first; 0 for its leader."""
         own = child.parent_tid if child.ppid == creator.pid and child.parent_tid in creator.tids else creator.pid
-        with_table = [tid for tid, table in creator.thread_tables if table == child.table_id]
-        tids = dict.fromkeys((own, creator.pid, *with_table))
+        fit = [tid for tid, table in creator.thread_tables if table == child.table_id]
+        fit += [tid for tid, fs in creator.thread_fs if fs == child.fs_id]
+        tids = dict.fromkeys((own, creator.pid, *fit))
         return [tid if tid != creator.pid else 0 for tid in tids if not self._stays_behind(creator, tid)]
 
     def _stays_behind(self, creator: TaskRecord, tid: int) -> bool:
@@ -268,12 +271,12 @@ class _Planner:
         table = dict(creator.thread_tables).get(thread, 0)
         return table if table in self._shared else self._table_at_birth(creator)
 
-    def _flags(self, creator: TaskRecord, child: TaskRecord, table: int) -> int | None:
-        """The CLONE_* flags by which `child` shares what it must; None when `creator`, holding `table`, is wrong."""
+    def _flags(self, creator: TaskRecord, child: TaskRecord, table: int, fs: int) -> int | None:
+        """The CLONE_* flags by which `child` shares what it must; None when a `creator` with these is wrong."""
         flags = 0
         for attribute, flag, _ in _SHARED:
             partners = self._partners(child, attribute)
-            held = table if attribute == "table_id" else getattr(creator, attribute)
+            held = {"table_id": table, "fs_id": fs}.get(attribute, getattr(creator, attribute))
             passed_on = attribute == "table_id" and not partners and self._carries(child, held)
             if passed_on or (partners and held == getattr(child, attribute)):
                 flags |= flag

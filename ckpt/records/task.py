@@ -64,7 +64,7 @@ class TaskRecord:
     mm_id: int  # 0 for a zombie
     table_id: int  # FdTable; 0 for a zombie
     sighand_id: int  # tasks that share signal actions (CLONE_SIGHAND) name the same pid
-    fs_id: int  # tasks that share cwd, root and umask (CLONE_FS) name the same pid
+    fs_id: int  # tasks that share cwd, root and umask (CLONE_FS) name the same pid, or tid
     fs: FsState | None
     sigactions: tuple[SigAction, ...]
     pending: tuple[SigInfo, ...]  # the process-wide queue
@@ -75,6 +75,7 @@ class TaskRecord:
     ctty_file: str = ""  # path of the controlling terminal, when the session has one ("/dev/pts/3")
     parent_tid: int = 0  # the thread of the parent that made it, 0 when the parent is outside the tree
     news: str = ""  # stopped | continued: what its parent has not waited for yet
+    thread_fs: tuple[tuple[int, int], ...] = ()  # tid, fs_id of threads that share another than `fs_id`
     thread_tables: tuple[tuple[int, int], ...] = ()  # tid, table_id of threads that use another than `table_id`
     zombie: tuple[str, tuple[int, ...], tuple[int, ...]] | None = None  # comm; real, effective, saved uids and gids
     leader: tuple[str, int] | None = None  # comm and wait status of a first thread that has ended while others run

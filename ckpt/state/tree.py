@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ckpt.errors import KernelError, NotDumpable
 from ckpt.kernel import procfs, taskinfo, uapi
@@ -66,10 +66,10 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
         context.records.append(collect_mm(mm, context))
     context.records += tables
     context.shared["tree:news"] = _news(tree)
-    sighand = _shared_with_parent(tree, uapi.KCMP_SIGHAND)
-    fs = _shared_with_parent(tree, uapi.KCMP_FS)
+    sighand = _sharing(tree, uapi.KCMP_SIGHAND, {pid for mm in mms if len(mm.pids) > 1 for pid in mm.pids})
+    fs = _sharing(tree, uapi.KCMP_FS, tree.tasks)
     for task in tree.tasks.values():
-        _collect_task(tree, task, context, seen, mm_ids[task.pid], sighand[task.pid], fs[task.pid])
+        _collect_task(tree, task, context, seen, mm_ids[task.pid], sighand[task.pid], fs)
     _check_vforks(context)
     for pid in tree.zombies:
         context.records.append(collect_zombie(tree, pid))
@@ -125,12 +125,36 @@ def _untold(remote: RemoteTask, which: int, child: int) -> int:
     return int(code) if pid else 0
 
 
-def _shared_with_parent(tree: FrozenTree, what: int) -> dict[int, int]:
-    """For each task the pid that stands for what it shares, `what` being KCMP_FS or KCMP_SIGHAND."""
+def _sharing(tree: FrozenTree, what: int, among: Collection[int]) -> dict[int, int]:
+    """For each task, and each thread that differs from its process, the number that stands for what it shares.
+
+    `what`: KCMP_FS or KCMP_SIGHAND, which only tasks `among` these may share. Mostly a task shares it with its parent
+    or with nobody; kcmp's order finds the rest.
+    """
     ids: dict[int, int] = {}
-    for pid in tree.tasks:
+    known: list[int] = []  # one user of each, in kcmp's order
+
+    def stands_for(one: int) -> int:
+        low, high = 0, len(known)
+        while low < high:
+            middle = (low + high) // 2
+            order = kcmp(one, known[middle], what)
+            if order == 0:
+                return known[middle]
+            low, high = (low, middle) if order == 1 else (middle + 1, high)
+        known.insert(low, one)
+        return one
+
+    for pid, task in tree.tasks.items():
+        if pid not in among:
+            ids[pid] = pid
+            continue
         parent = tree.parents.get(pid, 0)
-        ids[pid] = ids[parent] if parent in ids and kcmp(pid, parent, what) == 0 else pid
+        ids[pid] = ids[parent] if parent in ids and kcmp(pid, parent, what) == 0 else stands_for(pid)
+        if what == uapi.KCMP_FS:
+            for tid in task.tids[1:]:
+                if kcmp(pid, tid, what):
+                    ids[tid] = stands_for(tid)
     return ids
 
 
@@ -141,7 +165,7 @@ def _collect_task(
     seen: dict[int, threads.Glance],
     mm_id: int,
     sighand_id: int,
-    fs_id: int,
+    fs: dict[int, int],
 ) -> None:
     stat = procfs.stat(task.pid)
     own = [threads.collect_thread(task, tid, context, seen[tid]) for tid in task.tids]
@@ -161,8 +185,9 @@ def _collect_task(
             mm_id=mm_id,
             table_id=table_of(context, task.pid),
             sighand_id=sighand_id,
-            fs_id=fs_id,
+            fs_id=fs[task.pid],
             fs=state.fs,
+            thread_fs=tuple((tid, fs[tid]) for tid in task.tids[1:] if fs.get(tid, fs[task.pid]) != fs[task.pid]),
             sigactions=state.sigactions,
             pending=state.pending,
             itimers=state.itimers,

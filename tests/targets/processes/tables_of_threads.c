@@ -1,5 +1,5 @@
-/* A child that shares the descriptor table of its parent's second thread (clone with CLONE_FILES), and a thread that
- * still shares the table of its process's parent, which the process's first thread has left. */
+/* A child that shares descriptor table and directories of its parent's second thread (clone with CLONE_FILES and
+ * CLONE_FS), and a thread that still shares the table of its process's parent, which the process's first thread left. */
 #define _GNU_SOURCE
 #include "target_api.h"
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { OURS = 100, PARENTS = 110 };
@@ -31,6 +32,8 @@ static int child(void *unused)
 	(void)unused;
 	stages[0] = 1;
 	until(1, 1);
+	if (umask(0123) != 0177)
+		return 3;
 	return !(is_open(OURS) && !is_open(PARENTS) && dup2(OURS, 105) == 105);
 }
 
@@ -38,14 +41,16 @@ static void *owner(void *unused)
 {
 	int status;
 	(void)unused;
-	check(unshare(CLONE_FILES) == 0 && dup2(1, OURS) == OURS, "unshare");
+	check(unshare(CLONE_FILES | CLONE_FS) == 0 && dup2(1, OURS) == OURS, "unshare");
 	close(PARENTS);
-	pid_t pid = clone(child, stacks[0] + sizeof stacks[0], CLONE_FILES | SIGCHLD, NULL);
+	umask(0177);
+	pid_t pid = clone(child, stacks[0] + sizeof stacks[0], CLONE_FILES | CLONE_FS | SIGCHLD, NULL);
 	until(0, 1);
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
 	check(waitpid(pid, &status, __WNOTHREAD) == pid && WEXITSTATUS(status) == 0, "the thread's child");
 	check(is_open(105), "the child's table is another one");
+	check(umask(0) == 0123, "the child's umask is another one");
 	return NULL;
 }
 
@@ -79,6 +84,7 @@ int main(int argc, char **argv)
 	start(argc, argv);
 	pthread_t t;
 	int status;
+	umask(022);
 	stages = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	check(dup2(1, PARENTS) == PARENTS, "dup2");
 	pthread_barrier_init(&barrier, NULL, 2);
@@ -88,6 +94,7 @@ int main(int argc, char **argv)
 	until(2, 2);
 	checkpoint();
 	check(is_open(PARENTS) && !is_open(OURS), "the process's table");
+	check(umask(022) == 022, "the process's umask");
 	stages[1] = 1;
 	pthread_barrier_wait(&barrier);
 	pthread_join(t, NULL);

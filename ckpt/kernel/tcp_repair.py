@@ -186,7 +186,10 @@ def _queue(fd: int, queue: int, size: int) -> tuple[int, bytes]:
 
 
 def rebuild(fd: int, connection: Connection, local: bytes, remote: bytes) -> None:
-    """Make a fresh socket that connection, in repair mode still; nothing is sent before `finish`."""
+    """Make a fresh socket that connection, in repair mode still; nothing is sent before `finish`.
+
+    Its send buffer may be larger afterwards than it was: for the caller to put right.
+    """
     c = connection
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR, u.TCP_REPAIR_ON)
     _set_seq(fd, u.TCP_SEND_QUEUE, c.send_seq - len(c.send_queue))
@@ -207,6 +210,7 @@ def rebuild(fd: int, connection: Connection, local: bytes, remote: bytes) -> Non
         sockets.setsockopt(fd, u.SOL_TCP, u.TCP_TIMESTAMP, struct.pack("<I", c.timestamp))
     _fill(fd, u.TCP_RECV_QUEUE, queue)
     sent = len(c.send_queue) - c.unsent
+    _make_room(fd, len(c.send_queue))
     _fill(fd, u.TCP_SEND_QUEUE, c.send_queue[:sent])
     missing = len(c.receive_queue) - len(queue)
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_WINDOW, _window_for(c.window, c.receive_seq - missing))
@@ -223,6 +227,13 @@ def finish(fd: int, connection: Connection) -> None:
             if error.errno == errno.EAGAIN:
                 raise KernelError(f"{len(unsent)} bytes do not fit into the send buffer", errno=errno.EAGAIN) from error
             raise
+
+
+def _make_room(fd: int, size: int) -> None:
+    """What one buffer holds depends on how the data came into it: the smaller the pieces, the less."""
+    need = 8 * size + _CHUNK
+    if size and sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_SNDBUF) < need:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, min(need // 2, 0x3FFFFFFF))
 
 
 def _set_seq(fd: int, queue: int, seq: int) -> None:

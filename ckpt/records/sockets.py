@@ -173,9 +173,19 @@ class TcpWaiting:
     ended: bool  # and its FIN
 
 
+@dataclass(frozen=True, slots=True)
+class NetlinkMessage:
+    """A message of another socket's that waits in a netlink socket."""
+
+    data: bytes
+    portid: int  # of the sender
+    file_id: int  # the sender's socket, 0 when it is gone
+    credentials: tuple[int, ...]  # pid, uid, gid
+
+
 @record("netlink-socket")
 class NetlinkPayload:
-    """One netlink socket with an empty queue."""
+    """One netlink socket; `queue` holds what other sockets have sent to it."""
 
     type: int
     protocol: int
@@ -184,6 +194,7 @@ class NetlinkPayload:
     peer_portid: int
     peer_groups: int
     options: SocketOptions
+    queue: tuple[NetlinkMessage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

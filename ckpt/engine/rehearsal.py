@@ -52,11 +52,9 @@ def _extra() -> Iterator[int]:
     try:
         yield pid
     finally:
-        os.kill(pid, signal.SIGKILL)
-        try:
+        with suppress(ProcessLookupError, ChildProcessError):  # the embedding program reaps every child
+            os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass  # the embedding program ignores SIGCHLD
 
 
 def rehearse(tracker: str, *, dump: bool) -> None:

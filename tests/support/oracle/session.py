@@ -16,7 +16,7 @@ from pathlib import Path
 import ckpt
 from ckpt import chain
 from tests.support import harness
-from tests.support.commands import commands
+from tests.support.commands import WAIT, commands
 from tests.support.oracle import truth
 from tests.support.oracle.steps import (
     ADVICE,
@@ -42,7 +42,7 @@ _NR = {
 _PUNCH_HOLE = 1 | 2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _MEMFDS, _FILES = 100, 110  # the descriptors of the first slots
 _MOST_CHILDREN = 2
-_PATIENCE = 60.0
+_PATIENCE = WAIT
 # The kernel writes to an rseq area whenever a thread changes its CPU.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 

@@ -66,7 +66,8 @@ class Request:
     shadow: str = "auto"  # image | off | auto: see Chain.begin
 
 
-_AGAIN = 3  # further attempts at a task in which no code to borrow is found, or which is in a state that passes
+_AGAIN = 8  # further attempts at a task in which no code to borrow is found, or which is in a state that passes
+_LOOKS = 10
 
 
 def run_round(request: Request) -> ImageInfo:
@@ -290,10 +291,15 @@ class _Round:
 
 
 def _ended(pid: int) -> bool:
-    try:  # its memory is gone a moment before its state tells
-        return procfs.stat(entry(pid)).state in "ZX" or not procfs.maps_text(pid)
-    except NoSuchTask:
-        return True
+    """Not one that executes a program from a thread: until that has the first one's tid, it looks as if it had."""
+    for _ in range(_LOOKS):
+        try:  # its memory is gone a moment before its state tells
+            if procfs.stat(entry(pid)).state not in "ZX" and procfs.maps_text(pid):
+                return False
+        except NoSuchTask:
+            return True
+        time.sleep(0.002)
+    return True
 
 
 def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Space]:

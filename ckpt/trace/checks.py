@@ -19,7 +19,7 @@ def check_task(pid: int) -> None:
     stat = procfs.stat(pid)
     if stat.is_kernel_thread:
         raise TaskError(f"task {pid} ({stat.comm}) is a kernel thread", hint="only user processes can be dumped")
-    if stat.state in "ZX" and len(procfs.threads(pid)) < 2:
+    if stat.state in "ZX" and len(procfs.threads(pid)) < 2 and procfs.stat(pid).state in "ZX":
         raise NoSuchTask(f"task {pid} ({stat.comm}) has ended and is a zombie", hint="its parent must wait for it")
     status = procfs.status(pid)
     tgid = int(status["Tgid"])

@@ -6,7 +6,6 @@ tree runs on; a task in group-stop stays in it either way.
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import signal
@@ -14,19 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ckpt.errors import CkptError, FreezeTimeout, KernelError, NoSuchTask, TaskError
+from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import procfs, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace import critical_section, ending, vforks, waits
+from ckpt.trace import critical_section, ending, executing, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
+from ckpt.trace.release import kill, release
 from ckpt.trace.urgency import Urgency
 
-_DETACH_PATIENCE = 0.2  # seconds
+_STOPPED = os.WSTOPPED | os.WNOHANG | os.WNOWAIT | us.WALL
 _GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
@@ -74,7 +74,7 @@ class FrozenTree:
                     undo()
             finally:
                 for thread in self.threads():
-                    _release(thread, self.wakeups)
+                    release(thread, self.wakeups)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
             self.urgency.end()
@@ -83,7 +83,7 @@ class FrozenTree:
         """Let go of every thread, but leave each task in group-stop, as by SIGSTOP."""
         with deferred_signals():
             for pid in self.tasks:
-                _kill(pid, signal.SIGSTOP)
+                kill(pid, signal.SIGSTOP)
             self.thaw()
 
     def kill(self, deadline: float = 30.0) -> None:
@@ -98,51 +98,6 @@ class FrozenTree:
                 task.threads.clear()
 
 
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it has ended: there is nothing to stop or end
-
-
-def _release(thread: FrozenThread, wakeups: Wakeups) -> None:
-    if not thread.stopped:
-        return
-    try:
-        if thread.remote is not None:
-            thread.remote.close()
-        if not thread.stop_signal:
-            waits.go_on(thread.tid, thread.gpr, wakeups)
-    except CkptError:
-        pass  # it was killed in the freeze
-    _detach(thread.tid)
-    thread.stopped = False
-    thread.remote = None
-
-
-def _detach(tid: int) -> None:
-    """Let go of a thread that stands, is about to, or was killed: its parent hears of its end only when we reap it."""
-    number = 0
-    end = time.monotonic() + _DETACH_PATIENCE
-    while True:
-        try:
-            ptrace.detach(tid, number)
-            return
-        except KernelError:
-            pass  # it does not stand
-        try:
-            got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
-        except ChildProcessError:
-            return
-        if got and not os.WIFSTOPPED(status):
-            return
-        number = os.WSTOPSIG(status) & 0x7F if got and status >> 16 == 0 else 0
-        if not got:
-            if time.monotonic() > end:
-                return  # it cannot stop; when it can, it will not: the kernel lets go of it when ckpt ends
-            time.sleep(0.0002)
-
-
 def freeze(root: int, *, timeout: float = 5.0) -> _Freeze:
     """A context manager that freezes the tree under `root` and gives its FrozenTree."""
     return _Freeze(root, timeout)
@@ -153,7 +108,7 @@ class _Freeze:
         self._tree = FrozenTree(root)
         self._deadline = timeout
         self._gc = False
-        self._spares: list[int] = []
+        self._watch = executing.SeizeWatch()
 
     def __enter__(self) -> FrozenTree:
         standins.forget()
@@ -175,13 +130,13 @@ class _Freeze:
 
     def __exit__(self, *_: object) -> None:
         self._tree.thaw()
+        self._watch.end()
         self._tree.wakeups.close()
         if self._gc:
             gc.enable()
 
     def _freeze_all(self) -> None:
-        tree = self._tree
-        todo = [tree.root]
+        todo = [self._tree.root]
         while todo:
             for pid in todo:
                 self._freeze_task(pid)
@@ -232,16 +187,19 @@ class _Freeze:
             return
         task = tree.tasks.get(pid) or FrozenTask(pid)
         if state in "ZX":
-            if alone:
+            if alone and executing.over(pid, patient=pid == tree.root):
                 if pid == tree.root:
                     raise NoSuchTask(f"task {pid} has ended")
                 tree.zombies.append(pid)
                 return
-            task.leader_exited = True
+            task.leader_exited = True  # or another thread has its tid by now: that will show
         tree.tasks[pid] = task
         while True:
+            task.leader_exited = task.leader_exited and executing.ended(pid, pid)  # another thread may have its tid now
             fresh = [t for t in procfs_threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
-            if not fresh:
+            if len(fresh) + len(task.threads) > 1:
+                self._watch.start()
+            if not fresh and self._all_stand(task):
                 break
             if time.monotonic() > self._end:
                 raise FreezeTimeout(
@@ -250,8 +208,9 @@ class _Freeze:
                     hint="try again later or raise --timeout",
                 )
             seized = [tid for tid in fresh if self._seize(task, tid)]
-            for tid in seized:
-                self._wait_stop(task, task.threads[tid])
+            for thread in [task.threads[tid] for tid in seized]:
+                if thread.tid in task.threads:
+                    self._wait_stop(task, thread)
         if task.leader_exited and task.threads:
             standins.note(pid, task.tids[0])
         if not task.threads:
@@ -261,21 +220,28 @@ class _Freeze:
             if procfs.exists(pid):
                 tree.zombies.append(pid)
 
+    def _all_stand(self, task: FrozenTask) -> bool:
+        """Else a thread that was executing a program has the first one's tid now, and is not known by it yet."""
+        pid = task.pid
+        leader = task.threads.get(pid)
+        if leader is not None and leader.stopped and not executing.stands(pid):
+            del task.threads[pid]
+        return bool(task.threads) or executing.ended(pid, pid)
+
     def _seize(self, task: FrozenTask, tid: int) -> bool:
         task.threads[tid] = thread = FrozenThread(task.pid, tid)
         if tid in self._waiting and self._waits_in_vfork(thread):
             return False
         thread.stopped = True  # first: whatever comes, it is let go of
         try:
-            ptrace.seize(tid, uapi.PTRACE_O_TRACESYSGOOD)
-            ptrace.interrupt(tid)
+            done = self._watch.seize(task.pid, tid, task.threads)
         except KernelError as error:
             del task.threads[tid]
-            if error.errno == errno.ESRCH or _ended(task.pid, tid):
-                task.leader_exited |= tid == task.pid
-                return False
             raise self._why_not(task, tid, error) from None
-        return True
+        if not done:
+            del task.threads[tid]
+            task.leader_exited |= tid == task.pid
+        return done
 
     def _waits_in_vfork(self, thread: FrozenThread) -> bool:
         child = vforks.child_of(thread.pid, thread.tid)
@@ -308,9 +274,15 @@ class _Freeze:
                 got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
             except ChildProcessError:
                 got, status = tid, 0
+                task.threads.pop(task.pid, None)  # it may be this thread by now, which has executed a program
             if got == 0:
                 spins += 1
                 if spins > 200:
+                    for dead in executing.reap(t.tid for t in task.threads.values() if t.stopped and t is not thread):
+                        del task.threads[dead]
+                    if executing.stands(tid) and not os.waitid(os.P_PID, tid, _STOPPED):
+                        self._stands(thread, 0)  # already, as another
+                        return
                     if self._waits_in_vfork(thread):
                         return  # it went there just now; what it was asked for takes effect when it comes back
                     if time.monotonic() > self._end:
@@ -327,24 +299,27 @@ class _Freeze:
                 return
             number = os.WSTOPSIG(status)
             if status >> 16 == uapi.PTRACE_EVENT_STOP:
-                if number in _GROUP_STOPS:
-                    thread.stop_signal = number
-                    thread.gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
-                else:
-                    thread.gpr = waits.make_restartable(tid)
-                thread.gpr = critical_section.leave(tid, thread.gpr)
-                return
+                try:
+                    self._stands(thread, number)
+                    return
+                except KernelError:
+                    if executing.stands(tid):
+                        raise
+                    continue  # it was killed
             try:
+                ptrace.interrupt(tid)  # a stop on the way into a single-stepped handler makes it forgotten
                 ptrace.cont(tid, number & 0x7F)
             except KernelError:
                 continue
 
-
-def _ended(pid: int, tid: int) -> bool:
-    try:
-        return procfs.state(pid, tid) in "ZX"
-    except NoSuchTask:
-        return True
+    def _stands(self, thread: FrozenThread, number: int) -> None:
+        """`number`: the signal of its group-stop, or another one."""
+        if number in _GROUP_STOPS:
+            thread.stop_signal = number
+            thread.gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
+        else:
+            thread.gpr = waits.make_restartable(thread.tid)
+        thread.gpr = critical_section.leave(thread.tid, thread.gpr)
 
 
 def procfs_threads(pid: int) -> list[int]:

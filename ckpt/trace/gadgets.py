@@ -63,8 +63,8 @@ def _of_mapping(memory: Memory, line: procfs.MapsLine) -> _Found:
     key = (line.dev, line.ino, line.offset, line.end - line.start)
     known = _cache.get(key) if line.ino else None
     if known is None or not _still_there(memory, line, known):
-        known = _search(memory, line)
-        if line.ino:
+        known, whole = _search(memory, line)
+        if line.ino and whole:
             _cache[key] = known
     return known
 
@@ -76,7 +76,8 @@ def _still_there(memory: Memory, line: procfs.MapsLine, known: _Found) -> bool:
         return False
 
 
-def _search(memory: Memory, line: procfs.MapsLine) -> _Found:
+def _search(memory: Memory, line: procfs.MapsLine) -> tuple[_Found, bool]:
+    """What is in a mapping, and whether all of it could be read: not of a task that executes a program meanwhile."""
     found: _Found = {}
     address, overlap = line.start, b""
     while address < line.end and len(found) < len(_PATTERNS):
@@ -84,7 +85,7 @@ def _search(memory: Memory, line: procfs.MapsLine) -> _Found:
         try:
             data = overlap + memory.read(address, size)
         except KernelError:
-            break  # a file mapping beyond the end of its file
+            return found, False  # a file mapping beyond the end of its file
         base = address - len(overlap) - line.start
         for name, codes in _PATTERNS.items():
             hits = [(at, code) for code in codes if (at := data.find(code)) >= 0] if name not in found else []
@@ -92,4 +93,4 @@ def _search(memory: Memory, line: procfs.MapsLine) -> _Found:
                 found[name] = (base + hits[0][0], hits[0][1])
         overlap = data[-_LONGEST:]
         address += size
-    return found
+    return found, True

@@ -25,7 +25,7 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.memory import Memory
 from ckpt.trace import gadgets, sigframe
-from ckpt.trace.sigframe import RIP, RSP
+from ckpt.trace.sigframe import EFLAGS, RIP, RSP
 from ckpt.trace.stepper import Stepper
 
 _ALL_SIGNALS = (1 << 64) - 1
@@ -235,6 +235,7 @@ class LiveRemote:
         self._frame = frame[pointer - room - _SCRATCH :]  # from the address of rt_sigreturn on; good at any address
         registers[RSP] = pointer
         registers[RIP] = found.syscall_ret
+        registers[EFLAGS] &= ~sigframe.TF  # a trap while all signals are blocked would undo the task's SIGTRAP handler
         self._stepper.registers = registers
         self._masked = False
         self._entered = True

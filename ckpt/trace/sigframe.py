@@ -18,6 +18,8 @@ XFEATURE_MASK_XTILE = 0x60000
 XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is in every task's user_size
 RED_ZONE = 128
 STRIDE = 320
+TF = 0x100
+"""The trap flag in EFLAGS: a SIGTRAP after each instruction."""
 
 # user_regs_struct, arch/x86/include/asm/user_64.h: the index of each register in NT_PRSTATUS
 (

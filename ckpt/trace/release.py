@@ -1,0 +1,60 @@
+"""Letting go of frozen threads, or of killed ones."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ckpt.errors import CkptError, KernelError
+from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import uapi_state as us
+from ckpt.kernel.wakeups import Wakeups
+from ckpt.trace import waits
+from ckpt.trace.frozen import FrozenThread
+
+_DETACH_PATIENCE = 0.2  # seconds
+
+
+def kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended: there is nothing to stop or end
+
+
+def release(thread: FrozenThread, wakeups: Wakeups) -> None:
+    if not thread.stopped:
+        return
+    try:
+        if thread.remote is not None:
+            thread.remote.close()
+        if thread.gpr and not thread.stop_signal:  # it stood before
+            waits.go_on(thread.tid, thread.gpr, wakeups)
+    except CkptError:
+        pass  # it was killed in the freeze
+    detach(thread.tid)
+    thread.stopped = False
+    thread.remote = None
+
+
+def detach(tid: int) -> None:
+    """Let go of a thread that stands, is about to, or was killed: its parent hears of its end only when we reap it."""
+    number = 0
+    end = time.monotonic() + _DETACH_PATIENCE
+    while True:
+        try:
+            ptrace.detach(tid, number)
+            return
+        except KernelError:
+            pass  # it does not stand
+        try:
+            got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
+        except ChildProcessError:
+            return
+        if got and not os.WIFSTOPPED(status):
+            return
+        number = os.WSTOPSIG(status) & 0x7F if got and status >> 16 == 0 else 0
+        if not got:
+            if time.monotonic() > end:
+                return  # it cannot stop; when it can, it will not: the kernel lets go of it when ckpt ends
+            time.sleep(0.0002)

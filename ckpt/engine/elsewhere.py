@@ -81,6 +81,7 @@ def _first(
             _send(writer, ("result", result))
             if os.read(held, 1) and stay is not None:
                 namespaces.die_with_parent(0)
+                _send(writer, ("alone",))
                 stay(result)
     except CkptError as error:
         _send(writer, ("error", type(error), error.args, vars(error)))
@@ -140,6 +141,8 @@ class _Listener:
                         os.write(self.release, b"1")
                         if not self.stays:
                             os.waitpid(self.worker, 0)
+                            return result
+                    case "alone", *_:  # from here on ckpt may end
                         return result
                     case "error", kind, arguments, state:
                         error = kind.__new__(kind)

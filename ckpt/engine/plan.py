@@ -112,8 +112,7 @@ class _Planner:
         root = self._by[self.root]
         leader = root.sid if root.sid not in self._by else OUTSIDE
         if leader != OUTSIDE:
-            self._create(leader, OUTSIDE, 0, 0, helper=True)
-            self._helpers.append(EndHelper(leader, OUTSIDE, OUTSIDE))
+            self._help(leader, OUTSIDE)
             self._setsid(leader)
         self._create(root.pid, leader, 0, root.exit_signal)
         self._parent[root.pid] = OUTSIDE
@@ -176,6 +175,10 @@ class _Planner:
         self._session[pid] = self._session.get(creator, OUTSIDE)
         self._group[pid] = self._group.get(creator, OUTSIDE)
         self._parent[pid] = self._parent[creator] if flags & uapi.CLONE_PARENT else creator
+
+    def _help(self, pid: int, creator: int, adopter: int = OUTSIDE) -> None:
+        self._create(pid, creator, 0, 0, helper=True)
+        self._helpers.append(EndHelper(pid, creator, adopter))
 
     def _setsid(self, pid: int) -> None:
         self.steps.append(SetSid(pid))
@@ -324,8 +327,7 @@ class _Planner:
                 continue
             adopter = task.ppid if task.ppid in self._by else OUTSIDE
             helper = -len(self._helpers) - 1
-            self._create(helper, creator, 0, 0, helper=True)
-            self._helpers.append(EndHelper(helper, creator, adopter))
+            self._help(helper, creator, adopter)
             self._create(task.pid, helper, 0, task.exit_signal)
             self._parent[task.pid] = adopter
             self._grow(task)
@@ -353,8 +355,7 @@ class _Planner:
                 return pid
         if task.sid in self._by or task.sid in self._session or task.sid == OUTSIDE:
             return None
-        self._create(task.sid, above, 0, 0, helper=True)
-        self._helpers.append(EndHelper(task.sid, above, OUTSIDE))
+        self._help(task.sid, above)
         self._setsid(task.sid)
         return task.sid
 
@@ -371,6 +372,11 @@ class _Planner:
             elif pgid != OUTSIDE and pgid not in self._group.values():
                 founders.add(pgid)
                 self._found_group(pgid, group)
+        for pgid in founders:  # from some, the leader and all members go off to others: a helper stays meanwhile
+            if pgid in self._by and self._by[pgid].pgid != pgid and founders.issuperset(t.pid for t in members[pgid]):
+                helper = -len(self._helpers) - 1
+                self._help(helper, members[pgid][0].pid)
+                self._setpgid(helper, pgid)
         joining = [t for t in self.tasks if self._group[t.pid] != t.pgid]
         for task in sorted(joining, key=lambda t: t.pid in founders):
             if task.sid == task.pid or task.pgid == OUTSIDE or task.pgid not in self._group.values():
@@ -381,8 +387,7 @@ class _Planner:
     def _found_group(self, pgid: int, group: Iterable[TaskRecord]) -> None:
         first = next(iter(group))
         if pgid not in self._session:
-            self._create(pgid, first.pid, 0, 0, helper=True)
-            self._helpers.append(EndHelper(pgid, first.pid, OUTSIDE))
+            self._help(pgid, first.pid)
         if self._session[pgid] != first.sid or self._session[pgid] == pgid:
             self._refuse(first.pid, "its process group", f"{pgid} is led by a task of another session")
             return

@@ -16,6 +16,7 @@ _DETACH_PATIENCE = 0.2  # seconds
 
 
 def kill(pid: int, number: int) -> None:
+    """kill(2), of a process that may be gone."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -23,6 +24,7 @@ def kill(pid: int, number: int) -> None:
 
 
 def release(thread: FrozenThread, wakeups: Wakeups) -> None:
+    """Put back what remote syscalls changed, and let the thread go on."""
     if not thread.stopped:
         return
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ckpt.engine import elsewhere
 from ckpt.engine.doctor import dumpable
 from ckpt.errors import TaskError
 from ckpt.kernel import features, namespaces
@@ -139,6 +140,34 @@ def test_in_a_pid_namespace(target: str) -> None:
 )
 def test_in_a_time_namespace(target: str) -> None:
     go_through(target, MODES["twice"], {}, "--timens")
+
+
+def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    die_with_parent = namespaces.die_with_parent
+
+    def slowly(number: int) -> None:
+        time.sleep(0 if number else 0.3)
+        die_with_parent(number)
+
+    monkeypatch.setattr(namespaces, "die_with_parent", slowly)
+    reader, writer = os.pipe()
+    harness.become_subreaper()
+    child = os.fork()
+    if not child:
+        elsewhere.work_elsewhere(
+            lambda: None,
+            lambda _progress: None,
+            seen=lambda pid, _result: [os.write(writer, b"%d" % pid)].clear(),
+            stay=lambda _result: os._exit(signal.pause() or 0),
+        )
+        os._exit(0)
+    os.waitpid(child, 0)
+    worker = int(os.read(reader, 20))
+    time.sleep(0.5)
+    assert os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None, "it was killed"
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    harness.become_subreaper(False)
 
 
 CLOCKS = """

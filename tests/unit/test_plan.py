@@ -102,6 +102,15 @@ def test_group_whose_leader_is_dead() -> None:
     check(tasks, carry_out(found).procs, {})
 
 
+def test_leaders_that_are_in_groups_of_each_other() -> None:
+    two = [record(ROOT, 0, ROOT, ROOT), record(101, ROOT, ROOT, 102), record(102, ROOT, ROOT, 101)]
+    check(two, built(*two), {})
+    three = [record(ROOT, 0, ROOT, ROOT), *(record(101 + n, ROOT, ROOT, 101 + (n + 1) % 3) for n in range(3))]
+    check(three, built(*three), {})
+    chain = [record(ROOT, 0, ROOT, ROOT), *(record(101 + n, ROOT, ROOT, min(102 + n, 104)) for n in range(4))]
+    check(chain, built(*chain), {})
+
+
 def test_task_adopted_from_another_session() -> None:
     tasks = [record(ROOT, 0, ROOT, ROOT), record(101, ROOT, 101, 101), record(102, ROOT, 101, 101)]
     check(tasks, built(*tasks), {})

@@ -60,6 +60,14 @@ class SysvShmRecord:
     removed: bool  # IPC_RMID was called: it goes away with its last user
 
 
+@dataclass(frozen=True, slots=True)
+class SysvUndo:
+    """What a task's end does to a set (SEM_UNDO)."""
+
+    pid: int
+    adjustments: tuple[int, ...]  # added to each semaphore
+
+
 @record("sysv-sem")
 class SysvSemRecord:
     """One SysV semaphore set that a task of the tree used last."""
@@ -70,6 +78,7 @@ class SysvSemRecord:
     uid: int
     gid: int
     values: tuple[int, ...]
+    undo: tuple[SysvUndo, ...] | None = None  # None: it could not be read
 
 
 @dataclass(frozen=True, slots=True)

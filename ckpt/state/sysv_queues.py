@@ -1,9 +1,9 @@
 """SysV semaphore sets and message queues that the tree uses: those that one of its tasks changed last.
 
 They belong to the IPC namespace and stand there when the tree has ended; a restore makes again what is gone, with
-its id, and leaves alone what it finds. What the end of a task did to semaphores (SEM_UNDO) is taken back: a value
-that differs from the dump's although nobody but that task touched it is what its undo made of it, and the task does
-the difference again with SEM_UNDO.
+its id, and leaves alone what it finds. What the end of a task did to semaphores (SEM_UNDO) is read in the kernel's
+memory; the task does it again, backwards, with SEM_UNDO. Where that cannot be read, a value that differs from the
+dump's although nobody but that task touched it is what its undo made of it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import sysv
+from ckpt.kernel import semaphore_undo, sysv
 from ckpt.kernel import uapi_ipc as i
-from ckpt.records.ipc import SysvMessage, SysvMsgRecord, SysvSemRecord
+from ckpt.records.ipc import SysvMessage, SysvMsgRecord, SysvSemRecord, SysvUndo
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
@@ -32,11 +32,21 @@ _HINT = "remove what has its key with ipcrm, if it is a leftover"
 def collect_queues(context: CollectContext) -> None:
     """Add a record for each set and queue that a task of the tree was the last to use."""
     pids = {task.pid for task in context.tasks}
-    for semid in sysv.ids("sem"):
-        found = sysv.sem_look(semid)
-        if found is not None and pids.intersection(found.pids):
-            p = found.permissions
-            context.records.append(SysvSemRecord(semid, p.key, p.mode, p.uid, p.gid, found.values))
+    sets = {semid: found for semid in sysv.ids("sem") if (found := sysv.sem_look(semid)) is not None}
+    sets = {semid: found for semid, found in sets.items() if pids.intersection(found.pids)}
+    known: dict[tuple[int, int], tuple[int, ...]] | None = {}
+    try:
+        if sets:
+            sizes = {semid: len(found.values) for semid, found in sets.items()}
+            known = semaphore_undo.adjustments([(task.pid, task.tids[0]) for task in context.tasks], sizes)
+    except KernelError:
+        known = None
+    for semid, found in sets.items():
+        undo = None
+        if known is not None:
+            undo = tuple(SysvUndo(pid, values) for (pid, of), values in known.items() if of == semid)
+        p = found.permissions
+        context.records.append(SysvSemRecord(semid, p.key, p.mode, p.uid, p.gid, found.values, undo))
     for msqid in sysv.ids("msg"):
         queue = sysv.msg_look(msqid)
         if queue is not None and pids.intersection((queue.last_sender, queue.last_receiver)):
@@ -62,13 +72,17 @@ def restore_queues(context: RestoreContext) -> None:
         try:
             found = sysv.sem_look(record.semid)
             if found is None:
-                sysv.sem_create(record.semid, _permissions(record), record.values)
+                sysv.sem_create(record.semid, _permissions(record), _start(record))
                 context.stack.push(_if_failed(partial(sysv.sem_remove, record.semid)))
+                _do_again(context, record, list(_start(record)))
                 continue
         except KernelError as error:
             raise RestoreError(f"{what} cannot be made: {error.message}", hint=error.hint or _HINT) from error
         if found.permissions.key != record.key or len(found.values) != len(record.values):
             raise RestoreError(f"{what} is another set now", hint=_HINT)
+        if record.undo is not None:
+            _do_again(context, record, list(found.values))
+            continue
         for number, (was, now, pid) in enumerate(zip(record.values, found.values, found.pids, strict=True)):
             if was != now and pid in context.pids:
                 context.when_installed(pid, partial(_undo, record.semid, number, was - now))
@@ -86,6 +100,41 @@ def restore_queues(context: RestoreContext) -> None:
             raise RestoreError(f"{what} is another queue now", hint=_HINT)
 
 
+def _start(record: SysvSemRecord) -> tuple[int, ...]:
+    """Values from which every task can do what it did, in any order."""
+    return tuple(
+        value + sum(max(0, undo.adjustments[number]) for undo in record.undo or ())
+        for number, value in enumerate(record.values)
+    )
+
+
+def _do_again(context: RestoreContext, record: SysvSemRecord, now: list[int]) -> None:
+    """Each task does what its end would undo, and the last one what is missing then; `now`: the values before."""
+    undo = [one for one in record.undo or () if one.pid in context.pids]
+    start = _start(record)
+    for number in range(len(now)):
+        effects = [-one.adjustments[number] for one in undo if one.adjustments[number]]
+        if not effects:
+            continue
+        first = start[number] - now[number]
+        last = record.values[number] - start[number] - sum(effects)
+        pids = [one.pid for one in undo if one.adjustments[number]]
+        todo = [len(pids)]
+        for pid, effect in zip(pids, effects, strict=True):
+            act = partial(_one_of, record.semid, number, (first, effect, last), len(pids), todo)
+            context.when_installed(pid, act)
+
+
+def _one_of(semid: int, number: int, steps: tuple[int, int, int], of: int, todo: list[int], task: RemoteTask) -> None:
+    first, effect, last = steps
+    if todo[0] == of and first:
+        _semop(semid, number, first, 0, task)
+    _semop(semid, number, effect, i.SEM_UNDO, task)
+    todo[0] -= 1
+    if not todo[0] and last:
+        _semop(semid, number, last, 0, task)
+
+
 def _if_failed(undo: Callable[[], None]) -> Callable[..., bool]:
     def leave(kind: object, *_: object) -> bool:
         if kind is not None:
@@ -101,7 +150,11 @@ def _permissions(record: SysvSemRecord | SysvMsgRecord) -> sysv.Permissions:
 
 def _undo(semid: int, number: int, difference: int, task: RemoteTask) -> None:
     """semop in the task with SEM_UNDO: the value is the dump's again, and the task's end will undo it as before."""
-    operation = task.put(struct.pack("<Hhh", number, difference, i.SEM_UNDO | i.IPC_NOWAIT))  # struct sembuf
+    _semop(semid, number, difference, i.SEM_UNDO, task)
+
+
+def _semop(semid: int, number: int, difference: int, flags: int, task: RemoteTask) -> None:
+    operation = task.put(struct.pack("<Hhh", number, difference, flags | i.IPC_NOWAIT))  # struct sembuf
     try:
         task.syscall(i.SYS_semop, semid, operation, 1)
     except KernelError as error:

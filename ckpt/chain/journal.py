@@ -6,6 +6,7 @@ One small file, replaced atomically: magic, blake3 of the rest, one record.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,4 +80,7 @@ def write_journal(directory: Path, record: JournalRecord) -> None:
         temporary.rename(path)
         sync_directory(directory)
     except OSError as error:
-        raise ImageWriteError(f"{path} cannot be written: {error.strerror}") from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        hint = "free space, or look at the file system's state (dmesg, mount)"
+        raise ImageWriteError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

@@ -11,10 +11,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs, standins, uapi
+from ckpt.kernel import procfs, reports, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
@@ -23,11 +24,10 @@ from ckpt.trace import critical_section, ending, executing, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
-from ckpt.trace.release import kill, release
+from ckpt.trace.release import GROUP_STOPS, kill, release
 from ckpt.trace.urgency import Urgency
 
 _STOPPED = os.WSTOPPED | os.WNOHANG | os.WNOWAIT | us.WALL
-_GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
 @dataclass
@@ -73,8 +73,9 @@ class FrozenTree:
                 if undo is not None:
                     undo()
             finally:
-                for thread in self.threads():
-                    release(thread, self.wakeups)
+                with ExitStack() as rest:  # one that cannot be let go of does not keep the others
+                    for thread in reversed([*self.threads()]):
+                        rest.callback(release, thread, self.wakeups)
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
             self.urgency.end()
@@ -271,7 +272,7 @@ class _Freeze:
         spins = 0
         while True:
             try:
-                got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
+                got, status = reports.poll(tid) if spins > 200 else os.waitpid(tid, os.WNOHANG | us.WALL)
             except ChildProcessError:
                 got, status = tid, 0
                 task.threads.pop(task.pid, None)  # it may be this thread by now, which has executed a program
@@ -314,7 +315,7 @@ class _Freeze:
 
     def _stands(self, thread: FrozenThread, number: int) -> None:
         """`number`: the signal of its group-stop, or another one."""
-        if number in _GROUP_STOPS:
+        if number in GROUP_STOPS:
             thread.stop_signal = number
             thread.gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)
         else:

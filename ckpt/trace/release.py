@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from contextlib import suppress
 
 from ckpt.errors import CkptError, KernelError
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import reports, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import waits
 from ckpt.trace.frozen import FrozenThread
 
+GROUP_STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 _DETACH_PATIENCE = 0.2  # seconds
 
 
@@ -34,9 +38,26 @@ def release(thread: FrozenThread, wakeups: Wakeups) -> None:
             waits.go_on(thread.tid, thread.gpr, wakeups)
     except CkptError:
         pass  # it was killed in the freeze
-    detach(thread.tid)
+    if thread.gpr or not _detach_unseen(thread.tid):
+        detach(thread.tid)
     thread.stopped = False
     thread.remote = None
+
+
+def _detach_unseen(tid: int) -> bool:
+    """Let go of a thread whose stop nobody has waited for yet: a signal that came first is not lost, and a call that
+    the stop interrupted goes on. False when it does not stand, or is no more."""
+    end = time.monotonic() + _DETACH_PATIENCE
+    with suppress(ChildProcessError, KernelError):
+        while not (told := reports.poll(tid))[0] and time.monotonic() < end:
+            time.sleep(0.0002)
+        if told[0] and os.WIFSTOPPED(told[1]):
+            event, number = told[1] >> 16, os.WSTOPSIG(told[1]) & 0x7F
+            if event == uapi.PTRACE_EVENT_STOP and number not in GROUP_STOPS:
+                waits.make_restartable(tid)
+            ptrace.detach(tid, 0 if event else number)
+            return True
+    return False
 
 
 def detach(tid: int) -> None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import procfs, uapi
@@ -35,6 +35,15 @@ _CHAIN = 12288  # for the frames of `run_all`, where there is room
 _UNHEARD = (signal.SIGURG, signal.SIGWINCH, signal.SIGCHLD)
 
 
+class _Away(threading.local):
+    """The one thread that stands away from its own registers. Who traces is a thread of ckpt, so each has its own."""
+
+    remote: LiveRemote | None = None
+
+
+_away = _Away()
+
+
 @dataclass
 class Site:
     """What is found out once for all threads of a frozen task."""
@@ -47,8 +56,6 @@ class Site:
 
 class LiveRemote:
     """A RemoteTask (see ckpt.records.seams) in a thread that will run on. `close` puts the thread back."""
-
-    _active: ClassVar[LiveRemote | None] = None  # one thread at a time stands away from its own registers
 
     def __init__(self, pid: int, tid: int, site: Site | None = None) -> None:
         self._site = site if site is not None else Site()
@@ -212,8 +219,7 @@ class LiveRemote:
         """Make ready for calls: the frame that puts the thread back stands in its memory."""
         if self._entered:
             return
-        if LiveRemote._active is not None:  # they may share the room below
-            LiveRemote._active.suspend()
+        self.put_back()  # they may share the room below
         site = self._site
         if site.maps is None:
             site.maps = procfs.maps(self.tid)
@@ -239,7 +245,7 @@ class LiveRemote:
         self._stepper.registers = registers
         self._masked = False
         self._entered = True
-        LiveRemote._active = self
+        _away.remote = self
 
     def _room(self, maps: list[procfs.MapsLine], rsp: int, size: int) -> int:
         """Where nothing of the task's lives: see the module's first lines."""
@@ -322,7 +328,7 @@ class LiveRemote:
         if not self._entered:
             return
         self._entered = False
-        LiveRemote._active = None
+        _away.remote = None
         ptrace.interrupt(self.tid)
         ptrace.cont(self.tid, 0)
         while True:
@@ -338,16 +344,16 @@ class LiveRemote:
             os.kill(self.pid, number)
         self._stepper.held.clear()
 
-    @classmethod
-    def put_back(cls) -> None:
+    @staticmethod
+    def put_back() -> None:
         """`suspend` whatever thread stands away from its registers: its memory is its own again."""
-        if cls._active is not None:
-            cls._active.suspend()
+        if _away.remote is not None:
+            _away.remote.suspend()
 
-    @classmethod
-    def forget(cls) -> None:
+    @staticmethod
+    def forget() -> None:
         """The tree is being killed: no thread needs to be put back."""
-        cls._active = None
+        _away.remote = None
 
     def close(self) -> None:
         """`suspend`, and let go of the memory."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel import uapi, uapi_restore
+from ckpt.kernel import reports, uapi, uapi_restore
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
 from ckpt.trace import stub, waits
@@ -164,7 +164,7 @@ class Skeleton:
 
     def _wait(self) -> int:
         try:
-            _, status = os.waitpid(self.tid, uapi_restore.WALL)
+            status = reports.wait(self.tid)
         except ChildProcessError:
             self.alive, self.ended = False, True
             raise RestoreError(f"thread {self.tid} of task {self.pid} vanished while it was built") from None

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel import uapi
+from ckpt.kernel import reports, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.trace import sigframe
 from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP
 
 _MAX_ERRNO = 4095
-_SPINS = 100  # most stops come sooner than a sleeping processor could be woken
 _M64 = (1 << 64) - 1
 
 
@@ -98,13 +97,7 @@ class Stepper:
     def wait(self) -> int:
         """The status of the thread's next stop; NoSuchTask when it ended."""
         try:
-            for _ in range(_SPINS):
-                got, status = os.waitpid(self.tid, os.WNOHANG | us.WALL)
-                if got:
-                    break
-                os.sched_yield()
-            else:
-                _, status = os.waitpid(self.tid, us.WALL)
+            status = reports.wait(self.tid)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
         if not os.WIFSTOPPED(status):

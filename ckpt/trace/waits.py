@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError
-from ckpt.kernel import procfs, uapi
+from ckpt.kernel import procfs, reports, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
@@ -228,7 +228,7 @@ def restarted_call(tid: int, registers: list[int]) -> int | None:
 
 
 def _syscall_stop(tid: int) -> bool:
-    _, status = os.waitpid(tid, us.WALL)
+    status = reports.wait(tid)
     return os.WIFSTOPPED(status) and os.WSTOPSIG(status) & 0x80 != 0
 
 
@@ -241,7 +241,7 @@ def event_stop(tid: int) -> None:
     while True:
         ptrace.interrupt(tid)  # again each time, for any other stop takes the request back
         ptrace.cont(tid, number)
-        _, status = os.waitpid(tid, us.WALL)
+        status = reports.wait(tid)
         if not os.WIFSTOPPED(status) or status >> 16 == uapi.PTRACE_EVENT_STOP:
             return
         number = os.WSTOPSIG(status)

@@ -41,8 +41,9 @@ def socket_family(view: FileView) -> int:
     global _last
     if view.fd < 0 or not stat.S_ISSOCK(view.stat.st_mode):
         return -1
-    if _last is not None and _last[0] is view:
-        return _last[1]
+    last = _last  # another thread of the program may dump, too
+    if last is not None and last[0] is view:
+        return last[1]
     fd = steal_descriptor(view.pid, view.fd)
     try:
         family = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_DOMAIN)

@@ -18,9 +18,12 @@ from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, tiny, userfault
 from ckpt.kernel.descriptors import pidfd_open, steal_descriptor
 from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.memory import Memory
 
 NAME = "ckpt-keeper"
 HELD_FD = 3  # the userfaultfd
+EPOCH_SIZE = 8
+NO_EPOCH = bytes(EPOCH_SIZE).hex()  # of one that was just started
 _TARGET_FD = 4  # a pidfd of the target
 _REPORT_FD = 5  # a pipe on which the first process tells the keeper's pid
 
@@ -94,6 +97,22 @@ class Keeper:
             os.close(fd)
             raise NoSuchTask(f"the keeper {self.pid} is gone")
         return fd
+
+    def epoch(self) -> str:
+        """The mark of the round that looked last."""
+        with Memory(self.pid) as memory:
+            return memory.read(self._mark(), EPOCH_SIZE).hex()
+
+    def begin_epoch(self) -> str:
+        """Mark it anew: whoever knows an older mark has missed what this round sees."""
+        epoch = os.urandom(EPOCH_SIZE)
+        with Memory(self.pid, write=True) as memory:
+            memory.write(self._mark(), epoch)
+        return epoch.hex()
+
+    def _mark(self) -> int:
+        """The word above everything on the stack, which execve(2) leaves zero."""
+        return next(line.end for line in procfs.maps(self.pid) if line.path == "[stack]") - EPOCH_SIZE
 
     def end(self, deadline: float = 10.0) -> None:
         """Kill it and wait until its descriptors are closed; another process with its pid is left alone."""

@@ -24,6 +24,7 @@ from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import pack, unpack
 
+_ANOTHER = "another copy of this chain has had a round since"
 _EXEC = "the task has another address space than in the last round (exec)"
 
 
@@ -58,7 +59,7 @@ class HeldDescriptors:
             made = keeper.start(fd, int(fields["pid"]))
         finally:
             os.close(fd)
-        settled = {**fields, "held": None, "keeper": [made.pid, made.start_time]}
+        settled = {**fields, "held": None, "keeper": [made.pid, made.start_time], "epoch": keeper.NO_EPOCH}
         return pack(WriteProtect.name, {k: v for k, v in settled.items() if k not in ("tracker", "version")})
 
     def close(self) -> None:
@@ -79,6 +80,7 @@ class WriteProtect:
         self._holder = held
         self._keeper: keeper.Keeper | None = None
         self._token: str | None = None
+        self._epoch = keeper.NO_EPOCH
         self._fd = -1
         self._canaries: list[int] = []  # of the last round, when all of them are still populated
 
@@ -160,7 +162,13 @@ class WriteProtect:
         assert self._keeper is not None
         try:
             self._fd = self._keeper.take()
-        except (KernelError, NoSuchTask):
+            if self._keeper.epoch() != fields.get("epoch", keeper.NO_EPOCH):
+                os.close(self._fd)
+                self._fd = -1
+                return self._drop(_ANOTHER)
+            if arm:  # before anything is cleared: ckpt may die in between
+                self._epoch = self._keeper.begin_epoch()
+        except (KernelError, NoSuchTask, StopIteration):
             return self._drop(f"the keeper of the userfaultfd (process {self._keeper.pid}) is gone")
         return None
 
@@ -181,7 +189,7 @@ class WriteProtect:
             self._token = self._holder.hold(self._fd)
             self._fd = -1
         elif self._keeper is None:
-            self._keeper = keeper.start(self._fd, mm.pid)
+            self._keeper, self._epoch = keeper.start(self._fd, mm.pid), keeper.NO_EPOCH
         # Last of all: remote calls and the keeper's start must not come between the clear and the canary.
         return {
             "canaries": self._sing(mm, rows),
@@ -190,6 +198,7 @@ class WriteProtect:
             "boot_id": procfs.boot_id(),
             "keeper": [self._keeper.pid, self._keeper.start_time] if self._keeper else None,
             "held": self._token,
+            "epoch": self._epoch,
         }
 
     def _sing(self, mm: MmAccess, rows: U64) -> list[int]:

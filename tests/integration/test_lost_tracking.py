@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +234,35 @@ def test_another_tracker_in_between(chained: Chained, tracker: str) -> None:
     chained.pre_dump("content-hash")
     assert "content-hash" in str(chained.pre_dump(tracker))
     chained.armed_again(tracker)
+
+
+@pytest.mark.parametrize("tracker", ["write-protect", "content-hash"])
+def test_a_copy_of_the_chain(chained: Chained, tracker: str) -> None:
+    """What one of them has seen as written is not written any more when the other looks."""
+    needs(tracker)
+    chained.pre_dump(tracker)
+    original, copy = chained.chain, chained.directory / "copy"
+    shutil.copytree(original, copy)
+    os.kill(chained.pid, signal.SIGUSR2)
+    assert chained.pre_dump(tracker) is None
+    assert chained.pre_dump(tracker) is None
+    chained.chain = copy
+    reason = chained.pre_dump(tracker)
+    chained.armed_again(tracker)
+    chained.chain = original
+    os.kill(chained.pid, signal.SIGUSR2)
+    again = chained.pre_dump(tracker)
+    if tracker == "write-protect":
+        assert "another copy of this chain" in str(reason) and "is gone" in str(again)
+
+
+@pytest.mark.parametrize("tracker", ["write-protect", "content-hash"])
+def test_two_chains_by_turns(chained: Chained, tracker: str) -> None:
+    needs(tracker)
+    for name in ("one", "two") * 3:
+        os.kill(chained.pid, signal.SIGUSR2)
+        chained.chain = chained.directory / name
+        chained.pre_dump(tracker)
 
 
 def test_one_task_of_a_tree(tmp_path: Path, tracker: str) -> None:

@@ -47,18 +47,18 @@ def lineage(path: Path, at: int | None) -> list[ImageReader]:
 
     A damaged image that is not needed does no harm, unless it may be the newest one.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         paths = image_paths(path)
         if not paths:
             raise ChainError(f"{path} holds no image")
-    elif path.exists():
+    elif os.path.exists(path):
         paths = [path]
     else:
         raise ChainError(f"there is no {path}", hint="give a chain's directory or an image file with -D")
     readers, broken = open_each(paths)
     used: list[ImageReader] = []
     try:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             if broken:
                 raise broken[0].error
             tip = _same_round(readers[0], at)

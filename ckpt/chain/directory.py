@@ -54,12 +54,12 @@ class Chain:
         """
         path = Path(directory)
         try:
-            if create and not path.is_dir():
+            if create and not os.path.isdir(path):  # unlike Path.is_dir it never fails
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ChainError(f"{path} cannot be made: {error.strerror}") from error
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise ChainError(f"there is no directory {path}", hint="give the directory of a chain with -D")
         chain = cls(path, _lock(path) if create or write else -1)
         if chain.writable:

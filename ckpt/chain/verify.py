@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ def verify(path: Path | str, progress: Progress | None = None) -> VerifyReport:
     Raises ChainError when there is nothing to verify; whatever is wrong with an image is in the report.
     """
     target = Path(path)
-    paths = image_paths(target) if target.is_dir() else [target]
-    if not paths or not target.exists():
+    paths = image_paths(target) if os.path.isdir(target) else [target]
+    if not paths or not os.path.exists(target):
         raise ChainError(f"there is no image in {target}", hint="give the directory of a chain with -D")
     return _Verification(target, paths, progress).run()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+_WHERE = "look at the paths that were given, and at where the output goes"
+
 
 def run() -> None:
     """Run the command line and exit."""
@@ -64,3 +66,7 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stdout = None
         return 128 + 13
+    except OSError as error:  # a full disk under standard output, a directory that may not be looked into
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        print_error(CkptError(f"{where}{error.strerror or error}", hint=_WHERE), as_json)
+        return CkptError.exit_code

@@ -76,9 +76,11 @@ def run_round(request: Request) -> ImageInfo:
         raise UsageError(f"a task cannot be left {request.leave!r}", hint=f"one of {', '.join(LEAVE)}")
     if request.snapshot not in cuts.HOW:
         raise UsageError(f"a cut cannot be made by {request.snapshot!r}", hint=f"one of {', '.join(cuts.HOW)}")
+    if not request.timeout > 0:  # nor not a number
+        raise UsageError("--timeout must be more than 0")
     check_task(request.pid)
     name, _ = choice.choose(request.tracker)
-    fresh = not request.directory.is_dir()
+    fresh = not os.path.isdir(request.directory)
     try:
         with Chain.open(request.directory, create=True) as chain:
             for _ in range(_AGAIN):

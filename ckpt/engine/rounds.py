@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,9 +84,9 @@ def precopy(
     """
     if max_rounds < 1:
         raise UsageError("--max-rounds must be 1 or more")
-    if downtime_limit <= 0:
+    if not downtime_limit > 0:
         raise UsageError("--downtime-limit must be more than 0")
-    if bandwidth is not None and bandwidth <= 0:
+    if bandwidth is not None and not bandwidth > 0:
         raise UsageError("--bandwidth must be more than 0")
     made: list[ImageInfo] = []
     while True:
@@ -136,7 +137,7 @@ def _enough(made: list[ImageInfo], max_rounds: int, downtime_limit: float, bandw
 def show(directory: str | Path) -> list[ImageInfo]:
     """Every image of a chain's directory, oldest first, or of a single image file."""
     path = Path(directory)
-    if path.is_file():
+    if os.path.isfile(path):
         from ckpt.chain.layers import view
 
         with view(path) as image:

@@ -2,6 +2,7 @@
 
 It holds the userfaultfd and a pidfd of the target, nothing else, and ends with the target. Tracking lasts as
 long as somebody holds the descriptor, so a killed keeper costs a full round and never a wrong page.
+Each round marks it: by the mark a chain knows whether the last round was its own.
 """
 
 from __future__ import annotations
@@ -82,12 +83,11 @@ class Keeper:
     start_time: int  # clock ticks since boot
 
     def alive(self) -> bool:
-        """Whether it still runs and holds its userfaultfd."""
+        """Whether it still runs."""
         try:
-            stat = procfs.stat(self.pid)
-        except NoSuchTask:
+            return procfs.stat(self.pid).start_time == self.start_time and _is_keeper(self.pid)
+        except (NoSuchTask, OSError):
             return False
-        return stat.start_time == self.start_time and userfault.is_userfaultfd(self.pid, HELD_FD)
 
     def take(self) -> int:
         """A descriptor of ckpt's own for the userfaultfd; KernelError or NoSuchTask when it is gone."""
@@ -133,6 +133,10 @@ class Keeper:
             os.close(pidfd)
 
 
+def _is_keeper(pid: int) -> bool:
+    return os.readlink(f"/proc/{pid}/exe").startswith(f"/memfd:{NAME}")
+
+
 def _high(fd: int) -> int:
     """A copy above the numbers that the keeper uses."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
@@ -169,13 +173,22 @@ def start(uffd: int, target: int) -> Keeper:
     return Keeper(pid, procfs.stat(pid).start_time)
 
 
+def start_witness(target: int) -> Keeper:
+    """One that holds nothing of the target's: where a tracker needs no descriptor, it tells the epochs apart."""
+    fd = os.eventfd(0)
+    try:
+        return start(fd, target)
+    finally:
+        os.close(fd)
+
+
 def find(target: int) -> Iterator[Keeper]:
     """Every keeper that waits for `target`: those of a round that never committed, or of another chain."""
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
-            if not os.readlink(f"/proc/{name}/exe").startswith(f"/memfd:{NAME}"):
+            if not _is_keeper(int(name)):
                 continue
             info = Path(f"/proc/{name}/fdinfo/{_TARGET_FD}").read_text()
             if f"Pid:\t{target}\n" in info:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ckpt.errors import KernelError, NoSuchTask
-from ckpt.kernel import procfs
+from ckpt.kernel import keeper, procfs
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.pagemap import Pagemap, Room, clear_soft_dirty, contiguous, sifted, zero_page_frame
 from ckpt.records.runs import PAGE_SIZE, U64
@@ -40,6 +40,9 @@ class SoftDirty:
     def __init__(self, room: Room | None = None) -> None:
         self.seen: Seen | None = None
         self._room = room
+        self._witness: keeper.Keeper | None = None
+        self._epoch = ""
+        self._lost: str | None = None  # why the epoch of the last round is not this chain's own
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
@@ -48,11 +51,12 @@ class SoftDirty:
     def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker: in the freeze the entries are read and the bits cleared, what they say is found later."""
         canaries: list[int] | None = None
-        old: list[int] = []
+        fields = unpack(self.name, state)[0]
+        old: list[int] = fields.get("canaries", [])
         if arm:
             release(state)  # of a round that write-protect did
-            old = unpack(self.name, state)[0].get("canaries", [])
         try:
+            self._attend(mm.pid, fields, arm)
             with Pagemap(mm.pid) as pagemap:
                 blocks = pagemap.read_entries(mm.joined, self._room)
                 if arm:
@@ -73,7 +77,7 @@ class SoftDirty:
         """`canaries` are the new ones; empty when none obeys, None when nothing was cleared."""
         pages, entries = seen()
         fields, reason = unpack(self.name, state)
-        reason = reason or self._stale(mm, fields, merged) or self._canaries_say(fields, pages, entries)
+        reason = reason or self._stale(mm, fields, merged) or self._lost or self._canaries_say(fields, pages, entries)
         if canaries is not None and not canaries:
             why = "the soft-dirty bits of this address space cannot be cleared and set (no canary page obeys)"
             return None, reason or why, pack(self.name, {})
@@ -89,6 +93,8 @@ class SoftDirty:
             "sampled": sampled,
             "identity": identity,
             "canaries": canaries,
+            "witness": [self._witness.pid, self._witness.start_time] if self._witness else None,
+            "epoch": self._epoch,
         }
         return clean, reason, pack(self.name, new_state)
 
@@ -96,9 +102,33 @@ class SoftDirty:
         """Nothing is left to do."""
 
     def discard(self, reason: str) -> None:
-        """Nothing to undo: without the state that `collect` gave, the next round is a full one."""
+        """Without the state that `collect` gave, the next round is a full one."""
+        if self._witness is not None:
+            self._witness.end()
 
     # ------------------------------------------------------------------ can the last epoch be trusted?
+
+    def _attend(self, pid: int, fields: Mapping[str, Any], arm: bool) -> None:
+        """Whether the last clear was that of the last round; with `arm` a new epoch begins, before anything is cleared.
+
+        Canaries sing for whoever asks: the rounds of another chain, or of a copy of this one, look like our own.
+        """
+        if fields.get("witness") and fields["boot_id"] == procfs.boot_id():
+            self._witness = keeper.Keeper(*fields["witness"])
+        try:
+            if self._witness is None or not self._witness.alive():
+                raise NoSuchTask("there is none")
+            if self._witness.epoch() != fields["epoch"]:
+                self._lost = "another copy of this chain has had a round since"
+        except (KernelError, NoSuchTask, StopIteration):
+            self._witness, self._lost = None, "the witness of the last round is gone, or another chain has ended it"
+        if not arm:
+            return
+        if self._witness is None:
+            for other in keeper.find(pid):  # whoever relies on it has missed what this round clears
+                other.end()
+            self._witness = keeper.start_witness(pid)
+        self._epoch = self._witness.begin_epoch()
 
     def _stale(self, mm: MmAccess, fields: Mapping[str, Any], merged: bool) -> str | None:
         if "mm_key" not in fields:

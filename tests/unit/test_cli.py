@@ -266,3 +266,34 @@ def test_closed_standard_streams_do_not_matter(tmp_path: Path, closed: str) -> N
     command = f'exec "$0" -m ckpt pre-dump -t {gone.pid} -D "$1" {closed}'
     done = subprocess.run(["sh", "-c", command, sys.executable, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == NoSuchTask.exit_code, done
+
+
+VERBS = (["pre-dump", "-t", str(os.getppid())], ["show"], ["verify"], ["restore"], ["merge", "-o", "merged.ckpt"])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_name_that_no_directory_can_have(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([*verb, "-D", "x" * 300, "--json"])
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert code == error["exit_code"] == 40, error
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan"])
+def test_a_deadline_that_is_none(tmp_path: Path, timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pre-dump", "-t", str(os.getppid()), "-D", str(tmp_path / "x"), "--timeout", timeout]) == 2
+    assert "--timeout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--downtime-limit", "--bandwidth"])
+def test_what_is_not_a_number(tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["precopy", "-t", str(os.getppid()), "-D", str(tmp_path / "x"), option, "nan"]) == 2
+    assert option in capsys.readouterr().err
+
+
+def test_a_full_disk_under_standard_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "ckpt", "doctor"],
+            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1 and "No space left" in done.stderr and "Traceback" not in done.stderr

@@ -158,7 +158,11 @@ class ImageWriter:
         with self._lock:
             if self._done:
                 raise ImageWriteError(f"{self._sink.name} is closed already")
-            future = self._pool.submit(self._encode, build.key, pages, source)
+            try:
+                future = self._pool.submit(self._encode, build.key, pages, source)
+            except RuntimeError as error:
+                hint = "raise the limits on processes (ulimit -u) or on memory (ulimit -v) for ckpt"
+                raise ImageWriteError(f"{self._sink.name} cannot be written: {error}", hint=hint) from None
             self._pending.append((build, None if callable(source) else source, future))
             while self._pending and (self._pending[0][2].done() or len(self._pending) > self._queue):
                 self._write_oldest()

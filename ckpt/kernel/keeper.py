@@ -150,7 +150,10 @@ def start(uffd: int, target: int) -> Keeper:
         opened += [reader, writer]
         opened.append(pidfd := pidfd_open(target))
         opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE)))
-        opened += (high := [_high(uffd), _high(pidfd), _high(writer), _high(memfd)])
+        high: list[int] = []
+        for fd in (uffd, pidfd, writer, memfd):
+            high.append(_high(fd))
+            opened.append(high[-1])
         actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)]
         first = tiny.spawn(high[3], NAME, actions)
         os.close(writer)
@@ -175,7 +178,10 @@ def start(uffd: int, target: int) -> Keeper:
 
 def start_witness(target: int) -> Keeper:
     """One that holds nothing of the target's: where a tracker needs no descriptor, it tells the epochs apart."""
-    fd = os.eventfd(0)
+    try:
+        fd = os.eventfd(0)
+    except OSError as error:
+        raise kernel_error("eventfd", error.errno or 0) from None
     try:
         return start(fd, target)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -78,6 +79,23 @@ def test_keeper_is_small_and_ends_with_the_target(target: Target) -> None:
     assert keeper_of(rounds.state) == kept
     target.end()
     ended(kept.pid)
+
+
+def test_a_limit_on_descriptors_leaks_none(target: Target) -> None:
+    """A userfaultfd that stays open in ckpt would keep everybody from tracking the target."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = sorted(os.listdir("/proc/self/fd"))
+    failed = 0
+    for limit in range(len(before), len(before) + 16):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            keeper.start_witness(target.pid).end()
+        except KernelError:
+            failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sorted(os.listdir("/proc/self/fd")) == before
+    assert 5 < failed < 16
 
 
 @needs_wp

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -211,3 +213,12 @@ def test_an_image_of_nothing() -> None:
     ImageWriter(sink, image_header()).finish(Statistics())
     view = read_everything(bytes(sink.data))
     assert list(view.spaces()) == []
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(ImageWriteError, match="can't start new thread"):
+        small_image()

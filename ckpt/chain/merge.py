@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ckpt.chain.ancestry import SUFFIX, image_paths
+from ckpt.chain.directory import LOCK
 from ckpt.chain.layers import View, batches, view
 from ckpt.chain.resolved import coalesced
 from ckpt.chain.verify import checked
@@ -66,6 +67,8 @@ def merge(
             home = source if source.is_dir() else source.parent
             if target.parent.exists() and target.parent.samefile(home):
                 raise ChainError(f"{target} would lie among the images that are merged", hint=ELSEWHERE)
+            if target.suffix == SUFFIX and (target.parent / LOCK).exists():
+                raise ChainError(f"{target} would lie among the images of another chain", hint=ELSEWHERE)
             if target.is_dir() or (target.exists() and not force):
                 raise ChainError(f"{target} exists already", hint="choose another name, or use --force")
             return _merge_file(chain, target, target, force, level, progress)

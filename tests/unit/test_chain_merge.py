@@ -128,3 +128,11 @@ def test_verify_names_what_is_damaged(tmp_path: Path) -> None:
     assert any("0003.ckpt needs its parent" in problem for problem in problems)
     with pytest.raises(ChainError, match="no image"):
         verify(tmp_path / "nothing.ckpt")
+
+
+def test_not_into_the_directory_of_another_chain(tmp_path: Path) -> None:
+    """It would be taken for one of that chain's images, and no round could follow."""
+    grow_chain(tmp_path / "one", 2)
+    grow_chain(tmp_path / "two", 2)
+    with pytest.raises(ChainError, match="another chain"):
+        merge(tmp_path / "one", tmp_path / "two" / "0009.ckpt", force=True)

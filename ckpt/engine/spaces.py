@@ -11,6 +11,7 @@ import numpy as np
 
 from ckpt.errors import NoSuchTask
 from ckpt.kernel import pagemap, procfs
+from ckpt.kernel.keeper import Mark
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
 from ckpt.state.context import CollectContext
@@ -18,8 +19,7 @@ from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
 from ckpt.tracker import choice, spans
 from ckpt.tracker.soft_dirty import SoftDirty
-from ckpt.tracker.state import unpack
-from ckpt.tracker.write_protect import HeldDescriptors
+from ckpt.tracker.write_protect import HeldDescriptors, mark_of
 
 
 @dataclass
@@ -95,10 +95,11 @@ class Tracking:
     new_states: dict[str, bytes] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # as in Statistics
     room: pagemap.Room = field(default_factory=pagemap.Room)
+    marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
-        unpack(self.name, self.states.get(f"mm:{pid}"))
+        self.marks[f"mm:{pid}"] = mark_of(self.name, self.states.get(f"mm:{pid}"))
         if self.name == SoftDirty.name:
             with pagemap.Pagemap(pid) as own:
                 own.read_entries(layout.joined, self.room)
@@ -112,7 +113,7 @@ class Tracking:
         `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
         round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
-        tracker = choice.make(self.name, self.held, self.room)
+        tracker = choice.make(self.name, self.held, self.room, self.marks.get(mm.space))
         self.trackers.append(tracker)
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)

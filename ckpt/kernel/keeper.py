@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import signal
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,22 +99,6 @@ class Keeper:
             raise NoSuchTask(f"the keeper {self.pid} is gone")
         return fd
 
-    def epoch(self) -> str:
-        """The mark of the round that looked last."""
-        with Memory(self.pid) as memory:
-            return memory.read(self._mark(), EPOCH_SIZE).hex()
-
-    def begin_epoch(self) -> str:
-        """Mark it anew: whoever knows an older mark has missed what this round sees."""
-        epoch = os.urandom(EPOCH_SIZE)
-        with Memory(self.pid, write=True) as memory:
-            memory.write(self._mark(), epoch)
-        return epoch.hex()
-
-    def _mark(self) -> int:
-        """The word above everything on the stack, which execve(2) leaves zero."""
-        return next(line.end for line in procfs.maps(self.pid) if line.path == "[stack]") - EPOCH_SIZE
-
     def end(self, deadline: float = 10.0) -> None:
         """Kill it and wait until its descriptors are closed; another process with its pid is left alone."""
         try:
@@ -131,6 +116,33 @@ class Keeper:
             return
         finally:
             os.close(pidfd)
+
+
+class Mark:
+    """A keeper's word for the round that looked last, within reach. To be made before a freeze, for that takes longer.
+
+    NoSuchTask or KernelError when the keeper is gone, now or later.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self._memory = Memory(keeper.pid, write=True)
+        weakref.finalize(self, self._memory.close)
+        # The word above everything on the stack, which execve(2) leaves zero.
+        stack = next((line for line in procfs.maps(keeper.pid) if line.path == "[stack]"), None)
+        if stack is None or not keeper.alive():  # asked when its memory is open: what is read from here on is its own
+            raise NoSuchTask(f"the keeper {keeper.pid} is gone")
+        self._at = stack.end - EPOCH_SIZE
+
+    def epoch(self) -> str:
+        """Of the round that looked last."""
+        return self._memory.read(self._at, EPOCH_SIZE).hex()
+
+    def begin_epoch(self) -> str:
+        """A new one: whoever knows an older one has missed what this round sees."""
+        epoch = os.urandom(EPOCH_SIZE)
+        self._memory.write(self._at, epoch)
+        return epoch.hex()
 
 
 def _is_keeper(pid: int) -> bool:

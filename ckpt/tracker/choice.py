@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckpt.errors import Unsupported, UsageError
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
+from ckpt.kernel.keeper import Mark
 from ckpt.kernel.pagemap import Room
 from ckpt.tracker.content_hash import ContentHash
 from ckpt.tracker.soft_dirty import SoftDirty
@@ -47,15 +48,16 @@ def choose(name: str = "auto") -> tuple[str, str]:
     raise AssertionError("content-hash needs nothing")
 
 
-def make(name: str, held: HeldDescriptors | None = None, room: Room | None = None) -> Tracker:
+def make(name: str, held: HeldDescriptors | None = None, room: Room | None = None, mark: Mark | None = None) -> Tracker:
     """A tracker for one address space and round.
 
-    `held` keeps descriptors in this process between rounds, `room` is where what it reads lies.
+    `held` keeps descriptors in this process between rounds, `room` is where what it reads lies, `mark` that of the
+    keeper of the last round.
     """
     if name == SoftDirty.name:
-        return SoftDirty(room)
+        return SoftDirty(room, mark)
     if name == WriteProtect.name:
-        return WriteProtect(held)
+        return WriteProtect(held, mark)
     if name == ContentHash.name:
         return ContentHash()
     raise UsageError(f"there is no tracker {name!r}", hint=f"one of {', '.join(NEEDS)}")

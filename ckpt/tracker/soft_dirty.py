@@ -23,7 +23,7 @@ from ckpt.records.runs import PAGE_SIZE, U64
 from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
 from ckpt.tracker.state import numbers, pack, same_rows, unpack
-from ckpt.tracker.write_protect import release
+from ckpt.tracker.write_protect import marked, release
 
 _CHUNK = 512  # pages under one page table
 _SOFT_DIRTY = np.uint64(up.PM_SOFT_DIRTY)
@@ -37,9 +37,10 @@ class SoftDirty:
     name = "soft-dirty"
     by_content = False
 
-    def __init__(self, room: Room | None = None) -> None:
+    def __init__(self, room: Room | None = None, mark: keeper.Mark | None = None) -> None:
         self.seen: Seen | None = None
         self._room = room
+        self._mark = mark
         self._witness: keeper.Keeper | None = None
         self._epoch = ""
         self._lost: str | None = None  # why the epoch of the last round is not this chain's own
@@ -113,22 +114,26 @@ class SoftDirty:
 
         Canaries sing for whoever asks: the rounds of another chain, or of a copy of this one, look like our own.
         """
-        if fields.get("witness") and fields["boot_id"] == procfs.boot_id():
-            self._witness = keeper.Keeper(*fields["witness"])
+        mark = None
         try:
-            if self._witness is None or not self._witness.alive():
-                raise NoSuchTask("there is none")
-            if self._witness.epoch() != fields["epoch"]:
+            if fields.get("witness") and fields["boot_id"] == procfs.boot_id():
+                mark = marked(keeper.Keeper(*fields["witness"]), self._mark)
+            if mark is None or mark.epoch() != fields["epoch"]:
                 self._lost = "another copy of this chain has had a round since"
-        except (KernelError, NoSuchTask, StopIteration):
-            self._witness, self._lost = None, "the witness of the last round is gone, or another chain has ended it"
+        except (KernelError, NoSuchTask):
+            mark = None
+        if mark is None:
+            self._lost = "the witness of the last round is gone, or another chain has ended it"
+        else:
+            self._witness = mark.keeper
         if not arm:
             return
-        if self._witness is None:
+        if mark is None:
             for other in keeper.find(pid):  # whoever relies on it has missed what this round clears
                 other.end()
             self._witness = keeper.start_witness(pid)
-        self._epoch = self._witness.begin_epoch()
+            mark = keeper.Mark(self._witness)
+        self._epoch = mark.begin_epoch()
 
     def _stale(self, mm: MmAccess, fields: Mapping[str, Any], merged: bool) -> str | None:
         if "mm_key" not in fields:

@@ -76,8 +76,9 @@ class WriteProtect:
     by_content = False
     seen: Seen | None = None
 
-    def __init__(self, held: HeldDescriptors | None = None) -> None:
+    def __init__(self, held: HeldDescriptors | None = None, mark: keeper.Mark | None = None) -> None:
         self._holder = held
+        self._mark = mark
         self._keeper: keeper.Keeper | None = None
         self._token: str | None = None
         self._epoch = keeper.NO_EPOCH
@@ -162,13 +163,14 @@ class WriteProtect:
         assert self._keeper is not None
         try:
             self._fd = self._keeper.take()
-            if self._keeper.epoch() != fields.get("epoch", keeper.NO_EPOCH):
+            mark = marked(self._keeper, self._mark)
+            if mark.epoch() != fields.get("epoch", keeper.NO_EPOCH):
                 os.close(self._fd)
                 self._fd = -1
                 return self._drop(_ANOTHER)
             if arm:  # before anything is cleared: ckpt may die in between
-                self._epoch = self._keeper.begin_epoch()
-        except (KernelError, NoSuchTask, StopIteration):
+                self._epoch = mark.begin_epoch()
+        except (KernelError, NoSuchTask):
             return self._drop(f"the keeper of the userfaultfd (process {self._keeper.pid}) is gone")
         return None
 
@@ -299,6 +301,21 @@ def _is_populated(pagemap: Pagemap, page: int) -> bool:
 def _has(of: U64, page: int) -> bool:
     row = int(np.searchsorted(of[:, 0], page, "right")) - 1
     return row >= 0 and page < int(of[row, 1])
+
+
+def mark_of(tracker: str, state: bytes | None) -> keeper.Mark | None:
+    """The mark of the keeper that a state names, opened before the freeze; None when there is none, or it is gone."""
+    fields, _ = unpack(tracker, state)
+    named = fields.get("keeper") or fields.get("witness")
+    try:
+        return keeper.Mark(keeper.Keeper(*named)) if named else None
+    except (KernelError, NoSuchTask):
+        return None
+
+
+def marked(wanted: keeper.Keeper, mark: keeper.Mark | None) -> keeper.Mark:
+    """`mark` if it is that keeper's, else one that is."""
+    return mark if mark is not None and mark.keeper == wanted else keeper.Mark(wanted)
 
 
 def release(state: bytes | None) -> None:

@@ -236,6 +236,7 @@ def test_another_tracker_in_between(chained: Chained, tracker: str) -> None:
     chained.armed_again(tracker)
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("tracker", choice.NEEDS)
 def test_a_copy_of_the_chain(chained: Chained, tracker: str) -> None:
     """What one of them has seen as written is not written any more when the other looks."""
@@ -257,6 +258,7 @@ def test_a_copy_of_the_chain(chained: Chained, tracker: str) -> None:
         assert ("is gone" if tracker == "write-protect" else "another copy of this chain") in str(again)
 
 
+@pytest.mark.guest
 @pytest.mark.parametrize("tracker", choice.NEEDS)
 def test_two_chains_by_turns(chained: Chained, tracker: str) -> None:
     """Neither takes for clean what the round of the other has cleared."""

@@ -83,6 +83,7 @@ def run_round(request: Request) -> ImageInfo:
     fresh = not os.path.isdir(request.directory)
     try:
         with Chain.open(request.directory, create=True) as chain:
+            rehearse(name, dump=request.kind == "dump")
             for _ in range(_AGAIN):
                 try:
                     return _Round(request, chain, name).run()
@@ -155,7 +156,6 @@ class _Round:
         )
         with writer:
             parents = Parents.of(writer.parent)
-            rehearse(self.tracking.name, dump=request.kind == "dump")
             prepare(request.pid, self.tracking)
             if request.kind == "dump":
                 codec.warm()

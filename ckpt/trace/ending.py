@@ -16,6 +16,7 @@ from ckpt.errors import CkptError, KernelError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_restore as ur
 from ckpt.kernel import uapi_state as us
+from ckpt.trace.release import kill
 from ckpt.trace.remote import LiveRemote
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def _kill(tree: FrozenTree, pids: Iterable[int], until: float) -> None:
     left = set()
     for pid in pids:
         left |= set(tree.tasks[pid].threads)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        kill(pid, signal.SIGKILL)
     while left and time.monotonic() < until:
         left = {tid for tid in left if not _gone(tid)}
         if left:

@@ -65,7 +65,6 @@ class LiveRemote:
         self.scratch_size = _SCRATCH
         self._memory: Memory | None = None
         self._entered = False
-        self._masked = False
         self._saved = (0, b"")  # an address, and the task's own bytes there
         self._chain = 0  # an address
         self._stepper = Stepper(pid, tid)
@@ -77,9 +76,6 @@ class LiveRemote:
         """Run a call in the thread; its result, or KernelError with the errno."""
         self.enter()
         self._stepper.load(nr, *args)
-        if not self._masked:
-            ptrace.setsigmask(self.tid, _ALL_SIGNALS)
-            self._masked = True
         return self._stepper.run(nr)
 
     def run_all(self, calls: Sequence[Sequence[int]]) -> None:
@@ -97,16 +93,15 @@ class LiveRemote:
                     self.syscall(nr, *args)
             return
         self._save_chain()
-        ptrace.setsigmask(self.tid, _ALL_SIGNALS)
         restorer, own = self._found.restorer, self._stepper.registers
-        fpstate, mask = self.scratch + _SCRATCH, _ALL_SIGNALS & ~(1 << self._unheard - 1)
+        fpstate, mask = self._fpstate, _ALL_SIGNALS & ~(1 << self._unheard - 1)
         end = (uapi.SYS_tgkill, *self._numbers, self._unheard)
         for at in range(0, len(calls), per):
             part = [*calls[at : at + per], end]
             pointer, frames = sigframe.chain(self._chain, restorer, own, part, fpstate, mask)
             self.write(self._chain, frames)
             self._stepper.sail(pointer, self._unheard)
-            self._masked = False
+        ptrace.setsigmask(self.tid, _ALL_SIGNALS)
         ptrace.setregset(self.tid, uapi.NT_X86_XSTATE, self._xstate)
 
     def _save_chain(self) -> None:
@@ -238,14 +233,18 @@ class LiveRemote:
         self._saved = (room, self._mem.read(room, _SCRATCH + len(frame)))
         self._mem.write(room + _SCRATCH, frame)
         self._chain = -(-(room + _SCRATCH + len(frame)) // 64) * 64
-        self._frame = frame[pointer - room - _SCRATCH :]  # from the address of rt_sigreturn on; good at any address
+        frame_at = pointer - room - _SCRATCH
+        self._frame = frame[frame_at : frame_at + sigframe.SIZE]  # from the restorer on; good at any address
+        self._fpstate = room + _SCRATCH + -(-(frame_at + sigframe.SIZE) // 64) * 64
         registers[RSP] = pointer
         registers[RIP] = found.syscall_ret
         registers[EFLAGS] &= ~sigframe.TF  # a trap while all signals are blocked would undo the task's SIGTRAP handler
         self._stepper.registers = registers
-        self._masked = False
         self._entered = True
         _away.remote = self
+        # Only a thread that is on its way back may have its signals blocked: the frame gives it its own mask again.
+        self._stepper.turn(pointer)
+        ptrace.setsigmask(self.tid, _ALL_SIGNALS)
 
     def _room(self, maps: list[procfs.MapsLine], rsp: int, size: int) -> int:
         """Where nothing of the task's lives: see the module's first lines."""

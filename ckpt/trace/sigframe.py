@@ -17,6 +17,9 @@ UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 XFEATURE_MASK_XTILE = 0x60000
 XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is in every task's user_size
 RED_ZONE = 128
+_SIGINFO = 128
+SIZE = 8 + 40 + 256 + 8 + _SIGINFO
+"""Of a frame from the restorer on, in bytes; the FP state stands above it."""
 STRIDE = 320
 TF = 0x100
 """The trap flag in EFLAGS: a SIGTRAP after each instruction."""
@@ -107,12 +110,12 @@ def build(
 ) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
+    Nothing of it is below that pointer, where the frame of a handler would stand that ran before the `ret`.
     The alternate stack in it is deliberately not valid, so that the kernel leaves the task's own as it is. Without
     `xstate` the FP registers become what is at `fpstate_at`, else what they are in a new program.
     """
-    area = xstate_for_frame(xstate) if xstate else b""
-    fpstate = -(-address // 64) * 64
-    frame = -(-(fpstate + len(area)) // 16) * 16 + 8
+    frame = -(-address // 16) * 16 + 8
+    fpstate = -(-(frame + SIZE) // 64) * 64
     rip, rax = after_interruption(registers)
     r = registers
     context = struct.pack(
@@ -124,9 +127,10 @@ def build(
     )  # fmt: skip
     flags = (UC_FP_XSTATE if xstate or fpstate_at else 0) | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
     ucontext = struct.pack("<QQQiiQ", flags, 0, 0, 0x7FFFFFFF, 0, 0) + context + struct.pack("<Q", sigmask)
-    tail = struct.pack("<Q", restorer) + ucontext + bytes(128)
-    gap = bytes(fpstate - address)
-    return frame, gap + area + bytes(frame - fpstate - len(area)) + tail
+    whole = bytes(frame - address) + struct.pack("<Q", restorer) + ucontext + bytes(_SIGINFO)
+    if not xstate:
+        return frame, whole
+    return frame, whole + bytes(fpstate - frame - SIZE) + xstate_for_frame(xstate)
 
 
 def call(

@@ -62,13 +62,17 @@ class Stepper:
                 self.held.append(number)
             ptrace.syscall_step(self.tid)
 
-    def sail(self, pointer: int, last: int) -> None:
-        """Let the thread go through a chain of frames whose last call sends it the signal `last`, which is taken."""
+    def turn(self, pointer: int) -> None:
+        """Set the registers for the `ret` behind the call, with this stack."""
         registers = list(self.registers)
         registers[RSP] = pointer
-        registers[RIP] += len(b"\x0f\x05")  # to the `ret` behind the syscall
+        registers[RIP] += len(b"\x0f\x05")
         registers[RAX], registers[ORIG_RAX] = 0, _M64
         ptrace.setregset(self.tid, uapi.NT_PRSTATUS, sigframe.pack(registers))
+
+    def sail(self, pointer: int, last: int) -> None:
+        """Let the thread go through a chain of frames whose last call sends it the signal `last`, which is taken."""
+        self.turn(pointer)
         while True:
             ptrace.cont(self.tid, 0)
             status = self.wait()

@@ -57,14 +57,15 @@ def test_around_a_call_that_opens_a_descriptor() -> None:
             killed.once("first", die_at=at)
 
 
-def test_in_a_chain_of_calls() -> None:
-    """Before the thread is let go into a chain of frames, and while it goes through it."""
+@pytest.mark.parametrize(("name", "chains"), [("signals/sigsuspend", 2), ("threads/blocked_futex", 5)])
+def test_in_a_chain_of_calls(name: str, chains: int) -> None:
+    """Before the thread is made ready for a chain of frames, is let go into it, and while it goes through it."""
     chain = (f"ptrace {uapi.PTRACE_SETREGSET!r}", f"ptrace {uapi.PTRACE_CONT!r}")
-    with killing.victim(named("signals/sigsuspend")) as killed:
+    with killing.victim(named(name)) as killed:
         calls = killed.calls("leave-running")
         starts = [number for number, pair in enumerate(itertools.pairwise(calls), 1) if pair == chain]
-        for start in starts[:2]:
-            for at in range(start + 1, start + 4):
+        for start in starts[:chains]:
+            for at in range(start - 3, start + 4):
                 killed.once("leave-running", die_at=at)
         assert starts
 

@@ -137,6 +137,12 @@ class _Round:
         self.arena = Arena() if request.kind == "dump" and not self.ends else None
 
     def run(self) -> ImageInfo:
+        try:
+            return self._run()
+        finally:
+            self.tracking.dismiss()
+
+    def _run(self) -> ImageInfo:
         chain, request = self.chain, self.request
         self._check_chain()
         reason = chain.full_reason(**self.who)
@@ -335,6 +341,8 @@ def tree_pids(root: int) -> list[int]:
 def prepare(root: int, tracking: Tracking | None = None) -> None:
     """What the freeze would otherwise have to wait for: the parse of the mappings, the look for code that remote
     syscalls borrow, and whatever is slow the first time."""
+    if tracking is not None:
+        tracking.hire()
     for pid in tree_pids(root):
         try:  # in the order in which the freeze will find them, so that each room is large enough
             layout = layout_of(procfs.maps_text(pid))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from ckpt.errors import NoSuchTask
-from ckpt.kernel import pagemap, procfs
+from ckpt.kernel import pagemap, populated, procfs
 from ckpt.kernel.keeper import Mark
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
+from ckpt.trace.urgency import Urgency
 from ckpt.tracker import choice, spans
 from ckpt.tracker.soft_dirty import SoftDirty
 from ckpt.tracker.write_protect import HeldDescriptors, mark_of
@@ -69,10 +71,10 @@ def joined(parts: Sequence[PageRuns]) -> PageRuns:
 
 def _look_populated(mm: Mm, seen: Seen | None) -> tuple[Callable[[], PageRuns], PageRuns]:
     """In the freeze: what gives the populated map later, and the guard pages of shared mappings."""
-    guards = pagemap.guards(mm.pid, mm.shared_ranges)
+    guards = populated.guards(mm.pid, mm.shared_ranges)
     if seen is not None:
-        return lambda: pagemap.populated_of(*seen()), guards
-    return pagemap.look_populated(mm.pid, mm.ranges, spans.anonymous_rows(tuple(mm.vma_keys))), guards
+        return lambda: populated.of_entries(*seen()), guards
+    return populated.look(mm.pid, mm.ranges, spans.anonymous_rows(tuple(mm.vma_keys))), guards
 
 
 def _populated(mm: Mm, seen: Seen | None) -> tuple[PageRuns, PageRuns]:
@@ -97,6 +99,18 @@ class Tracking:
     room: pagemap.Room = field(default_factory=pagemap.Room)
     marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
 
+    def hire(self) -> None:
+        """A thread that helps to read, where there is a processor for it."""
+        if self.name != SoftDirty.name or self.room.helper is not None or len(os.sched_getaffinity(0)) < 2:
+            return
+        self.room.helper = ThreadPoolExecutor(1, "ckpt-pagemap", initializer=Urgency().start)
+        self.room.helper.submit(int).result()
+
+    def dismiss(self) -> None:
+        """End that thread."""
+        if self.room.helper is not None:
+            self.room.helper.shutdown()
+
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
         self.marks[f"mm:{pid}"] = mark_of(self.name, self.states.get(f"mm:{pid}"))
@@ -104,7 +118,7 @@ class Tracking:
             with pagemap.Pagemap(pid) as own:
                 own.read_entries(layout.joined, self.room)
         else:
-            pagemap.look_populated(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
+            populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 
     def look(self, mm: Mm, *, exact: bool, arm: bool) -> Callable[[Parents], Space]:
         """In the freeze: what of an address space has been written, and, when `exact`, what of it is populated.
@@ -123,10 +137,10 @@ class Tracking:
         return partial(self._space, mm, conclude, found)
 
     def _space(
-        self, mm: Mm, conclude: Conclusion, populated: Callable[[], tuple[PageRuns, PageRuns]], parents: Parents
+        self, mm: Mm, conclude: Conclusion, look: Callable[[], tuple[PageRuns, PageRuns]], parents: Parents
     ) -> Space:
         clean, reason, state = conclude()
-        there, guards = populated()
+        there, guards = look()
         self.new_states[mm.space] = state
         if reason is not None and mm.space in self.states:
             self.lost.append(f"task {mm.pid}: {reason}")

@@ -1,4 +1,4 @@
-"""The page tables of another task: PAGEMAP_SCAN, /proc/PID/pagemap, clear_refs, the full populated map."""
+"""The page tables of another task: PAGEMAP_SCAN, /proc/PID/pagemap, clear_refs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import errno
 import fcntl
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from ckpt.kernel import uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.standins import entry
-from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
+from ckpt.records.runs import PAGE_SIZE, U64
 
 REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])  # struct page_region
 Regions = npt.NDArray[np.void]  # of REGION
@@ -26,7 +28,8 @@ Block = tuple[int, U64, npt.NDArray[np.int64] | None]  # first page, entries, of
 
 _VEC = 1 << 15  # regions in one PAGEMAP_SCAN
 _ENTRIES = 1 << 17  # entries in one read of pagemap: 512 MiB of addresses
-_THERE = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
+_SHARE = 1 << 14  # when two threads read
+THERE = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
 _RAW_ENTRIES = 1 << 20  # entries that may wait to be sifted: those of 4 GiB
 _THERE_ENTRY = np.uint64(up.PM_PRESENT | up.PM_SWAP)
 _GAP = 512 * PAGE_SIZE  # holes shorter than this are read over: one page of pagemap costs less than a call
@@ -39,9 +42,13 @@ def _proc_error(what: str, pid: int, error: OSError) -> KernelError | NoSuchTask
 
 
 class Room:
-    """Memory for pagemap entries that has been touched before: new pages cost half of what reading into them does."""
+    """Memory for pagemap entries that has been touched before: new pages cost half of what reading into them does.
 
-    def __init__(self) -> None:
+    With a `helper`, of one thread, two read at a time.
+    """
+
+    def __init__(self, helper: ThreadPoolExecutor | None = None) -> None:
+        self.helper = helper
         self._parts: list[U64] = []
         self._next = 0
 
@@ -106,7 +113,8 @@ class Pagemap:
                     used += fcntl.ioctl(self._fd, up.PAGEMAP_SCAN, arg)
                 except OSError as error:
                     raise _proc_error(f"PAGEMAP_SCAN of task {self.pid}", self.pid, error) from None
-                start = arg.walk_end
+                # After more than 512 regions the kernel leaves walk_end where it once had to stop, and has gone on.
+                start = max(arg.walk_end, int(vec["end"][used - 1]) if used else 0)
                 if start < end or used == _VEC:
                     if not used and start < end:
                         raise KernelError(f"PAGEMAP_SCAN of task {self.pid} does not get on at {start:#x}")
@@ -148,11 +156,11 @@ class Pagemap:
         """`spans` over short holes, cut down to where something is populated: sparse mappings cost no reading."""
         start, end = spans[:, 0], spans[:, 1]
         if has_pagemap_scan():
-            found = self.scan(spans, anyof=_THERE)
+            found = self.scan(spans, anyof=THERE)
             start, end = found["start"], found["end"]
         if not len(start):
             return np.empty((0, 2), np.uint64)
-        first, last = _stretches(start[1:] - end[:-1] >= _GAP)
+        first, last = stretches(start[1:] - end[:-1] >= _GAP)
         return np.stack([start[first], end[last]], axis=1).astype(np.uint64)
 
     def populated_entries(self, spans: U64) -> tuple[U64, U64]:
@@ -165,16 +173,44 @@ class Pagemap:
         They lie in `room`, when it is given, as long as it is not used again.
         """
         room = room or Room()
-        blocks: list[Block] = []
-        raw = _RAW_ENTRIES
+        most, raw = _SHARE if room.helper else _ENTRIES, _RAW_ENTRIES
+        reads: list[Callable[[], Block]] = []
         for start, end in self.spans_to_read(spans).tolist():
-            for at in range(start, end, _ENTRIES * PAGE_SIZE):
-                nr_pages = min(_ENTRIES, (end - at) // PAGE_SIZE)
-                entries = self.entries(at, nr_pages, room.take(nr_pages))
+            for at in range(start, end, most * PAGE_SIZE):
+                nr_pages = min(most, (end - at) // PAGE_SIZE)
                 raw -= nr_pages
-                index = None if raw >= 0 else np.flatnonzero(entries & _THERE_ENTRY)
-                blocks.append((at // PAGE_SIZE, entries if index is None else entries[index], index))
-        return blocks
+                reads.append(partial(self._block, at, room.take(nr_pages), raw >= 0))
+        if room.helper is None or _RAW_ENTRIES - raw < 2 * _SHARE:
+            return [read() for read in reads]
+        return _by_two(reads, room.helper)
+
+    def _block(self, at: int, out: U64, whole: bool) -> Block:
+        entries = self.entries(at, len(out), out)
+        if whole:
+            return at // PAGE_SIZE, entries, None
+        index = np.flatnonzero(entries & _THERE_ENTRY)
+        return at // PAGE_SIZE, entries[index], index
+
+
+def _by_two(reads: Sequence[Callable[[], Block]], helper: ThreadPoolExecutor) -> list[Block]:
+    """What each gives, in order; whichever of two threads is free takes the next."""
+    found: list[Block | None] = [None] * len(reads)
+    todo = deque(range(len(reads)))
+
+    def work() -> None:
+        while True:
+            try:
+                at = todo.popleft()
+            except IndexError:
+                return
+            found[at] = reads[at]()
+
+    other = helper.submit(work)
+    try:
+        work()
+    finally:
+        other.result()
+    return [block for block in found if block is not None]
 
 
 def sifted(blocks: Sequence[Block], spans: U64) -> tuple[U64, U64]:
@@ -188,11 +224,12 @@ def sifted(blocks: Sequence[Block], spans: U64) -> tuple[U64, U64]:
         values.append(entries)
     found, entry = np.concatenate(pages), np.concatenate(values)
     # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
-    keep = _covered(found * np.uint64(PAGE_SIZE), spans)
+    keep = covered(found * np.uint64(PAGE_SIZE), spans)
     return found[keep], entry[keep]
 
 
-def _covered(address: U64, spans: U64) -> npt.NDArray[np.bool_]:
+def covered(address: U64, spans: U64) -> npt.NDArray[np.bool_]:
+    """Which addresses lie in `spans`, shape (n, 2), ascending."""
     if not len(spans):
         return np.zeros(len(address), np.bool_)
     row = np.maximum(np.searchsorted(spans[:, 0], address, "right"), 1) - 1
@@ -204,13 +241,13 @@ def contiguous(ranges: U64) -> U64:
     """Adjacent rows (start, end) joined into one."""
     if len(ranges) < 2:
         return ranges
-    first, last = _stretches(ranges[1:, 0] != ranges[:-1, 1])
+    first, last = stretches(ranges[1:, 0] != ranges[:-1, 1])
     if len(first) == len(ranges):
         return ranges
     return np.stack([ranges[first, 0], ranges[last, 1]], axis=1)
 
 
-def _stretches(apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def stretches(apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The first and the last row of each stretch; `apart`, shape (rows - 1,), says where one ends."""
     cut = np.flatnonzero(apart)
     first, last = np.zeros(len(cut) + 1, np.int64), np.full(len(cut) + 1, len(apart), np.int64)
@@ -257,117 +294,6 @@ def zero_page_frame() -> int:
     del view
     area.close()
     return entry & up.PM_PFRAME_MASK if entry & up.PM_PRESENT else 0
-
-
-# ---------------------------------------------------------------- the populated map
-
-
-def populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = None) -> PageRuns:
-    """The full populated map of private mappings, `ranges` shape (n, 2) in bytes: DATA, ZERO and GUARD.
-
-    To be called in the freeze. `anonymous`, shape (n,), says which rows are anonymous: those cost a tenth.
-    Clean pages of a private file mapping are the file's and not populated. Huge zero pages may be DATA where
-    PAGEMAP_SCAN is missing; their bytes tell.
-    """
-    return look_populated(pid, ranges, anonymous)()
-
-
-def look_populated(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = None) -> Callable[[], PageRuns]:
-    """`populated` in two steps: what needs the freeze now, the rest when the answer is asked for."""
-    with Pagemap(pid) as pagemap:
-        if not has_pagemap_scan():
-            whole = contiguous(ranges)
-            blocks = pagemap.read_entries(whole)
-            return lambda: populated_of(*sifted(blocks, whole))
-        if anonymous is None:
-            found = _scan(pagemap, contiguous(ranges))
-            return lambda: _of_scan(found)
-        mine, files = contiguous(ranges[anonymous]), contiguous(ranges[~anonymous])
-        first, second = _scan_inverted(pagemap, mine), _scan(pagemap, files)
-    return lambda: _both(_of_inverted_scan(first, mine), _of_scan(second))
-
-
-def _both(first: PageRuns, second: PageRuns) -> PageRuns:
-    start = np.concatenate([first.start, second.start])
-    order = np.argsort(start)
-    end = start + np.concatenate([first.nr_pages, second.nr_pages])
-    return _joined(start[order], end[order], np.concatenate([first.kind, second.kind])[order])
-
-
-def guards(pid: int, ranges: U64) -> PageRuns:
-    """The guard pages of mappings whose pages are not the task's own, `ranges` shape (n, 2) in bytes."""
-    if not len(ranges) or not up.PAGE_IS_GUARD & categories():
-        return PageRuns.empty()
-    with Pagemap(pid) as pagemap:
-        found = pagemap.scan(contiguous(ranges), mask=up.PAGE_IS_GUARD)
-    return _runs(found["start"], found["end"], np.full(len(found), GUARD, np.uint8))
-
-
-def _scan(pagemap: Pagemap, spans: U64) -> Regions:
-    guard = up.PAGE_IS_GUARD & categories()
-    return pagemap.scan(spans, anyof=_THERE | guard, returned=up.PAGE_IS_FILE | up.PAGE_IS_PFNZERO | guard)
-
-
-def _of_scan(found: Regions) -> PageRuns:
-    kind = _kinds(found["categories"])
-    # The zero page is no anonymous page either, hence the second half.
-    keep = (found["categories"] & up.PAGE_IS_FILE == 0) | (kind != DATA)
-    return _runs(found["start"][keep], found["end"][keep], kind[keep])
-
-
-def _scan_inverted(pagemap: Pagemap, spans: U64) -> Regions:
-    """For anonymous memory: ask for whatever is not an ordinary present page, which is little as a rule."""
-    return pagemap.scan(
-        spans,
-        anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_PFNZERO,
-        inverted=up.PAGE_IS_PRESENT,
-        returned=_THERE | up.PAGE_IS_PFNZERO | up.PAGE_IS_GUARD & categories(),
-    )
-
-
-def _of_inverted_scan(found: Regions, spans: U64) -> PageRuns:
-    # The gaps that these regions and the edges of the spans leave are data.
-    edges = np.concatenate([found["start"], spans[:, 0], spans[:, 1]])
-    ends = np.concatenate([found["end"], spans[:, 0], spans[:, 1]])
-    order = np.lexsort((ends, edges))
-    gap_start, gap_end = ends[order][:-1], edges[order][1:]
-    inside = (gap_end > gap_start) & _covered(gap_start, spans)
-    there = found[found["categories"] & (_THERE | up.PAGE_IS_GUARD) != 0]
-    start = np.concatenate([gap_start[inside], there["start"]])
-    end = np.concatenate([gap_end[inside], there["end"]])
-    kind = np.concatenate([np.full(int(inside.sum()), DATA, np.uint8), _kinds(there["categories"])])
-    order = np.argsort(start)
-    return _runs(start[order], end[order], kind[order])
-
-
-def _kinds(category: U64) -> npt.NDArray[np.uint8]:
-    kind = np.full(len(category), DATA, np.uint8)
-    kind[category & up.PAGE_IS_PFNZERO != 0] = ZERO
-    kind[category & up.PAGE_IS_GUARD != 0] = GUARD
-    return kind
-
-
-def _runs(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
-    return _joined(start // np.uint64(PAGE_SIZE), end // np.uint64(PAGE_SIZE), kind)
-
-
-def populated_of(pages: U64, entries: U64) -> PageRuns:
-    """The populated map as the pagemap entries of the present and swapped pages tell it."""
-    kind = np.full(len(pages), DATA, np.uint8)
-    zero = zero_page_frame()
-    if zero:
-        present = entries & np.uint64(up.PM_PRESENT) != 0
-        kind[present & (entries & np.uint64(up.PM_PFRAME_MASK) == zero)] = ZERO
-    kind[entries & np.uint64(up.PM_GUARD_REGION) != 0] = GUARD
-    keep = (entries & np.uint64(up.PM_FILE) == 0) | (kind != DATA)
-    return PageRuns.from_pages(pages[keep], kind[keep])
-
-
-def _joined(start: U64, end: U64, kind: npt.NDArray[np.uint8]) -> PageRuns:
-    if not len(start):
-        return PageRuns.empty()
-    first, last = _stretches((start[1:] != end[:-1]) | (kind[1:] != kind[:-1]))
-    return PageRuns(start[first].astype(np.uint64), (end[last] - start[first]).astype(np.uint64), kind[first])
 
 
 def clear_soft_dirty(pid: int) -> None:

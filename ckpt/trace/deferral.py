@@ -6,33 +6,61 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 _DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_under_way = False
+_ready = False
+_came: list[int] | None = None  # while they wait
+
+
+@contextmanager
+def deferrable_signals() -> Iterator[None]:
+    """Inside, `deferred_signals` takes no time: the handlers that can wait are installed.
+
+    Blocking the signals in this thread would not do: the kernel would give them to one of the threads that compress,
+    and Python's handlers would run here all the same.
+    """
+    global _ready
+    if _ready or threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    found = {number: signal.getsignal(number) for number in _DEFERRED}
+    old = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        handler = old[signal.Signals(number)]
+        if _came is not None:
+            _came.append(number)
+        elif callable(handler):
+            handler(number, frame)
+        else:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
+    _ready = True
+    try:
+        for number in old:
+            signal.signal(number, handle)
+        yield
+    finally:
+        _ready = False
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP wait until the block is done.
-
-    Blocking them in this thread would not do: the kernel would give them to one of the threads that compress, and
-    Python's handlers would run here all the same.
-    """
-    global _under_way
-    if _under_way or threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread only
-        return
-    came: list[int] = []
-    old = {number: signal.getsignal(number) for number in _DEFERRED}
-    old = {number: handler for number, handler in old.items() if handler not in (None, signal.SIG_IGN)}
-    _under_way = True
-    try:
-        for number in old:
-            signal.signal(number, lambda number, _: came.append(number))
+    """Ctrl-C, SIGTERM and SIGHUP wait until the block is done."""
+    global _came
+    if _came is not None or threading.current_thread() is not threading.main_thread():
         yield
-    finally:
-        _under_way = False
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        for late in dict.fromkeys(came):
-            signal.raise_signal(late)
+        return
+    with deferrable_signals():
+        came: list[int] = []
+        _came = came
+        try:
+            yield
+        finally:
+            _came = None
+            for late in dict.fromkeys(came):
+                signal.raise_signal(late)

@@ -22,7 +22,7 @@ from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import critical_section, ending, executing, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
-from ckpt.trace.deferral import deferred_signals
+from ckpt.trace.deferral import deferrable_signals, deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
 from ckpt.trace.release import GROUP_STOPS, kill, release
 from ckpt.trace.urgency import Urgency
@@ -110,16 +110,17 @@ class _Freeze:
         self._deadline = timeout
         self._gc = False
         self._watch = executing.SeizeWatch()
+        self._signals = ExitStack()
 
     def __enter__(self) -> FrozenTree:
         standins.forget()
         check_task(self._tree.root)
         self._waiting = wait_until_stoppable(self._tree.root, self._deadline)
         self._tree.wakeups.start()
+        self._signals.enter_context(deferrable_signals())
         self._gc = gc.isenabled()
         gc.disable()
         self._tree.urgency.start()
-        self._tree.started_ns = time.perf_counter_ns()
         self._end = time.monotonic() + self._deadline
         try:
             self._freeze_all()
@@ -127,14 +128,16 @@ class _Freeze:
             self.__exit__()
             raise
         self._tree.frozen_ns = time.perf_counter_ns()
+        self._tree.started_ns = self._tree.started_ns or self._tree.frozen_ns  # all wait in vfork
         return self._tree
 
     def __exit__(self, *_: object) -> None:
-        self._tree.thaw()
-        self._watch.end()
-        self._tree.wakeups.close()
-        if self._gc:
-            gc.enable()
+        with self._signals as rest:  # a Ctrl-C that waited for the thaw comes out of it
+            if self._gc:
+                rest.callback(gc.enable)
+            rest.callback(self._tree.wakeups.close)
+            rest.callback(self._watch.end)
+            self._tree.thaw()
 
     def _freeze_all(self) -> None:
         todo = [self._tree.root]
@@ -234,6 +237,7 @@ class _Freeze:
         if tid in self._waiting and self._waits_in_vfork(thread):
             return False
         thread.stopped = True  # first: whatever comes, it is let go of
+        self._tree.started_ns = self._tree.started_ns or time.perf_counter_ns()
         try:
             done = self._watch.seize(task.pid, tid, task.threads)
         except KernelError as error:

@@ -71,7 +71,7 @@ PLACES = {
     "freeze": "ckpt.engine.round:freeze",
     "frozen": "ckpt.engine.round:address_spaces",
     "tracker": "ckpt.engine.spaces:choice.make",
-    "map": "ckpt.engine.spaces:pagemap.guards",
+    "map": "ckpt.engine.spaces:populated.guards",
     "copy": "ckpt.engine.copying:_load",
     "write": "ckpt.image.sinks:os.write",
     "commit": "ckpt.chain.round:Round.commit",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ckpt.kernel import pagemap, procfs
+from ckpt.kernel import populated, procfs
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.pagemap import contiguous
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U8, U64, ZERO, PageRuns
@@ -101,8 +101,8 @@ class Rounds:
             anonymous = np.array([key.startswith("anon") for key in mm.vma_keys])
             # khugepaged may fill in holes even of a frozen task: two ways of reading may differ, but not always.
             for _ in range(3):
-                again = pagemap.populated(mm.pid, mm.ranges)
-                runs = pagemap.populated(mm.pid, mm.ranges, anonymous)
+                again = populated.take(mm.pid, mm.ranges)
+                runs = populated.take(mm.pid, mm.ranges, anonymous)
                 same = [np.array_equal(a, b) for a, b in zip(_columns(runs), _columns(again), strict=True)]
                 if all(same):
                     break

@@ -7,12 +7,13 @@ import mmap
 import os
 import random
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from ckpt.errors import NoSuchTask, Unsupported, UsageError
-from ckpt.kernel import features, keeper, pagemap, procfs, tiny, userfault
+from ckpt.kernel import features, keeper, pagemap, populated, procfs, tiny, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
 from ckpt.tracker import canary, choice, soft_dirty, spans
@@ -43,20 +44,20 @@ class Area:
 
 def by_entries(area: Area) -> PageRuns:
     with pagemap.Pagemap(os.getpid()) as own:
-        return pagemap.populated_of(*own.populated_entries(area.ranges))
+        return populated.of_entries(*own.populated_entries(area.ranges))
 
 
 def by_scan(area: Area) -> PageRuns:
     if not pagemap.has_pagemap_scan():
         pytest.skip("no PAGEMAP_SCAN")
     with pagemap.Pagemap(os.getpid()) as own:
-        return pagemap._of_scan(pagemap._scan(own, area.ranges))
+        return populated._of_scan(populated._scan(own, area.ranges))
 
 
 def by_inverted_scan(area: Area) -> PageRuns:
     if not pagemap.has_pagemap_scan():
         pytest.skip("no PAGEMAP_SCAN")
-    return pagemap.populated(os.getpid(), area.ranges, np.array([True]))
+    return populated.take(os.getpid(), area.ranges, np.array([True]))
 
 
 ANONYMOUS = pytest.mark.parametrize("way", [by_entries, by_scan, by_inverted_scan])
@@ -117,7 +118,7 @@ def test_sparse_and_many_regions() -> None:
     wanted = set(range(0, 70_000, 2)) | {150_000, 199_999}
     for page in wanted:
         area.map[page * PAGE_SIZE] = 1
-    assert set(area.kinds(pagemap.populated(os.getpid(), area.ranges))) == wanted
+    assert set(area.kinds(populated.take(os.getpid(), area.ranges))) == wanted
     assert set(area.kinds(by_entries(area))) == wanted
     if pagemap.has_pagemap_scan():
         assert set(area.kinds(by_inverted_scan(area))) == wanted
@@ -131,21 +132,52 @@ def test_both_kinds_of_rows_together() -> None:
     rows = [m for m in procfs.maps(os.getpid()) if not m.shared and not m.path.startswith("[v")]
     ranges = np.array([[m.start, m.end] for m in rows], np.uint64)
     anonymous = np.array([m.ino == 0 for m in rows])
-    runs = pagemap.populated(os.getpid(), ranges, anonymous)
+    runs = populated.take(os.getpid(), ranges, anonymous)
     assert (runs.start[1:] >= runs.start[:-1] + runs.nr_pages[:-1]).all()
     first, last = (int(x) // PAGE_SIZE for x in area.ranges[0])
     assert {p - first for p in runs.pages().tolist() if first <= p < last} == set(range(100, 900, 3))
 
 
+def test_each_region_once() -> None:
+    """PAGEMAP_SCAN tells a walk_end before regions that it has reported, when there are many."""
+    if not pagemap.has_pagemap_scan():
+        pytest.skip("no PAGEMAP_SCAN")
+    for nr_pages in (1500, 3 * 1024 + 6, 1 << 15):
+        area = Area(nr_pages)
+        for page in range(0, nr_pages, 2):
+            area.map[page * PAGE_SIZE] = 1
+        with pagemap.Pagemap(os.getpid()) as own:
+            found = own.scan(area.ranges, anyof=pagemap.THERE)
+        first = area.address // PAGE_SIZE
+        assert (found["start"] // PAGE_SIZE - first).tolist() == list(range(0, nr_pages, 2))
+
+
+def test_entries_read_by_two() -> None:
+    """As by one, for parts of every size; what a thread of the two fails with is told."""
+    area = Area(3 * pagemap._SHARE + 5)
+    for page in range(0, 3 * pagemap._SHARE + 5, 7):
+        area.map[page * PAGE_SIZE] = 1
+    with pagemap.Pagemap(os.getpid()) as own, ThreadPoolExecutor(1) as helper:
+        expected = own.populated_entries(area.ranges)
+        room = pagemap.Room(helper)
+        for _ in range(2):
+            room.reuse()
+            pages, entries = pagemap.sifted(own.read_entries(area.ranges, room), area.ranges)
+            assert pages.tolist() == expected[0].tolist() == sorted(set(pages.tolist()))
+            assert entries.tolist() == expected[1].tolist()
+        with pytest.raises(ZeroDivisionError):
+            pagemap._by_two([lambda: 1 // 0] * 3, helper)  # type: ignore[list-item, return-value]
+
+
 def test_end_of_the_address_space() -> None:
     whole = np.array([[0, 1 << 47]], np.uint64)
     if pagemap.has_pagemap_scan():
-        assert pagemap.populated(os.getpid(), whole).total > 100
+        assert populated.take(os.getpid(), whole).total > 100
 
 
 def test_no_such_task() -> None:
     with pytest.raises(NoSuchTask):
-        pagemap.populated(1 << 22, np.empty((0, 2), np.uint64))
+        populated.take(1 << 22, np.empty((0, 2), np.uint64))
 
 
 def _set(rows: object) -> set[int]:

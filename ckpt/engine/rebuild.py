@@ -194,11 +194,11 @@ class Tree:
 
     @contextmanager
     def _acting(self, pid: int, parent_pid: int = 0) -> Iterator[Skeleton | None]:
-        """The task with this pid, or a helper that has it for the moment; None when the number is not to be had.
+        """The task or thread of this number, or a helper that has it for the moment; None when it is not to be had.
 
         The helper (with pid 0: of whatever number) is a child of `parent_pid`, or of the root.
         """
-        known = self.leaders.get(pid)
+        known = self.leaders.get(pid) or self.skeletons.get(pid)
         if known is not None:
             yield None if known.ended else known
             return

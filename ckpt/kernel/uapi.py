@@ -221,6 +221,7 @@ KCMP_VM = 1
 KCMP_FILES = 2
 KCMP_FS = 3
 KCMP_SIGHAND = 4
+KCMP_SYSVSEM = 6
 KCMP_EPOLL_TFD = 7
 
 # arch/x86/include/asm/page_types.h

@@ -62,10 +62,11 @@ class SysvShmRecord:
 
 @dataclass(frozen=True, slots=True)
 class SysvUndo:
-    """What a task's end does to a set (SEM_UNDO)."""
+    """What the end of a task, or of one of its threads, does to a set (SEM_UNDO)."""
 
     pid: int
     adjustments: tuple[int, ...]  # added to each semaphore
+    tid: int = 0  # of a thread that has left the list of its process (unshare(CLONE_SYSVSEM)); 0: the process's
 
 
 @record("sysv-sem")

@@ -11,40 +11,39 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import semaphore_undo, sysv
+from ckpt.kernel import semaphore_undo, sysv, uapi, uapi_namespaces
 from ckpt.kernel import uapi_ipc as i
 from ckpt.records.ipc import SysvMessage, SysvMsgRecord, SysvSemRecord, SysvUndo
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
+from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
     "ipc",
     "SysV semaphores, messages",
-    "values, SEM_UNDO, queues with their messages; made again with their ids when gone",
+    "values, SEM_UNDO (of threads too), queues with their messages; made again with their ids when gone",
 )
 _HINT = "remove what has its key with ipcrm, if it is a leftover"
 
 
 def collect_queues(context: CollectContext) -> None:
-    """Add a record for each set and queue that a task of the tree was the last to use."""
+    """Add a record for each set and queue that a task of the tree was the last to use, or would undo changes of."""
     pids = {task.pid for task in context.tasks}
     sets = {semid: found for semid in sysv.ids("sem") if (found := sysv.sem_look(semid)) is not None}
-    sets = {semid: found for semid, found in sets.items() if pids.intersection(found.pids)}
-    known: dict[tuple[int, int], tuple[int, ...]] | None = {}
-    try:
-        if sets:
-            sizes = {semid: len(found.values) for semid, found in sets.items()}
-            known = semaphore_undo.adjustments([(task.pid, task.tids[0]) for task in context.tasks], sizes)
-    except KernelError:
-        known = None
+    known = _undo_lists(context, {semid: len(found.values) for semid, found in sets.items()})
+    own = [undo for _, undo in known or () if undo.tid]
     for semid, found in sets.items():
-        undo = None
-        if known is not None:
-            undo = tuple(SysvUndo(pid, values) for (pid, of), values in known.items() if of == semid)
+        undone = [undo for of, undo in known or () if of == semid and any(undo.adjustments)]
+        if not undone and not pids.intersection(found.pids):
+            continue
+        left = {undo.tid: replace(undo, adjustments=(0,) * len(found.values)) for undo in own}
+        left.update({undo.tid: undo for undo in undone if undo.tid})
+        undo = None if known is None else (*(undo for undo in undone if not undo.tid), *left.values())
         p = found.permissions
         context.records.append(SysvSemRecord(semid, p.key, p.mode, p.uid, p.gid, found.values, undo))
     for msqid in sysv.ids("msg"):
@@ -54,6 +53,30 @@ def collect_queues(context: CollectContext) -> None:
             messages = tuple(SysvMessage(*message) for message in _messages(msqid, queue))
             record = SysvMsgRecord(msqid, p.key, p.mode, p.uid, p.gid, queue.bytes_most, messages)
             context.records.append(record)
+
+
+def _undo_lists(context: CollectContext, sizes: dict[int, int]) -> list[tuple[int, SysvUndo]] | None:
+    """(semid, what an end undoes there); semid -1: a thread has a list of its own that is empty. None: unknown."""
+    if not sizes:
+        return []
+    try:
+        owners = {
+            tid: (task.pid, at)
+            for task in context.tasks
+            for at, tid in enumerate(semaphore_undo.owners(task.pid, task.tids))
+        }
+        values, same = semaphore_undo.adjustments([(pid, tid) for tid, (pid, _) in owners.items()], sizes)
+    except KernelError:
+        return None
+    for tid, first in same.items():
+        if any(of == first for of, _ in values):
+            reason = f"shares what its end undoes (SEM_UNDO) with task {owners[first][0]}, without being a thread of it"
+            context.refuse(owners[tid][0], "CLONE_SYSVSEM", reason, "run them without CLONE_SYSVSEM")
+    lists = [
+        (semid, SysvUndo(owners[tid][0], all_, tid if owners[tid][1] else 0)) for (tid, semid), all_ in values.items()
+    ]
+    empty = [SysvUndo(pid, (), tid) for tid, (pid, at) in owners.items() if at and not any(t == tid for t, _ in values)]
+    return lists + [(-1, undo) for undo in empty]
 
 
 def _messages(msqid: int, queue: sysv.MessageQueue) -> list[tuple[int, bytes]]:
@@ -112,17 +135,38 @@ def _do_again(context: RestoreContext, record: SysvSemRecord, now: list[int]) ->
     """Each task does what its end would undo, and the last one what is missing then; `now`: the values before."""
     undo = [one for one in record.undo or () if one.pid in context.pids]
     start = _start(record)
+    apart: set[int] = context.shared.setdefault("sysv:apart", set())
+    for one in undo:
+        if one.tid and one.tid not in apart:
+            apart.add(one.tid)
+            context.when_installed(one.pid, partial(_leave_list, context, one.tid))
     for number in range(len(now)):
         effects = [-one.adjustments[number] for one in undo if one.adjustments[number]]
         if not effects:
             continue
         first = start[number] - now[number]
         last = record.values[number] - start[number] - sum(effects)
-        pids = [one.pid for one in undo if one.adjustments[number]]
-        todo = [len(pids)]
-        for pid, effect in zip(pids, effects, strict=True):
-            act = partial(_one_of, record.semid, number, (first, effect, last), len(pids), todo)
-            context.when_installed(pid, act)
+        ones = [one for one in undo if one.adjustments[number]]
+        todo = [len(ones)]
+        for one, effect in zip(ones, effects, strict=True):
+            act = partial(_one_of, record.semid, number, (first, effect, last), len(ones), todo)
+            context.when_installed(one.pid, partial(_in_thread, context, one.tid, act) if one.tid else act)
+
+
+def _in_thread(context: RestoreContext, tid: int, act: Callable[[RemoteTask], None], task: RemoteTask) -> None:
+    assert context.acting is not None
+    with context.acting(tid) as thread:
+        act(thread or task)
+
+
+def _leave_list(context: RestoreContext, tid: int, task: RemoteTask) -> None:
+    """Before anything that is to be undone: the list that a thread leaves is undone when nobody has it any more."""
+    with rebuilding(task.pid, f"the semaphore adjustments of thread {tid}"):
+        _in_thread(context, tid, _unshare, task)
+
+
+def _unshare(thread: RemoteTask) -> None:
+    thread.syscall(uapi_namespaces.SYS_unshare, uapi.CLONE_SYSVSEM)
 
 
 def _one_of(semid: int, number: int, steps: tuple[int, int, int], of: int, todo: list[int], task: RemoteTask) -> None:

@@ -35,7 +35,7 @@ from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import outside_pipe_users
 from ckpt.state.files.registry import registry
-from ckpt.state.mm import address_spaces, layout_of
+from ckpt.state.mm import address_spaces, identity, layout_of
 from ckpt.state.tree import as_tasks
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
@@ -345,7 +345,7 @@ def prepare(root: int, tracking: Tracking | None = None) -> None:
         tracking.hire()
     for pid in tree_pids(root):
         try:  # in the order in which the freeze will find them, so that each room is large enough
-            layout = layout_of(procfs.maps_text(pid))
+            layout, _ = layout_of(procfs.maps_text(pid)), identity(pid)
             if tracking is not None:
                 tracking.rehearse(pid, layout)
             gadgets.find(pid, layout.lines)

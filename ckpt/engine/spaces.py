@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from ckpt.errors import NoSuchTask
 from ckpt.kernel import pagemap, populated, procfs
+from ckpt.kernel.entries import Helper, Room, read_entries
 from ckpt.kernel.keeper import Mark
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
@@ -96,27 +96,27 @@ class Tracking:
     trackers: list[DirtyTracker] = field(default_factory=list)
     new_states: dict[str, bytes] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # as in Statistics
-    room: pagemap.Room = field(default_factory=pagemap.Room)
+    room: Room = field(default_factory=Room)
     marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
 
     def hire(self) -> None:
         """A thread that helps to read, where there is a processor for it."""
         if self.name != SoftDirty.name or self.room.helper is not None or len(os.sched_getaffinity(0)) < 2:
             return
-        self.room.helper = ThreadPoolExecutor(1, "ckpt-pagemap", initializer=Urgency().start)
-        self.room.helper.submit(int).result()
+        self.room.helper = Helper(Urgency().start)
 
     def dismiss(self) -> None:
         """End that thread."""
         if self.room.helper is not None:
-            self.room.helper.shutdown()
+            self.room.helper.end()
+            self.room.helper = None
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
         self.marks[f"mm:{pid}"] = mark_of(self.name, self.states.get(f"mm:{pid}"))
         if self.name == SoftDirty.name:
             with pagemap.Pagemap(pid) as own:
-                own.read_entries(layout.joined, self.room)
+                read_entries(own, layout.joined, self.room)
         else:
             populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 

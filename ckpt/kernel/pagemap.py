@@ -7,10 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +21,9 @@ from ckpt.records.runs import PAGE_SIZE, U64
 
 REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])  # struct page_region
 Regions = npt.NDArray[np.void]  # of REGION
-Block = tuple[int, U64, npt.NDArray[np.int64] | None]  # first page, entries, of which pages after the first (all: None)
 
 _VEC = 1 << 15  # regions in one PAGEMAP_SCAN
-_ENTRIES = 1 << 17  # entries in one read of pagemap: 512 MiB of addresses
-_SHARE = 1 << 14  # when two threads read
 THERE = up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED
-_RAW_ENTRIES = 1 << 20  # entries that may wait to be sifted: those of 4 GiB
-_THERE_ENTRY = np.uint64(up.PM_PRESENT | up.PM_SWAP)
 _GAP = 512 * PAGE_SIZE  # holes shorter than this are read over: one page of pagemap costs less than a call
 
 
@@ -39,31 +31,6 @@ def _proc_error(what: str, pid: int, error: OSError) -> KernelError | NoSuchTask
     if error.errno in (errno.ENOENT, errno.ESRCH):
         return NoSuchTask(f"there is no task {pid} (any more)", hint="check the pid with ps")
     return kernel_error(what, error.errno or 0)
-
-
-class Room:
-    """Memory for pagemap entries that has been touched before: new pages cost half of what reading into them does.
-
-    With a `helper`, of one thread, two read at a time.
-    """
-
-    def __init__(self, helper: ThreadPoolExecutor | None = None) -> None:
-        self.helper = helper
-        self._parts: list[U64] = []
-        self._next = 0
-
-    def take(self, nr_pages: int) -> U64:
-        """Room for so many entries, nobody else's until `reuse`."""
-        if self._next == len(self._parts):
-            self._parts.append(np.empty(nr_pages, "<u8"))
-        elif len(self._parts[self._next]) < nr_pages:
-            self._parts[self._next] = np.empty(nr_pages, "<u8")
-        self._next += 1
-        return self._parts[self._next - 1][:nr_pages]
-
-    def reuse(self) -> None:
-        """From now on all of it may be given out again."""
-        self._next = 0
 
 
 class Pagemap:
@@ -162,70 +129,6 @@ class Pagemap:
             return np.empty((0, 2), np.uint64)
         first, last = stretches(start[1:] - end[:-1] >= _GAP)
         return np.stack([start[first], end[last]], axis=1).astype(np.uint64)
-
-    def populated_entries(self, spans: U64) -> tuple[U64, U64]:
-        """(page numbers, entries) of every present or swapped page of `spans` (bytes), ascending."""
-        return sifted(self.read_entries(spans), spans)
-
-    def read_entries(self, spans: U64, room: Room | None = None) -> list[Block]:
-        """The entries of `spans` (bytes) for `sifted`: in a freeze, where there is time to read and no more.
-
-        They lie in `room`, when it is given, as long as it is not used again.
-        """
-        room = room or Room()
-        most, raw = _SHARE if room.helper else _ENTRIES, _RAW_ENTRIES
-        reads: list[Callable[[], Block]] = []
-        for start, end in self.spans_to_read(spans).tolist():
-            for at in range(start, end, most * PAGE_SIZE):
-                nr_pages = min(most, (end - at) // PAGE_SIZE)
-                raw -= nr_pages
-                reads.append(partial(self._block, at, room.take(nr_pages), raw >= 0))
-        if room.helper is None or _RAW_ENTRIES - raw < 2 * _SHARE:
-            return [read() for read in reads]
-        return _by_two(reads, room.helper)
-
-    def _block(self, at: int, out: U64, whole: bool) -> Block:
-        entries = self.entries(at, len(out), out)
-        if whole:
-            return at // PAGE_SIZE, entries, None
-        index = np.flatnonzero(entries & _THERE_ENTRY)
-        return at // PAGE_SIZE, entries[index], index
-
-
-def _by_two(reads: Sequence[Callable[[], Block]], helper: ThreadPoolExecutor) -> list[Block]:
-    """What each gives, in order; whichever of two threads is free takes the next."""
-    found: list[Block | None] = [None] * len(reads)
-    todo = deque(range(len(reads)))
-
-    def work() -> None:
-        while True:
-            try:
-                at = todo.popleft()
-            except IndexError:
-                return
-            found[at] = reads[at]()
-
-    other = helper.submit(work)
-    try:
-        work()
-    finally:
-        other.result()
-    return [block for block in found if block is not None]
-
-
-def sifted(blocks: Sequence[Block], spans: U64) -> tuple[U64, U64]:
-    """What of `read_entries` is present or swapped: (page numbers, entries), ascending."""
-    pages, values = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-    for first, entries, index in blocks:
-        if index is None:
-            index = np.flatnonzero(entries & _THERE_ENTRY)
-            entries = entries[index]
-        pages.append(index.astype(np.uint64) + np.uint64(first))
-        values.append(entries)
-    found, entry = np.concatenate(pages), np.concatenate(values)
-    # spans_to_read merged over short holes, where other mappings may lie: keep only pages of `spans`.
-    keep = covered(found * np.uint64(PAGE_SIZE), spans)
-    return found[keep], entry[keep]
 
 
 def covered(address: U64, spans: U64) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel.entries import read_entries, sifted
 from ckpt.kernel.pagemap import (
     THERE,
     Pagemap,
@@ -16,7 +17,6 @@ from ckpt.kernel.pagemap import (
     contiguous,
     covered,
     has_pagemap_scan,
-    sifted,
     stretches,
     zero_page_frame,
 )
@@ -38,7 +38,7 @@ def look(pid: int, ranges: U64, anonymous: npt.NDArray[np.bool_] | None = None) 
     with Pagemap(pid) as pagemap:
         if not has_pagemap_scan():
             whole = contiguous(ranges)
-            blocks = pagemap.read_entries(whole)
+            blocks = read_entries(pagemap, whole)
             return lambda: of_entries(*sifted(blocks, whole))
         if anonymous is None:
             found = _scan(pagemap, contiguous(ranges))

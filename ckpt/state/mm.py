@@ -122,7 +122,11 @@ class Mm:
 
 def identity(pid: int) -> str:
     """Changes when the task executes another program, or the pid is another task's."""
-    start_time, start_code, start_stack = procfs.birth(entry(pid))
+    return _identity(pid, *procfs.birth(entry(pid)))
+
+
+@lru_cache(maxsize=1 << 12)  # a program that was executed since stands elsewhere, or is loaded alike in all
+def _identity(pid: int, start_time: int, start_code: int, start_stack: int) -> str:
     auxv = hashlib.blake2b(procfs.read_bytes(f"/proc/{entry(pid)}/auxv", pid), digest_size=8).hexdigest()
     return f"{pid}:{start_time}:{start_code:x}:{start_stack:x}:{auxv}"
 

@@ -73,12 +73,20 @@ class FrozenTree:
                 if undo is not None:
                     undo()
             finally:
-                with ExitStack() as rest:  # one that cannot be let go of does not keep the others
-                    for thread in reversed([*self.threads()]):
-                        rest.callback(release, thread, self.wakeups)
+                failed = [error for thread in self.threads() if (error := self._release(thread)) is not None]
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
             self.urgency.end()
+            if failed:
+                raise failed[0]
+
+    def _release(self, thread: FrozenThread) -> Exception | None:
+        """What went wrong: one that cannot be let go of does not keep the others."""
+        try:
+            release(thread, self.wakeups)
+        except Exception as error:
+            return error
+        return None
 
     def stop(self) -> None:
         """Let go of every thread, but leave each task in group-stop, as by SIGSTOP."""

@@ -5,6 +5,7 @@ Two pages that as a rule live as long as the address space: near its start (data
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -35,10 +36,11 @@ def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
 
 def still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
     """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones."""
+    rows: list[list[int]] = ranges.tolist()  # quicker in the freeze than numpy, which is slow the first time
     for page in pages:
         address = page * PAGE_SIZE
-        row = int(np.searchsorted(ranges[:, 0], address, "right")) - 1
-        if row < 0 or address >= int(ranges[row, 1]) or not _writable(keys[row]):
+        row = bisect_right(rows, [address, 1 << 64]) - 1
+        if row < 0 or address >= rows[row][1] or not _writable(keys[row]):
             return False
     return bool(pages)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ckpt.errors import Unsupported, UsageError
 from ckpt.kernel import features
+from ckpt.kernel.entries import Room
 from ckpt.kernel.features import Feature
 from ckpt.kernel.keeper import Mark
-from ckpt.kernel.pagemap import Room
 from ckpt.tracker.content_hash import ContentHash
 from ckpt.tracker.soft_dirty import SoftDirty
 from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect

@@ -18,7 +18,8 @@ import numpy as np
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import keeper, procfs
 from ckpt.kernel import uapi_pagemap as up
-from ckpt.kernel.pagemap import Pagemap, Room, clear_soft_dirty, contiguous, sifted, zero_page_frame
+from ckpt.kernel.entries import Room, read_entries, sifted
+from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, zero_page_frame
 from ckpt.records.runs import PAGE_SIZE, U64
 from ckpt.records.seams import Conclusion, MmAccess, Seen
 from ckpt.tracker import canary, spans
@@ -59,7 +60,7 @@ class SoftDirty:
         try:
             self._attend(mm.pid, fields, arm)
             with Pagemap(mm.pid) as pagemap:
-                blocks = pagemap.read_entries(mm.joined, self._room)
+                blocks = read_entries(pagemap, mm.joined, self._room)
                 if arm:
                     clear_soft_dirty(mm.pid)
                     canaries = _new_canaries(mm, pagemap, old)

@@ -7,13 +7,12 @@ import mmap
 import os
 import random
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from ckpt.errors import NoSuchTask, Unsupported, UsageError
-from ckpt.kernel import features, keeper, pagemap, populated, procfs, tiny, userfault
+from ckpt.kernel import entries, features, keeper, pagemap, populated, procfs, tiny, userfault
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
 from ckpt.tracker import canary, choice, soft_dirty, spans
@@ -44,7 +43,7 @@ class Area:
 
 def by_entries(area: Area) -> PageRuns:
     with pagemap.Pagemap(os.getpid()) as own:
-        return populated.of_entries(*own.populated_entries(area.ranges))
+        return populated.of_entries(*entries.populated_entries(own, area.ranges))
 
 
 def by_scan(area: Area) -> PageRuns:
@@ -153,20 +152,27 @@ def test_each_region_once() -> None:
 
 
 def test_entries_read_by_two() -> None:
-    """As by one, for parts of every size; what a thread of the two fails with is told."""
-    area = Area(3 * pagemap._SHARE + 5)
-    for page in range(0, 3 * pagemap._SHARE + 5, 7):
+    """As by one, for parts of every size, and again by the same plan; what one of the two fails with is told."""
+    nr_pages = 3 * entries._SHARE + 5
+    area = Area(nr_pages)
+    for page in range(0, nr_pages, 7):
         area.map[page * PAGE_SIZE] = 1
-    with pagemap.Pagemap(os.getpid()) as own, ThreadPoolExecutor(1) as helper:
-        expected = own.populated_entries(area.ranges)
-        room = pagemap.Room(helper)
-        for _ in range(2):
+    helper = entries.Helper(int)
+    try:
+        with pagemap.Pagemap(os.getpid()) as own:
+            expected = [found.tolist() for found in entries.populated_entries(own, area.ranges)]
+            room = entries.Room(helper)
+            first = entries.read_entries(own, area.ranges, room)
+            second = entries.read_entries(own, area.ranges, room)  # of another task that looks the same
             room.reuse()
-            pages, entries = pagemap.sifted(own.read_entries(area.ranges, room), area.ranges)
-            assert pages.tolist() == expected[0].tolist() == sorted(set(pages.tolist()))
-            assert entries.tolist() == expected[1].tolist()
+            for blocks in (first, second, entries.read_entries(own, area.ranges, room)):
+                assert [found.tolist() for found in entries.sifted(blocks, area.ranges)] == expected
+            assert not np.shares_memory(first[0][1], second[0][1])
+        assert expected[0] == sorted(set(expected[0]))
         with pytest.raises(ZeroDivisionError):
-            pagemap._by_two([lambda: 1 // 0] * 3, helper)  # type: ignore[list-item, return-value]
+            entries._by_two([lambda: 1 // 0] * 3, helper)  # type: ignore[list-item, return-value]
+    finally:
+        helper.end()
 
 
 def test_end_of_the_address_space() -> None:

@@ -1,11 +1,17 @@
 """Descriptions of memfds.
 
-The memory is a shared memory object (ckpt.state.shm); each description opens it again through /proc/self/fd.
+The memory is a shared memory object (ckpt.state.shm). One description is that which memfd_create gives: the kernel
+counts it as no writer, so that the memfd can be executed while it is open. The others open it again through
+/proc/self/fd.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 from ckpt.errors import RestoreError
+from ckpt.kernel import uapi_files
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import MemfdFile
 from ckpt.records.files import FileRecord
@@ -31,7 +37,13 @@ class Memfds:
         made: dict[str, int] = context.shared.get("shm_fds", {})
         if payload.shm not in made:
             raise RestoreError(f"the shared memory object {payload.shm} is not in the image")
-        return paths.reopen(made[payload.shm], file.flags)
+        given: set[str] = context.shared.setdefault("memfds_given", set())
+        if payload.shm in given or file.flags & (os.O_ACCMODE | uapi_files.O_PATH) != os.O_RDWR:
+            return paths.reopen(made[payload.shm], file.flags)
+        given.add(payload.shm)
+        fd = fcntl.fcntl(made[payload.shm], fcntl.F_DUPFD_CLOEXEC, 0)
+        fcntl.fcntl(fd, fcntl.F_SETFL, file.flags & ~paths.ONCE)
+        return fd
 
 
 KIND = Memfds()

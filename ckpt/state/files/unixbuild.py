@@ -125,10 +125,10 @@ def _connected(all_: Sockets, file_id: int, peer: int, crowd: Counter[bytes]) ->
     """Both ends of a connection. An end that shares its name was born by accept, from a listener so named."""
     first, second = all_.payloads[file_id], all_.payloads[peer]
     by_two = first.made_by != second.made_by  # so it was no socketpair
-    if first.type != u.SOCK_DGRAM and (crowd[first.name] > 1 or (by_two and first.name and not second.name)):
+    if _was_accepted(first, second, crowd, by_two):
         client, server = _through_listener(all_, second, first)
         made = {peer: client, file_id: server}
-    elif second.type != u.SOCK_DGRAM and (crowd[second.name] > 1 or (by_two and second.name)):
+    elif _was_accepted(second, first, crowd, by_two) or (second.type != u.SOCK_DGRAM and by_two and second.name):
         client, server = _through_listener(all_, first, second)
         made = {file_id: client, peer: server}
     else:
@@ -138,6 +138,13 @@ def _connected(all_: Sockets, file_id: int, peer: int, crowd: Counter[bytes]) ->
         _bind(all_, right, second)
     for number, fd in made.items():
         _keep(all_, number, fd)
+
+
+def _was_accepted(one: UnixPayload, other: UnixPayload, crowd: Counter[bytes], by_two: bool) -> bool:
+    """Whether an end has its name from a listener: it keeps no abstract name from others when that is gone."""
+    if one.type == u.SOCK_DGRAM or not one.name:
+        return False
+    return crowd[one.name] > 1 or (not other.name and (by_two or one.name[:1] == b"\0"))
 
 
 def _lost_pair(all_: Sockets, file_id: int) -> bool:
@@ -152,7 +159,7 @@ def _widowed(all_: Sockets, file_id: int, crowd: Counter[bytes]) -> None:
         0, payload.type, False, 0, payload.peer_name, passing_place(payload.peer_name), True, 0, b"", 0, 0, (),
         payload.options, payload.made_by,
     )  # fmt: skip
-    if crowd[payload.name] > 1 and payload.type != u.SOCK_DGRAM:
+    if _was_accepted(payload, stand_in, crowd, by_two=False):
         other, fd = _through_listener(all_, stand_in, payload)
     elif payload.peer_name and _may_bind(all_, payload.peer_name):
         fd, other = _through_listener(all_, payload, stand_in)

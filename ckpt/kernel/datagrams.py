@@ -94,6 +94,8 @@ def _raw(from_host: bytes, to_host: bytes, protocol: int, payload: bytes, hops: 
     try:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_SNDBUFFORCE, 1 << 18)
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BROADCAST, 1)
+        if len(to_host) == 4 and to_host[0] >> 4 == 14:  # a multicast group
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"lo\0")
         sockets.send(fd, header + payload, to=to)
     finally:
         os.close(fd)

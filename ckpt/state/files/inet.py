@@ -139,6 +139,9 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     apply_options(fd, payload.options, final=False)
     if payload.type != u.SOCK_STREAM and not _is_udp(payload.type, payload.protocol):
         rawqueue.restore(fd, payload, context, lambda: _finish(fd, payload))
+    groups = _is_udp(payload.type, payload.protocol) and udpqueue.came_to_groups(payload)
+    if groups:
+        udpqueue.fill_unbound(fd, payload, subject)
     if payload.bound:
         inetbind.bind(fd, payload)
     if payload.state == u.TCP_LISTEN:
@@ -149,7 +152,8 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
         apply_options(fd, payload.options, final=True, subject=subject)
         return
     if _is_udp(payload.type, payload.protocol):
-        udpqueue.refill(fd, payload, subject)
+        if not groups:
+            udpqueue.refill(fd, payload, subject)
         _finish(fd, payload)
 
 

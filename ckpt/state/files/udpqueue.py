@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +12,7 @@ from ckpt.kernel import datagrams, reuseport, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.sockets import InetPayload, QueuedMessage
-from ckpt.state.files.inetnames import MAPPED, endpoint
+from ckpt.state.files.inetnames import MAPPED, address_of, endpoint, host_of
 from ckpt.state.files.queues import peek_messages
 
 # What tells where a datagram went, and how.
@@ -52,23 +53,51 @@ def _message(message: Message) -> QueuedMessage:
             hops = body[0]
         elif (level, kind) in ((u.SOL_IP, u.IP_TOS), (u.SOL_IPV6, u.IPV6_TCLASS)):
             tos = body[0]
-    if to[:1] == b"\xff" * (len(to) == 16) or (len(to) == 4 and to[0] >> 4 == 14):
-        to = b""  # a multicast group: it would have to be joined on the loopback interface
+    if len(to) == 16 and _is_group(to):
+        to = b""  # the loopback interface has no route to it
     return QueuedMessage(message.data, message.name, to=to, hops=hops, tos=tos)
+
+
+def _is_group(host: bytes) -> bool:
+    return host[0] >> 4 == 14 if len(host) == 4 else host[0] == 0xFF
+
+
+def came_to_groups(payload: InetPayload) -> bool:
+    """Whether the socket is bound to a multicast group, or datagrams in it were sent to one."""
+    hosts = [host_of(payload.name), *(message.to for message in payload.queue)]
+    return bool(payload.queue) and any(map(_is_group, filter(None, hosts)))
+
+
+def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
+    """Put datagrams into a socket that is not bound yet, for what is sent to a group comes to all who are in it.
+
+    It has a port that nobody else has, and none again afterwards.
+    """
+    _make_room(fd, payload)
+    any_host = bytes(4 if payload.family == u.AF_INET else 16)
+    sockets.bind(fd, address_of(payload.family, b"\0\0" + any_host.rjust(16, b"\0")))
+    here, lo = sockets.getsockname(fd), socket.if_nametoindex("lo")
+    groups = {message.to for message in payload.queue if message.to and _is_group(message.to)}
+    joins = [
+        struct.pack("<Q", lo) + address_of(u.AF_INET, b"\0\0" + MAPPED + group).ljust(u.SOCKADDR_STORAGE_SIZE, b"\0")
+        for group in groups
+    ]
+    for join in joins:
+        sockets.setsockopt(fd, u.SOL_IP, u.MCAST_JOIN_GROUP, join)
+    for message in payload.queue:
+        datagrams.inject(message.name, here, message.data, payload.protocol, message.to, message.hops, message.tos)
+    for join in joins:
+        sockets.setsockopt(fd, u.SOL_IP, u.MCAST_LEAVE_GROUP, join)
+    _check(fd, payload, subject)
+    sockets.connect(fd, here)
+    sockets.connect(fd, _NOBODY)
 
 
 def refill(fd: int, payload: InetPayload, subject: str) -> None:
     """Put datagrams back into the queue; they keep their source because they are sent as raw packets."""
     if not payload.queue:
         return
-    room = sum(len(message.data) + 4096 for message in payload.queue)
-    try:
-        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
-    except NotPermitted:
-        raise RestoreError(
-            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
-            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
-        ) from None
+    _make_room(fd, payload)
     # A socket that shares its port by SO_REUSEPORT would leave the others when it is connected.
     shares = bool(sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_REUSEPORT))
     with _chosen(fd) if shares else nullcontext():
@@ -77,6 +106,21 @@ def refill(fd: int, payload: InetPayload, subject: str) -> None:
                 datagrams.inject(
                     message.name, payload.name, message.data, payload.protocol, message.to, message.hops, message.tos
                 )
+    _check(fd, payload, subject)
+
+
+def _make_room(fd: int, payload: InetPayload) -> None:
+    room = sum(len(message.data) + 4096 for message in payload.queue)
+    try:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+    except NotPermitted:
+        raise RestoreError(
+            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
+            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
+        ) from None
+
+
+def _check(fd: int, payload: InetPayload, subject: str) -> None:
     # Another socket on the same port may have been preferred all the same: better to stop than to lose the queue.
     # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
     whole = all(message.data for message in payload.queue)

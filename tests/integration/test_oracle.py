@@ -22,7 +22,7 @@ from ckpt.errors import CkptError
 from ckpt.tracker import choice
 from tests.support import harness
 from tests.support.oracle import session
-from tests.support.oracle.steps import OPS, Step, steps
+from tests.support.oracle.steps import OPS, PRIVATE, READ, WRITE, Step, steps
 
 pytestmark = [
     pytest.mark.root,
@@ -69,6 +69,27 @@ def test_another_seed_each_time(program: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     verdict(steps(seed, COUNT, WORKING), program, f"--seed {seed} --steps {COUNT} --tracker all")
+
+
+def _rounds(kinds: str) -> list[Step]:
+    return [Step("round", 0, (kind, WORKING[0], "api")) for kind in kinds.split()]
+
+
+NAMED = {
+    "more regions of a file's pages than PAGEMAP_SCAN keeps at a time": [
+        Step("file", 0, (0, 2600, 0)),
+        Step("map wide file", 0, (0, 0, 2500, 0, PRIVATE, READ | WRITE)),
+        Step("scatter", 0, (0, 2500, 2, 7)),
+        *_rounds("pre-dump pre-dump"),
+        Step("scatter", 0, (0, 2500, 3, 9)),
+        *_rounds("pre-dump leave-running cycle"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_was_wrong_once(name: str, program: Path) -> None:
+    verdict(NAMED[name], program, "")
 
 
 # ---------------------------------------------------------------- by hypothesis

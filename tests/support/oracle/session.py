@@ -33,7 +33,7 @@ _SOURCE = Path(__file__).with_name("target.c")
 _CONTROL = 0x0E0000000000
 _KINDS = (
     "CALL", "FILL", "WRITE_BYTES", "READ_BYTES", "FORK_WRITE", "CHILD", "EXEC", "VFORK", "SPIN", "REST", "DEEPEN",
-    "REAP", "FILE_AT", "LEAVE", "WRITE_FILE",
+    "REAP", "FILE_AT", "LEAVE", "WRITE_FILE", "SCATTER", "ADVISE_EACH",
 )  # fmt: skip
 _NR = {
     "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "madvise": 28, "ftruncate": 77, "close": 3,
@@ -125,7 +125,7 @@ class Session:
     def _map(self, pid: int, page: int, n: int, prot: int, flags: int) -> None:
         self.call(pid, "mmap", STAGE + page * PAGE, n * PAGE, prot, flags, -1, 0)
 
-    _map_shared = _map_huge = _map
+    _map_shared = _map_huge = _map_wide = _map
 
     def _unmap(self, pid: int, page: int, n: int) -> None:
         self.call(pid, "munmap", STAGE + page * PAGE, n * PAGE)
@@ -170,6 +170,12 @@ class Session:
 
     def _write(self, pid: int, page: int, n: int, value: int) -> None:
         self.order(pid, "WRITE_BYTES", STAGE + page * PAGE, n, value)
+
+    def _scatter(self, pid: int, page: int, n: int, stride: int, value: int) -> None:
+        self.order(pid, "SCATTER", STAGE + page * PAGE, n, stride, value)
+
+    def _advise_each(self, pid: int, page: int, n: int, stride: int, advice: str) -> None:
+        self.order(pid, "ADVISE_EACH", STAGE + page * PAGE, n, stride, ADVICE[advice])
 
     def _same_bytes(self, pid: int, page: int, n: int) -> None:
         self.order(pid, "WRITE_BYTES", STAGE + page * PAGE, n, 0)
@@ -248,6 +254,8 @@ class Session:
 
     def _map_file(self, pid: int, slot: int, *args: int) -> None:
         self._map_at(pid, _FILES + slot, *args)
+
+    _map_wide_file = _map_file
 
     def _write_memfd(self, pid: int, slot: int, offset: int, size: int, value: int) -> None:
         self.order(pid, "WRITE_FILE", _MEMFDS + slot, offset, size, value)

@@ -103,6 +103,32 @@ def _object(rng: random.Random) -> Args:
     return rng.randrange(SLOTS), page, min(n, 64), rng.choice([0, 0, 1, 5]), rng.choice([SHARED, PRIVATE]), _prot(rng)
 
 
+def _wide(rng: random.Random) -> tuple[int, int]:
+    """(page, number of pages): with every second page apart, more regions than PAGEMAP_SCAN keeps at a time."""
+    n = rng.choice([1100, 1600, 2500])
+    return rng.randrange(PAGES - n), n
+
+
+def _map_wide(rng: random.Random) -> Args:
+    return (*_wide(rng), READ | WRITE, PRIVATE | ANON | FIXED)
+
+
+def _wide_object(rng: random.Random) -> Args:
+    return rng.randrange(SLOTS), *_wide(rng), rng.choice([0, 3]), PRIVATE, READ | WRITE
+
+
+def _scatter(rng: random.Random) -> Args:
+    return (*_wide(rng), rng.choice([2, 2, 3]), rng.randrange(1, 240))
+
+
+def _advise_each(rng: random.Random) -> Args:
+    return (
+        *_wide(rng),
+        rng.choice([2, 3, 5]),
+        rng.choice(["DONTNEED", "FREE", "GUARD_INSTALL", "GUARD_REMOVE", "COLD"]),
+    )
+
+
 def _move(rng: random.Random) -> Args:
     page, n = _place(rng)
     to = rng.randrange(PAGES - n) if n < 512 else rng.randrange(PAGES // 512 - 1) * 512
@@ -135,6 +161,7 @@ OPS: dict[str, tuple[int, Callable[[random.Random], Args]]] = {
     "map": (10, _map),
     "map shared": (2, _shared),
     "map huge": (1, _huge),
+    "map wide": (1, _map_wide),
     "unmap": (5, _area),
     "protect": (7, _protect),
     "move": (6, _move),
@@ -147,6 +174,8 @@ OPS: dict[str, tuple[int, Callable[[random.Random], Args]]] = {
     "deepen": (1, lambda rng: (rng.randrange(1, 120),)),
     "fill": (12, _fill),
     "write": (14, _bytes),
+    "scatter": (4, _scatter),
+    "advise each": (1, _advise_each),
     "same bytes": (3, _area),
     "read": (5, _area),
     "fork and write": (3, _bytes),
@@ -157,9 +186,13 @@ OPS: dict[str, tuple[int, Callable[[random.Random], Args]]] = {
     "spin": (2, lambda rng: (rng.randrange(3), *_place(rng))),
     "rest": (2, lambda rng: ()),
     "memfd": (1, lambda rng: (rng.randrange(SLOTS), rng.randrange(1, 40))),
-    "file": (1, lambda rng: (rng.randrange(SLOTS), rng.randrange(1, 40), int(rng.random() < 0.3))),
+    "file": (
+        2,
+        lambda rng: (rng.randrange(SLOTS), rng.choice([*range(1, 40, 2), *[2600] * 4]), int(rng.random() < 0.3)),
+    ),
     "map memfd": (3, _object),
     "map file": (3, _object),
+    "map wide file": (1, _wide_object),
     "write memfd": (3, _written),
     "write file": (2, _written),
     "truncate memfd": (1, lambda rng: (rng.randrange(SLOTS), rng.randrange(1, 40))),

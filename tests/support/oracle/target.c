@@ -22,7 +22,7 @@
 #define CONTROL 0x0e0000000000UL
 #define PAGE 4096UL
 
-enum { CALL, FILL, WRITE_BYTES, READ_BYTES, FORK_WRITE, CHILD, EXEC, VFORK, SPIN, REST, DEEPEN, REAP, FILE_AT, LEAVE, WRITE_FILE };
+enum { CALL, FILL, WRITE_BYTES, READ_BYTES, FORK_WRITE, CHILD, EXEC, VFORK, SPIN, REST, DEEPEN, REAP, FILE_AT, LEAVE, WRITE_FILE, SCATTER, ADVISE_EACH };
 
 static volatile int64_t *const words = (volatile int64_t *)CONTROL;
 static __thread sigjmp_buf on_fault;
@@ -75,6 +75,23 @@ static int64_t write_bytes(uint64_t at, int64_t n, uint8_t value)
 		}
 		guarded = 0;
 	}
+	return done;
+}
+
+/* As write_bytes, in every `stride`th page. */
+static int64_t scatter(uint64_t at, int64_t n, int64_t stride, int value)
+{
+	int64_t done = 0;
+	for (int64_t page = 0; page < n; page += stride)
+		done += write_bytes(at + page * PAGE, 1, value + page % 7);
+	return done;
+}
+
+static int64_t advise_each(uint64_t at, int64_t n, int64_t stride, int advice)
+{
+	int64_t done = 0;
+	for (int64_t page = 0; page < n; page += stride)
+		done += !madvise((void *)(at + page * PAGE), PAGE, advice);
 	return done;
 }
 
@@ -245,6 +262,8 @@ static int64_t obey(int64_t order)
 	case REAP: return reap();
 	case FILE_AT: return file_at(a[0], a[1], (const char *)CONTROL + 1024, a[2]);
 	case LEAVE: _exit(0);
+	case SCATTER: return scatter(a[0], a[1], a[2], a[3]);
+	case ADVISE_EACH: return advise_each(a[0], a[1], a[2], a[3]);
 	case WRITE_FILE: return write_file(a[0], a[1], a[2], a[3]);
 	}
 	return -ENOSYS;

@@ -136,6 +136,25 @@ def get_rseq_configuration(tid: int) -> tuple[int, int, int]:
     return address, length, signature
 
 
+def get_debug_registers(tid: int) -> tuple[int, ...]:
+    """DR0 to DR3, DR6 and DR7; empty when none of them is in use."""
+    if not _peek_user(tid, 7):
+        return ()
+    return tuple(_peek_user(tid, number) for number in _DEBUG_REGISTERS)
+
+
+def set_debug_registers(tid: int, values: tuple[int, ...]) -> None:
+    """`get_debug_registers`'s counterpart."""
+    for number, value in zip(_DEBUG_REGISTERS, values, strict=True):
+        _ptrace("PTRACE_POKEUSER", uapi.PTRACE_POKEUSER, tid, uapi.U_DEBUGREG + 8 * number, value)
+
+
+def _peek_user(tid: int, number: int) -> int:
+    name, request = "PTRACE_PEEKUSER", uapi.PTRACE_PEEKUSER
+    return _ptrace(name, request, tid, uapi.U_DEBUGREG + 8 * number) & ((1 << 64) - 1)
+
+
+_DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
 _SUD = struct.Struct("<4Q")  # struct ptrace_sud_config: mode, selector, offset, len
 
 

@@ -121,6 +121,8 @@ SYS_epoll_pwait2 = 441
 
 # include/uapi/linux/ptrace.h
 PTRACE_PEEKUSER = 3
+PTRACE_POKEUSER = 6
+U_DEBUGREG = 848  # offset in struct user
 PTRACE_CONT = 7
 PTRACE_KILL = 8
 PTRACE_DETACH = 17

@@ -46,6 +46,7 @@ class ThreadRecord:
     vfork: int = 0  # the child for whose end or exec it waits in vfork; the registers are those after that
     ports: tuple[tuple[int, int], ...] = ()  # first and number of those that ioperm allows
     fs_tid: int = 0  # the thread whose directories it uses, itself if they are its own; 0: the process's
+    debug: tuple[int, ...] = ()  # DR0 to DR3, DR6, DR7, where breakpoints are set
 
 
 @record("task")

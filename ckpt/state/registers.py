@@ -24,7 +24,7 @@ from ckpt.trace.skeleton import Skeleton
 SUPPORT = Support(
     "registers",
     "registers",
-    "general, x87 to AVX-512 and AMX, TLS; interrupted calls restart, timed ones with what was left",
+    "general, x87 to AVX-512 and AMX, TLS, debug; interrupted calls restart, timed ones with what was left",
     refused="",
     lost="without CAP_BPF, how much of a relative poll, futex or EINTR-prone wait had passed",
 )

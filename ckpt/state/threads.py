@@ -112,6 +112,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         fs=own_fs,
         fs_tid=fs_tid,
         dispatch=(ptrace.get_user_dispatch(tid) or ()) if not isinstance(remote, HeldRemote) else (),
+        debug=() if isinstance(remote, HeldRemote) else ptrace.get_debug_registers(tid),
         vfork=vforks.child_of(pid, tid) if isinstance(remote, HeldRemote) else 0,
     )
 
@@ -211,6 +212,9 @@ def finish_threads(task: TaskRecord, threads: Sequence[ThreadRecord]) -> None:
         if thread.dispatch:
             with rebuilding(thread.pid, "system call user dispatch"):
                 ptrace.set_user_dispatch(thread.tid, thread.dispatch)
+        if thread.debug:
+            with rebuilding(thread.pid, "the debug registers"):
+                ptrace.set_debug_registers(thread.tid, thread.debug)
     shared = list(task.pending)
     for thread in threads:
         own = (*thread.pending, *shared) if thread.tid == task.tids[0] else thread.pending

@@ -58,6 +58,7 @@ class MmRecord:
     lock_future: int = 0  # MCL_FUTURE, MCL_ONFAULT: how new mappings are locked
     merge_any: bool = False  # PR_SET_MEMORY_MERGE
     ldt: bytes = b""  # the segment descriptors of modify_ldt, 8 bytes each
+    futex_slots: int = -1  # PR_FUTEX_HASH_GET_SLOTS of a task with threads; -1: not known
 
 
 @record("shm")

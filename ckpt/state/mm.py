@@ -31,7 +31,9 @@ SUPPORT = Support(
     "memory",
     "mappings",
     "private (copy-on-write pages of forked tasks stay shared) and shared, files, guard pages, PROT_NONE, madvise, "
-    "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, NUMA policies, names, brk, auxv, exe",
+    "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, NUMA policies, names, brk, auxv, exe, "
+    "the size of the futex hash (PR_FUTEX_HASH)",
+    lost="that size in a task with one thread",
 )
 
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)
@@ -199,6 +201,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         lock_future=mm_modes.collect_lock_future(remote, lines),
         merge_any=mm_modes.collect_merge_any(remote, vmas),
         ldt=ldt.collect_ldt(remote, lines),
+        futex_slots=mm_modes.collect_futex_slots(remote, int(status["Threads"])),
     )
 
 

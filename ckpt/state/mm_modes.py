@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ckpt.errors import KernelError
 from ckpt.kernel import procfs, uapi, uapi_restore
 from ckpt.kernel import uapi_pagemap as up
+from ckpt.kernel import uapi_state as us
 from ckpt.kernel.pagemap import Pagemap
 from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import MmRecord, Vma
@@ -74,11 +75,29 @@ def collect_membarrier(remote: RemoteTask) -> int:
         return 0  # before 6.3 they cannot be read
 
 
+def collect_futex_slots(remote: RemoteTask, threads: int) -> int:
+    """The size of its own futex hash, 0 when it uses the kernel's. One thread alone has hardly ever one."""
+    if threads < 2:
+        return -1
+    try:
+        return remote.syscall(uapi.SYS_prctl, us.PR_FUTEX_HASH, us.PR_FUTEX_HASH_GET_SLOTS, 0, 0, 0)
+    except KernelError:
+        return -1  # before 6.16 there is none
+
+
+def _restore_futex_slots(remote: RemoteTask, slots: int) -> None:
+    """The kernel has made one by the number of threads; another size is the task's own wish."""
+    if slots >= 0 and collect_futex_slots(remote, 2) not in (-1, slots):
+        with rebuilding(remote.pid, "PR_FUTEX_HASH"):
+            remote.syscall(uapi.SYS_prctl, us.PR_FUTEX_HASH, us.PR_FUTEX_HASH_SET_SLOTS, slots, 0, 0)
+
+
 def restore_modes(remote: RemoteTask, mm: MmRecord) -> None:
     """When every mapping stands; what is mapped from here on is locked and mergeable."""
     for bit in range(32):
         if mm.membarrier >> bit & 1:
             remote.syscall(uapi.SYS_membarrier, 1 << bit, 0, 0)
+    _restore_futex_slots(remote, mm.futex_slots)
     if mm.merge_any:
         with rebuilding(remote.pid, "PR_SET_MEMORY_MERGE"):
             remote.syscall(uapi.SYS_prctl, uapi_restore.PR_SET_MEMORY_MERGE, 1, 0, 0, 0)

@@ -22,7 +22,7 @@ SUPPORT = Support(
     "timers",
     "interval and POSIX timers with what is left",
     lost="without CAP_BPF, and for a timer whose last signal had overruns, those of a signal that waits; "
-    "the CPU time used before (times, getrusage, CPU clocks)",
+    "PR_TIMER_CREATE_RESTORE_IDS; the CPU time used before (times, getrusage, CPU clocks)",
 )
 
 _US, _NS = 1_000_000, 1_000_000_000

@@ -72,6 +72,8 @@ class Chain:
 
     def close(self) -> None:
         if self._lock_fd >= 0:
+            # A process that another thread is just starting has the descriptor, too, until it executes its program.
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             os.close(self._lock_fd)
             self._lock_fd = -1
 

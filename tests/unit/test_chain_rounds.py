@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_leftovers_are_removed_by_the_next_writer(tmp_path: Path) -> None:
     assert left.exists()
     Chain.open(tmp_path / "c", write=True).close()
     assert not left.exists()
+
+
+def test_a_closed_chain_is_free_though_a_copy_of_the_lock_is_about(tmp_path: Path) -> None:
+    """A thread of an embedding program starts a process, which for a moment has all descriptors."""
+    chain = Chain.open(tmp_path / "c", create=True)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(1)
+    try:
+        chain.close()
+        Chain.open(tmp_path / "c", create=True).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:

@@ -214,6 +214,9 @@ def rebuild(fd: int, connection: Connection, local: bytes, remote: bytes) -> Non
     _fill(fd, u.TCP_SEND_QUEUE, c.send_queue[:sent])
     missing = len(c.receive_queue) - len(queue)
     sockets.setsockopt(fd, u.SOL_TCP, u.TCP_REPAIR_WINDOW, _window_for(c.window, c.receive_seq - missing))
+    # The size of its segments was computed at the connect, without the peer's TCPOPT_MSS. New IP options, also the old
+    # ones, have it computed again.
+    sockets.setsockopt(fd, u.SOL_IP, u.IP_OPTIONS, sockets.getsockopt(fd, u.SOL_IP, u.IP_OPTIONS, 40))
 
 
 def finish(fd: int, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from dataclasses import replace
@@ -13,7 +14,7 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage, SocketError, SocketOption
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import inetbind, rawqueue, tcp, tcpbacklog, tcpidle, udperrors, udpqueue
+from ckpt.state.files import inetbind, outside, rawqueue, tcp, tcpbacklog, tcpidle, udperrors, udpqueue
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -22,7 +23,8 @@ from ckpt.state.files.sockopts import CONNECTED_TCP, IDLE_TCP, apply_options, co
 SUPPORT = Support(
     "sockets",
     "TCP listening, UDP, ping, raw",
-    "options, peers, queues, errors not fetched; TCP connecting, or ended; Multipath TCP listening",
+    "options, peers, queues, errors not fetched; TCP connecting, or ended; Multipath TCP listening; "
+    "those that processes outside hold, too, are shared with them again",
 )
 
 _STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}
@@ -123,14 +125,18 @@ class InetKind:
                 return tcp.restore_connection(payload, context)
             if payload.ended or payload.state == u.TCP_SYN_SENT:
                 return tcpidle.restore(payload, context)
-            fd = sockets.make_socket(payload.family, payload.type, payload.protocol)
+            made = sockets.make_socket(payload.family, payload.type, payload.protocol)
             try:
-                _build(fd, payload, context)
+                _build(made, payload, context)
             except BaseException:
-                os.close(fd)
+                os.close(made)
                 raise
-            return fd
+            return made
         except KernelError as error:
+            if error.errno == errno.EADDRINUSE and payload.connection is None:
+                fd = outside.take(payload.ino, payload.name, context)
+                if fd is not None:
+                    return fd
             raise RestoreError(f"{what} cannot be restored: {error.message}", hint=error.hint) from error
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import sockets
+from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import Identity, UnixPayload, UnixWaiting
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import unixqueue
+from ckpt.state.files import outside, unixqueue
 from ckpt.state.files.sockopts import apply_options
 from ckpt.state.files.unixactors import Actors
 from ckpt.state.files.unixdgram import connect_datagrams
@@ -41,6 +41,7 @@ class Sockets:
     names: Names = field(default_factory=Names)
     spare: dict[bytes, int] = field(default_factory=dict)  # name -> a listener made for the moment
     marks: dict[int, Identity | None] = field(default_factory=dict)  # listener -> whose listen it shows
+    shared: set[bytes] = field(default_factory=set)  # names of listeners that a process outside holds, too
 
     @property
     def actors(self) -> Actors:
@@ -80,7 +81,7 @@ def _build(all_: Sockets) -> None:
     order = sorted(all_.payloads, key=lambda i: bool((place := all_.payloads[i].place) and place.present))
     for file_id in order:
         payload = all_.payloads[file_id]
-        if payload.listening:
+        if payload.listening and not _share(all_, file_id):
             fd = _single(all_, file_id)
             _listen(all_, fd, payload.backlog, payload.made_by)
     for file_id in order:
@@ -100,6 +101,31 @@ def _build(all_: Sockets) -> None:
     for fd in all_.spare.values():
         all_.names.close(fd)
     all_.spare.clear()
+
+
+def _share(all_: Sockets, file_id: int) -> bool:
+    """Take a listener from a process outside that holds it, too."""
+    payload = all_.payloads[file_id]
+    if not payload.name or payload.ino not in _alive(all_.context):
+        return False
+    fd = outside.take(payload.ino, address(payload.name), all_.context)
+    if fd is None:
+        return False
+    all_.made[file_id] = fd
+    all_.names.bound[fd] = payload.name, ""
+    all_.shared.add(payload.name)
+    return True
+
+
+def _alive(context: RestoreContext) -> set[int]:
+    """The inodes of the Unix sockets that there are, without those of this restore."""
+    if "unix:alive" not in context.shared:
+        try:
+            context.shared["unix:alive"] = set(sock_diag.unix_sockets())
+        except KernelError:  # this kernel has no table of them
+            context.shared["unix:alive"] = set()
+    found: set[int] = context.shared["unix:alive"]
+    return found
 
 
 def _keep(all_: Sockets, file_id: int, fd: int) -> None:
@@ -187,7 +213,14 @@ def _may_bind(all_: Sockets, name: bytes) -> bool:
 
 
 def _through_listener(all_: Sockets, client: UnixPayload, server: UnixPayload) -> tuple[int, int]:
-    """A connection made by connect and accept, so that the server's end has the listener's name."""
+    """A connection made by connect and accept, so that the server's end has the listener's name.
+
+    Beside a listener that others hold, too, no other can have its abstract name: the end goes without.
+    """
+    if server.name in all_.shared and server.place is None:
+        left, right = all_.actors.pair(client.type, client.made_by)
+        _bind(all_, left, client)
+        return left, right
     listener, backlog = _listener(all_, server)
     if all_.marks.get(listener) != client.made_by:
         _listen(all_, listener, backlog, client.made_by)
@@ -214,13 +247,18 @@ def _connect(all_: Sockets, fd: int, listener: int, who: Identity | None) -> Non
 def _listener(all_: Sockets, server: UnixPayload) -> tuple[int, int]:
     """The listener of the image with the server's name, else a spare one; and its backlog."""
     for file_id, payload in all_.payloads.items():
+        if payload.name in all_.shared:
+            continue  # others would accept from it
         if payload.listening and payload.name == server.name and payload.type == server.type:
             return all_.made[file_id], payload.backlog
     fd = all_.spare.get(server.name)
     if fd is None:
         fd = sockets.make_socket(u.AF_UNIX, server.type)
         all_.spare[server.name] = fd
-        all_.names.bind(fd, server.name, server.place)
+        place = server.place
+        if place is not None and server.name in all_.shared:  # the file is the living listener's
+            place = replace(place, present=False)
+        all_.names.bind(fd, server.name, place)
         sockets.listen(fd, _SPARE_BACKLOG)
     return fd, _SPARE_BACKLOG
 
@@ -241,6 +279,8 @@ def _finish(all_: Sockets) -> None:
                 _shut(all_, file_id, payload)
         _fill_backlogs(all_)
         for file_id, payload in all_.payloads.items():
+            if payload.listening and payload.name in all_.shared:
+                continue
             subject = f"Unix socket {show(payload.name)}"
             apply_options(all_.made[file_id], payload.options, final=True, subject=subject)
     except KernelError as error:
@@ -258,7 +298,7 @@ def _fill_backlogs(all_: Sockets) -> None:
     """Connections that wait to be accepted: connected last, as accepted ends went through the listener."""
     for file_id, payload in all_.payloads.items():
         fd = all_.made[file_id]
-        if payload.listening and all_.marks.get(fd) != payload.made_by:
+        if payload.listening and payload.name not in all_.shared and all_.marks.get(fd) != payload.made_by:
             _listen(all_, fd, payload.backlog, payload.made_by)
     for file_id, payload in all_.payloads.items():
         listener = all_.made[file_id]
@@ -268,7 +308,7 @@ def _fill_backlogs(all_: Sockets) -> None:
                 _wait(all_, all_.made[client], listener, waiting, all_.payloads[client].connector)
                 if all_.payloads[client].shutdown:
                     _shut(all_, client, all_.payloads[client])
-            elif not waiting.client:
+            elif not waiting.client and payload.name not in all_.shared:
                 fd = sockets.make_socket(u.AF_UNIX, payload.type)
                 try:
                     _wait(all_, fd, listener, waiting, None)

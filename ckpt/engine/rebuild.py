@@ -25,6 +25,7 @@ from ckpt.state import fs, prctl, sockets, task_state, threads, zombies
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
+from ckpt.state.own_namespaces import restore_own
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
 from ckpt.state.vforks import make_wait
@@ -76,6 +77,7 @@ class Tree:
         self._install_tables(living, channel)
         files.finish_files(self.context)  # an owner may be a thread
         sockets.finish(self.context, self.leaders.__getitem__)
+        restore_own(self.context, self.skeletons)
         self._wait_in_vfork()
         self._stop(living)
         self._restore_state(living)

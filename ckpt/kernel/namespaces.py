@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
@@ -107,6 +109,61 @@ def enter(pid: int, flags: int) -> None:
         syscall(f"setns({pid}, {flags:#x})", un.SYS_setns, pidfd, flags)
     finally:
         os.close(pidfd)
+
+
+@contextmanager
+def visiting(tid: int, name: str, flag: int) -> Iterator[None]:
+    """This thread of ckpt in a namespace of another thread, for a moment; not for user, pid and time namespaces."""
+    try:
+        ours = os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise kernel_error(f"opening ns/{name}", error.errno or 0) from None
+    try:
+        try:
+            theirs = os.open(f"/proc/{tid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise kernel_error(f"opening ns/{name} of thread {tid}", error.errno or 0) from None
+        try:
+            syscall(f"setns({name} of {tid})", un.SYS_setns, theirs, flag)
+        finally:
+            os.close(theirs)
+        try:
+            yield
+        finally:
+            syscall(f"setns({name})", un.SYS_setns, ours, flag)
+    finally:
+        os.close(ours)
+
+
+def ipc_objects() -> bool:
+    """Whether there is a SysV object or a POSIX message queue in this thread's IPC namespace."""
+    for kind in ("shm", "sem", "msg"):
+        try:
+            if len(Path(f"/proc/sysvipc/{kind}").read_text().splitlines()) > 1:
+                return True
+        except OSError:
+            continue  # this kernel has no SysV IPC
+    try:
+        context = syscall("fsopen(mqueue)", un.SYS_fsopen, ctypes.create_string_buffer(b"mqueue"), 1)
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return False  # nor POSIX queues
+        raise
+    try:
+        syscall("fsconfig(mqueue)", un.SYS_fsconfig, context, un.FSCONFIG_CMD_CREATE, 0, 0, 0)
+        queues = syscall("fsmount(mqueue)", un.SYS_fsmount, context, 1, 0)
+    finally:
+        os.close(context)
+    try:
+        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=queues)
+        try:
+            return bool(os.listdir(root))
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise kernel_error("listing message queues", error.errno or 0) from None
+    finally:
+        os.close(queues)
 
 
 def map_own_ids(uid: int, gid: int) -> None:

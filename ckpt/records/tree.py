@@ -16,3 +16,14 @@ class TreeRecord:
     realtime_ns: int = 0
     monotonic_offset_ns: int = 0  # of the time namespace in which the tree was: that much more than the kernel's clock
     boottime_offset_ns: int = 0
+
+
+@record("namespace")
+class NamespaceRecord:
+    """A namespace that the tree made for itself, and what is in it."""
+
+    kind: str  # uts | net | ipc
+    members: tuple[tuple[int, int], ...]  # pid and tid of each thread that is in it
+    nodename: bytes = b""  # uts
+    domainname: bytes = b""
+    loopback_up: bool = False  # net

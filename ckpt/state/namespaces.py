@@ -1,17 +1,20 @@
-"""Namespaces: the tree is rebuilt in ckpt's own, so a task in any other is refused."""
+"""Namespaces: the tree is rebuilt in ckpt's own; those in which little is are made again, all others are refused."""
 
 from __future__ import annotations
 
 import os
 
 from ckpt.records.support import Support
+from ckpt.state import own_namespaces
 from ckpt.state.context import CollectContext, FrozenTaskLike
 
 SUPPORT = Support(
     "tasks",
     "namespaces",
-    "those that ckpt runs in",
-    refused="another mount, network, pid, user, UTS, IPC, cgroup or time namespace (run ckpt inside it, with nsenter)",
+    "those that ckpt runs in; of the tree's own: UTS, a network of nothing but a loopback, IPC without objects",
+    refused="another mount, pid, user, cgroup or time namespace, a network or IPC namespace in which there is more "
+    "(run ckpt inside it, with nsenter)",
+    lost="system settings (sysctl) of a network or IPC namespace",
 )
 
 _KINDS = {
@@ -48,6 +51,9 @@ def check_namespaces(task: FrozenTaskLike, context: CollectContext) -> None:
                 known[name] = _identity(os.getpid(), name)
             theirs, ours = _identity(tid, name), known[name]
             if theirs is None or ours is None or theirs == ours or words in refused:
+                continue
+            if name in own_namespaces.KINDS:
+                own_namespaces.found(context, name, theirs, task.pid, tid)
                 continue
             refused.add(words)
             context.refuse(

@@ -20,6 +20,7 @@ from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of, thread_tables
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.state.namespaces import check_namespaces
+from ckpt.state.own_namespaces import collect_own
 from ckpt.state.sysv_queues import collect_queues
 from ckpt.state.zombies import collect_zombie
 from ckpt.trace.freezer import FrozenTree
@@ -56,6 +57,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
                 seen[tid] = threads.glance_held(remote)
     for task in tree.tasks.values():
         check_namespaces(task, context)
+    collect_own(context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     context.shared["tree:zombies"] = frozenset(tree.zombies)
     tables = collect_files(context)

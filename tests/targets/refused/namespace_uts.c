@@ -1,3 +1,0 @@
-/* A child in a namespace of its own (CLONE_NEWUTS). */
-#define NAMESPACE CLONE_NEWUTS
-#include "namespace_child.h"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from ckpt.errors import KernelError
@@ -15,7 +17,7 @@ from ckpt.state.rebuild import rebuilding
 SUPPORT = Support(
     "tasks",
     "attributes",
-    "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter",
+    "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter, login uid",
     lost="Landlock domains, which nothing shows: a restored task is not confined by them; keyrings of session, process "
     "and thread with their keys: it has ckpt's session keyring",
 )
@@ -73,11 +75,19 @@ def restore_attributes_early(remote: RemoteTask, record: Attributes) -> None:
             remote.syscall(uapi.SYS_prctl, us.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     rejoin_cgroups(pid, record.cgroups)
     _autogroup(pid, record.autogroup_nice)
-    if (taskinfo.value(pid, "loginuid") or 0) != record.loginuid:
+
+
+def restore_loginuid(thread: RemoteTask, record: Attributes) -> None:
+    """In each thread, for it can be set by itself alone. Where it cannot, it stays ckpt's: no task can act on it."""
+    if _loginuid(thread.tid) == record.loginuid:
+        return
+    path, text = thread.put(b"/proc/thread-self/loginuid\0"), str(record.loginuid).encode()
+    with suppress(KernelError):
+        fd = thread.syscall(uapi.SYS_openat, 0, path, os.O_WRONLY | os.O_CLOEXEC, 0)
         try:
-            taskinfo.write_value(pid, "loginuid", str(record.loginuid))
-        except KernelError:
-            pass  # the audit system's note of who logged in; a task cannot act on it
+            thread.syscall(uapi.SYS_write, fd, thread.put(text), len(text))
+        finally:
+            thread.syscall(uapi.SYS_close, fd)
 
 
 def restore_attributes_late(remote: RemoteTask, record: Attributes) -> None:

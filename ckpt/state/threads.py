@@ -20,6 +20,7 @@ from ckpt.records.state import FsState, Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import asked, fs, ids, ioports, prctl, sched, seccomp, signals
+from ckpt.state.attributes import restore_loginuid
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
@@ -162,6 +163,7 @@ def restore_thread(remote: RemoteTask, record: ThreadRecord, task: TaskRecord) -
     with rebuilding(pid, f"personality {task.attributes.personality:#x}"):
         if (taskinfo.value(remote.tid, "personality", 16) or 0) != task.attributes.personality:
             remote.syscall(uapi.SYS_personality, task.attributes.personality)
+    restore_loginuid(remote, task.attributes)
     _restore_comm(remote, record.comm)
     with rebuilding(pid, "the robust futex list"):
         if record.robust_list is not None:

@@ -22,14 +22,20 @@ from ckpt.kernel import uapi_state as us
 
 _LONG = 0.02  # seconds
 _ATTEMPTS = 5
+_ENDS = (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
 
 
 def reap(tids: Iterable[int]) -> list[int]:
-    """Those of the traced threads that are dead, now let go of; stops that wait to be told are left alone."""
+    """Those of the traced threads that are dead, now let go of; stops that wait to be told are left alone.
+
+    To a tracer waitid tells stops whether it asks for them or not.
+    """
     dead = []
     for tid in tids:
         try:
-            if os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | us.WALL) is not None:
+            told = os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | os.WNOWAIT | us.WALL)
+            if told is not None and told.si_code in _ENDS:
+                os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | us.WALL)
                 dead.append(tid)
         except ChildProcessError:
             dead.append(tid)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import ckpt
-from ckpt.kernel import procfs
-from ckpt.trace import freezer
+from ckpt.kernel import procfs, reports
+from ckpt.trace import executing, freezer
 from tests.integration.test_restless import WAIT, check_goes_on, running
 
 pytestmark = pytest.mark.timeout(300)
@@ -165,6 +165,22 @@ def test_ctrl_c_while_it_freezes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for tid in procfs.threads(target.pid):
             assert procfs.status(target.pid, tid)["TracerPid"] == "0"
         check_goes_on(target, tmp_path / "n")
+
+
+def test_a_stop_is_not_taken_for_an_end(tmp_path: Path) -> None:
+    """Of the threads that stand already while another is waited for; one that has ended is let go of."""
+    with running(POLLER, tmp_path / "n") as target:
+        tid = procfs.threads(target.pid)[-1]
+        freezer.ptrace.seize(tid, 0)
+        freezer.ptrace.interrupt(tid)
+        while procfs.state(target.pid, tid) != "t":
+            pass
+        assert executing.reap([tid]) == []
+        assert reports.poll(tid)[0] == tid
+        target.kill()
+        while procfs.state(target.pid, tid) != "Z":
+            pass
+        assert executing.reap([tid]) == [tid]
 
 
 def test_a_signal_that_came_first_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

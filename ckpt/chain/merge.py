@@ -89,7 +89,9 @@ def _merge_directory(
     # The directory appears together with its image: built beside, renamed when it is whole.
     building = target.with_name(f".{target.name}.tmp")
     try:
-        if building.exists():
+        if building.exists():  # of a merge that was killed, unless something else is in it
+            if {path.name for path in building.iterdir()} - {FIRST, f".{FIRST}.tmp"}:
+                raise ChainError(f"{building} is in the way of the merged image", hint=f"rename it, or {ELSEWHERE}")
             shutil.rmtree(building)
         target.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir(mode=0o700)

@@ -37,7 +37,7 @@ class FileSource:
         self._path = path
         self._fd = -1
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO of that name does not make us wait
         except OSError as error:
             raise self._failed("opened", error) from error
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import ckpt.chain.journal as journal_module
-from ckpt.chain import Chain, verify, view
+from ckpt.chain import Chain, merge, verify, view
 from ckpt.errors import ChainBusy, ChainError, ImageError, ImageWriteError, MissingParent, WrongChain
 from ckpt.pages.hashes import hash_pages
 from ckpt.records.image import Statistics
@@ -404,3 +405,25 @@ def test_an_image_that_is_not_durable_is_no_image(tmp_path: Path, monkeypatch: p
                 round_.commit(Statistics())
         assert [info.header.round for info in chain.rounds()] == [1]
     assert not list((tmp_path / "c").glob(".*.tmp"))
+
+
+def test_a_fifo_among_the_images_does_not_make_us_wait(tmp_path: Path) -> None:
+    grow_chain(tmp_path / "c", 1)
+    os.mkfifo(tmp_path / "c" / "0002.ckpt")
+    with pytest.raises(ImageError):
+        Chain.open(tmp_path / "c").rounds()
+
+
+def test_merge_removes_what_a_killed_merge_left_and_nothing_else(tmp_path: Path) -> None:
+    grow_chain(tmp_path / "c", 1)
+    building = tmp_path / ".out.tmp"
+    building.mkdir()
+    (building / ".0001.ckpt.tmp").touch()
+    merge(tmp_path / "c", tmp_path / "out")
+    assert not building.exists()
+    shutil.rmtree(tmp_path / "out")
+    building.mkdir()
+    (building / "letters").touch()
+    with pytest.raises(ChainError, match="in the way"):
+        merge(tmp_path / "c", tmp_path / "out")
+    assert (building / "letters").exists()

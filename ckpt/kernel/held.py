@@ -64,7 +64,7 @@ def task_of(memory: KernelMemory, pid: int, tid: int) -> int:
             try:
                 node = memory.u64(number + types.offset("pid", "tasks"))
                 task = node - types.offset("task_struct", "pid_links")
-                if memory.u32(task + types.offset("task_struct", "pid")) == tid:
+                if memory.u64(task + types.offset("task_struct", "thread_pid")) == number:
                     return task
             except KernelError:
                 continue

@@ -128,7 +128,10 @@ def test_twice_without_root(target: str) -> None:
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 @pytest.mark.parametrize(
     "target",
-    ["memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session", "timers/left_to_sleep"],
+    [
+        *("memory/shared_anon", "processes/sessions", "sockets/tcp_loopback", "ttys/session", "timers/left_to_sleep"),
+        *("timers/overrun", "ipc/undo_of_many", "processes/vforks", "ids/namespace_uts"),  # the kernel's memory is read
+    ],
 )
 def test_in_a_pid_namespace(target: str) -> None:
     go_through(target, MODES["twice"], {}, "--pidns")

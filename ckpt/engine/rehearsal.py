@@ -81,7 +81,7 @@ def _round(pid: int, tracking: Tracking, dump: bool) -> dict[str, bytes]:
                 collect(tree, mms, context)
         looks = [tracking.look(mm, exact=dump, arm=True) for mm in mms]
         tree.thaw()
-        tracking.thawed()
         for look in looks:
             look(Parents())
+        tracking.settle()
     return tracking.new_states

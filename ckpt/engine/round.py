@@ -234,7 +234,6 @@ class _Round:
         else:
             cut = Cut()
             tree.thaw()
-            self.tracking.thawed()
             spaces = [look(parents) for look in looks] + shared
         self._copy(writer, spaces, cut)
         if request.kind == "dump" and not cut.held:
@@ -247,7 +246,6 @@ class _Round:
             tree.stop()
         else:
             tree.thaw()
-        self.tracking.thawed()
 
     def _copy(self, writer: Round, spaces: list[Space], cut: Cut) -> None:
         total = sum(space.runs.count(DATA) for space in spaces)
@@ -276,6 +274,8 @@ class _Round:
         self, writer: Round, tree: FrozenTree, spaces: list[Space], context: CollectContext, cut: Cut
     ) -> Statistics:
         dump = self.request.kind == "dump"
+        if not self.ends:
+            self.tracking.settle()
         writer.track({} if self.ends else self.tracking.new_states)
         statistics = Statistics(
             freezing_time=tree.freezing_time,

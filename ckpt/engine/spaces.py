@@ -93,7 +93,7 @@ class Tracking:
     name: str
     states: dict[str, bytes]  # of the last round
     held: HeldDescriptors | None = None
-    trackers: list[DirtyTracker] = field(default_factory=list)
+    trackers: dict[str, DirtyTracker] = field(default_factory=dict)  # by space
     new_states: dict[str, bytes] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # as in Statistics
     room: Room = field(default_factory=Room)
@@ -128,7 +128,7 @@ class Tracking:
         round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
         tracker = choice.make(self.name, self.held, self.room, self.marks.get(mm.space))
-        self.trackers.append(tracker)
+        self.trackers[mm.space] = tracker
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
         if exact:
@@ -154,12 +154,15 @@ class Tracking:
         shared = len(self.trackers) > 1 or procfs.merged_pages(mm.pid)
         return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid, shared=shared)
 
-    def thawed(self) -> None:
-        for tracker in self.trackers:
-            tracker.thawed()
+    def settle(self) -> None:
+        """Before the image is committed."""
+        for space, tracker in self.trackers.items():
+            state = tracker.settle()
+            if state is not None:
+                self.new_states[space] = state
 
     def discard(self, reason: str) -> None:
-        for tracker in self.trackers:
+        for tracker in self.trackers.values():
             tracker.discard(reason)
 
 

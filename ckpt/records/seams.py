@@ -115,8 +115,11 @@ class DirtyTracker(Protocol):
         vouched for. Tracking is armed for the next round in any case.
         """
 
-    def thawed(self) -> None:
-        """Called after the thaw: work that need not be done frozen."""
+    def settle(self) -> bytes | None:
+        """Called once, before the image is committed and after the thaw if possible: what need not be done frozen.
+
+        Gives the new state if that changes what `look` told; that may have been one after which a round is a full one.
+        """
 
     def discard(self, reason: str) -> None:
         """The round failed: what was armed is worth nothing to the next one."""

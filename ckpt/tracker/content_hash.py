@@ -25,7 +25,7 @@ class ContentHash:
         found = self.collect(mm, state if arm else None)
         return lambda: found
 
-    def thawed(self) -> None:
+    def settle(self) -> None:
         """Nothing is left to do."""
 
     def discard(self, reason: str) -> None:

@@ -44,11 +44,15 @@ class SoftDirty:
         self._mark = mark
         self._witness: keeper.Keeper | None = None
         self._epoch = ""
+        self._unwitnessed = 0  # a pid
+        self._state: dict[str, Any] | None = None
         self._lost: str | None = None  # why the epoch of the last round is not this chain's own
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
-        return self.look(mm, state)()
+        conclude = self.look(mm, state)
+        self.settle()
+        return conclude()
 
     def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker: in the freeze the entries are read and the bits cleared, what they say is found later."""
@@ -87,7 +91,7 @@ class SoftDirty:
         if canaries is None:
             return clean, reason, pack(self.name, {})
         sampled, identity = _samples(pages, entries)
-        new_state = {
+        self._state = {
             "mm_key": mm.mm_key,
             "boot_id": procfs.boot_id(),
             "ranges": mm.ranges,
@@ -95,13 +99,30 @@ class SoftDirty:
             "sampled": sampled,
             "identity": identity,
             "canaries": canaries,
+            **self._witnessed(),
+        }
+        return clean, reason, pack(self.name, self._state)
+
+    def settle(self) -> bytes | None:
+        """Start the witness of the first round, with an epoch that nobody else knows."""
+        pid, self._unwitnessed = self._unwitnessed, 0
+        if not pid:
+            return None
+        try:
+            self._witness = keeper.start_witness(pid)
+            self._epoch = keeper.Mark(self._witness).begin_epoch()
+        except (KernelError, NoSuchTask):
+            return None  # the next round misses it
+        if self._state is None:
+            return None
+        self._state |= self._witnessed()
+        return pack(self.name, self._state)
+
+    def _witnessed(self) -> dict[str, Any]:
+        return {
             "witness": [self._witness.pid, self._witness.start_time] if self._witness else None,
             "epoch": self._epoch,
         }
-        return clean, reason, pack(self.name, new_state)
-
-    def thawed(self) -> None:
-        """Nothing is left to do."""
 
     def discard(self, reason: str) -> None:
         """Without the state that `collect` gave, the next round is a full one."""
@@ -132,8 +153,8 @@ class SoftDirty:
         if mark is None:
             for other in keeper.find(pid):  # whoever relies on it has missed what this round clears
                 other.end()
-            self._witness = keeper.start_witness(pid)
-            mark = keeper.Mark(self._witness)
+            self._unwitnessed = pid
+            return
         self._epoch = mark.begin_epoch()
 
     def _stale(self, mm: MmAccess, fields: Mapping[str, Any], merged: bool) -> str | None:

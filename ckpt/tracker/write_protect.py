@@ -83,13 +83,17 @@ class WriteProtect:
         self._token: str | None = None
         self._epoch = keeper.NO_EPOCH
         self._fd = -1
+        self._waiting = -1  # a userfaultfd that no keeper has yet
+        self._kept: dict[str, Any] = {}
         self._canaries: list[int] = []  # of the last round, when all of them are still populated
 
     # ------------------------------------------------------------------ DirtyTracker
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated may be among the clean ones."""
-        return self.look(mm, state)()
+        conclude = self.look(mm, state)
+        self.settle()
+        return conclude()
 
     def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker."""
@@ -108,7 +112,8 @@ class WriteProtect:
             elif arm:
                 self._make(mm)
                 self._arm(mm.pid, rows)
-            kept = self._keep(mm, rows) if arm else {}
+            if arm:
+                self._keep(mm, rows)
         except NoSuchTask:
             raise
         except (KernelError, RemoteCallError) as error:
@@ -124,14 +129,30 @@ class WriteProtect:
         return lambda: (
             None if reason else spans.minus(old, dirty) // np.uint64(PAGE_SIZE),
             reason,
-            pack(self.name, kept),
+            pack(self.name, self._kept if self._waiting < 0 else {}),
         )
 
-    def thawed(self) -> None:
-        """Nothing is left to do."""
+    def settle(self) -> bytes | None:
+        """Start the keeper of a new userfaultfd, which ckpt has held until now."""
+        if self._waiting < 0:
+            return None
+        try:
+            self._keeper = keeper.start(self._waiting, self._kept["pid"])
+            self._kept["keeper"] = [self._keeper.pid, self._keeper.start_time]
+        except (KernelError, NoSuchTask):
+            self._kept = {}  # the next round says that this one could not arm
+        finally:
+            self._let_go()
+        return pack(self.name, self._kept)
+
+    def _let_go(self) -> None:
+        fd, self._waiting = self._waiting, -1
+        if fd >= 0:
+            os.close(fd)
 
     def discard(self, reason: str) -> None:
         """Stop tracking: the epoch that the last image relies on has been consumed."""
+        self._let_go()
         if self._holder is not None and self._token is not None:
             fd = self._holder.take(self._token)
             if fd is not None:
@@ -185,15 +206,15 @@ class WriteProtect:
         self._fd = mm.remote().take_descriptor(uapi.SYS_userfaultfd, userfault.OPEN_FLAGS)
         userfault.enable(self._fd)
 
-    def _keep(self, mm: MmAccess, rows: U64) -> dict[str, Any]:
+    def _keep(self, mm: MmAccess, rows: U64) -> None:
         if self._holder is not None:
             self._drop("")  # what a keeper held is held here now
             self._token = self._holder.hold(self._fd)
             self._fd = -1
         elif self._keeper is None:
-            self._keeper, self._epoch = keeper.start(self._fd, mm.pid), keeper.NO_EPOCH
-        # Last of all: remote calls and the keeper's start must not come between the clear and the canary.
-        return {
+            self._waiting, self._fd, self._epoch = self._fd, -1, keeper.NO_EPOCH
+        # The canaries last of all: remote calls must not come between the clear and them.
+        self._kept = {
             "canaries": self._sing(mm, rows),
             "pid": mm.pid,
             "mm_key": mm.mm_key,

@@ -129,7 +129,7 @@ def test_discard_and_release(target: Target) -> None:
     tracker = WriteProtect()
     with freeze(target.pid, timeout=60) as tree:
         state = tracker.collect(Mm(tree.tasks[target.pid]), None)[2]
-    tracker.thawed()
+    tracker.settle()
     tracker.discard("the disk is full")
     tracker.discard("twice")
     assert not keeper_of(state).alive()

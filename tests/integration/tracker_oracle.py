@@ -109,7 +109,7 @@ class Rounds:
             assert all(same)
             tree.tasks[self.target.pid].remote().close()  # the frame is gone before the truth is read
             truth = self._truth(mm, runs)
-        made.thawed()
+        made.settle()
         if clean is None:
             assert self.reason or made.by_content
             self.clean = set()

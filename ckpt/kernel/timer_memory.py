@@ -1,7 +1,8 @@
-"""POSIX timers whose signal waits: how many periods went by since then no call tells before the signal is taken."""
+"""What no call tells of POSIX timers: the periods that went by since a signal waits, and who goes by the wall clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from ckpt.errors import KernelError
@@ -25,6 +26,26 @@ def periods_gone_by(pid: int, tid: int) -> dict[int, int]:
             for timer in _timers(memory, task_of(memory, pid, tid))
             if 0 <= (overrun := memory.u64(timer + types.offset("k_itimer", "it_overrun"))) < 1 << 63
         }
+
+
+def moments(pid: int, tid: int) -> dict[int, int]:
+    """timer id -> nanoseconds of CLOCK_REALTIME at which it goes off next, of those set with TIMER_ABSTIME.
+
+    Unsupported without CAP_BPF. One that was set for a while goes by CLOCK_MONOTONIC: hrtimer_setup of
+    kernel/time/hrtimer.c.
+    """
+    types = kernel_types()
+    found = {}
+    with KernelMemory() as memory:
+        for timer in _timers(memory, task_of(memory, pid, tid)):
+            if memory.u32(timer + types.offset("k_itimer", "it_clock")) != time.CLOCK_REALTIME:
+                continue
+            hrtimer = timer + types.offset("k_itimer", "it", "real", "timer")
+            base = memory.u64(hrtimer + types.offset("hrtimer", "base"))
+            if base and memory.u32(base + types.offset("hrtimer_clock_base", "clockid")) == time.CLOCK_REALTIME:
+                number = memory.u32(timer + types.offset("k_itimer", "it_id"))
+                found[number] = memory.u64(hrtimer + types.offset("hrtimer", "_softexpires"))
+    return found
 
 
 def _timers(memory: KernelMemory, task: int) -> Iterator[int]:

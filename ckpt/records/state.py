@@ -57,6 +57,7 @@ class PosixTimer:  # timers.py
     value_ns: int  # what is left; 0 when disarmed
     overrun: int
     gone_by: int = 0  # periods since the expiry whose signal waits
+    moment_ns: int = 0  # of CLOCK_REALTIME, for a timer that was set to a point in time, and not for a while
 
 
 @dataclass(frozen=True, slots=True)

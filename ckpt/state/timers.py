@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import taskinfo, uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.kernel.timer_memory import periods_gone_by
+from ckpt.kernel.timer_memory import moments, periods_gone_by
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import IntervalTimer, PosixTimer, SigInfo
 from ckpt.records.support import Support
@@ -20,9 +21,9 @@ from ckpt.trace.skeleton import Skeleton
 SUPPORT = Support(
     "timers",
     "timers",
-    "interval and POSIX timers with what is left",
-    lost="without CAP_BPF, and for a timer whose last signal had overruns, those of a signal that waits; "
-    "PR_TIMER_CREATE_RESTORE_IDS; the CPU time used before (times, getrusage, CPU clocks)",
+    "interval and POSIX timers with what is left, or by the wall clock if set to a point of it",
+    lost="without CAP_BPF, that they go by the wall clock; without it, and for a timer whose last signal had overruns, "
+    "those of a signal that waits; PR_TIMER_CREATE_RESTORE_IDS; the CPU time used before (times, getrusage, CPU clocks)",
 )
 
 _US, _NS = 1_000_000, 1_000_000_000
@@ -112,8 +113,15 @@ def senders(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[Po
 def with_periods(
     remote: RemoteTask, timers: Sequence[PosixTimer], pending: Sequence[SigInfo]
 ) -> tuple[PosixTimer, ...]:
-    """The timers, with the periods that have gone by since a signal waits."""
+    """The timers, with the periods that have gone by since a signal waits, or the point in time they were set to."""
     waiting = senders(pending, timers)
+    if any(_by_wall_clock(timer) and timer not in waiting for timer in timers):
+        with suppress(KernelError):
+            at = moments(remote.pid, remote.tid)
+            timers = [
+                replace(t, moment_ns=at.get(t.timer_id, 0)) if _by_wall_clock(t) and t not in waiting else t
+                for t in timers
+            ]
     if not waiting:
         return tuple(timers)
     try:
@@ -121,6 +129,10 @@ def with_periods(
     except KernelError:
         return tuple(timers)
     return tuple(replace(t, gone_by=known.get(t.timer_id, 0)) if t in waiting else t for t in timers)
+
+
+def _by_wall_clock(timer: PosixTimer) -> bool:
+    return timer.clock_id == time.CLOCK_REALTIME and timer.value_ns > 0
 
 
 def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[SigInfo]:
@@ -164,6 +176,10 @@ def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
             back, counted = timer.overrun + 1, True
         elif waiting:
             back = max(1, timer.gone_by)
+    if timer.moment_ns and not back:
+        raw = us.itimerspec.pack(*divmod(timer.interval_ns, _NS), *divmod(timer.moment_ns, _NS))
+        remote.syscall(uapi.SYS_timer_settime, timer.timer_id, us.TIMER_ABSTIME, remote.put(raw), 0)
+        return
     for attempt in range(_ATTEMPTS):
         # From the second on with a whole period to go: one goes by too easily when little of it is left.
         left = timer.interval_ns if attempt and timer.interval_ns <= _SOON_NS else timer.value_ns

@@ -159,10 +159,14 @@ def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress
 
     In ckpt itself when they are its own, as nearly always.
     """
-    flags = namespaces.differing(pid) if procfs.exists(pid) else 0
+    try:
+        thread = namespaces.living_thread(pid)
+    except NoSuchTask:
+        return work(pid, progress)  # which says so
+    flags = namespaces.differing(thread)
     if not flags & (un.CLONE_NEWPID | un.CLONE_NEWTIME):
         return work(pid, progress)
-    theirs, ours = os.stat(f"/proc/{pid}/root"), os.stat("/")
+    theirs, ours = os.stat(f"/proc/{thread}/root"), os.stat("/")
     if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
         raise TaskError(
             f"task {pid} lives in a container: its pid namespace and its root directory are not ckpt's",
@@ -178,5 +182,5 @@ def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress
             )
         return work(inside, progress)
 
-    result: T = work_elsewhere(lambda: namespaces.enter(pid, flags), there, progress=progress)
+    result: T = work_elsewhere(lambda: namespaces.enter(thread, flags), there, progress=progress)
     return result

@@ -17,7 +17,7 @@ from ckpt.errors import KernelError
 from ckpt.kernel import procfs, tiny, uapi
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.kernel import uapi_state as us
-from ckpt.kernel.descriptors import pidfd_open
+from ckpt.kernel.descriptors import pidfd_of_holder
 from ckpt.kernel.libc import kernel_error, syscall
 
 _LINKS = {"user": un.CLONE_NEWUSER, "pid": un.CLONE_NEWPID, "mnt": un.CLONE_NEWNS, "time": un.CLONE_NEWTIME}
@@ -79,12 +79,17 @@ _INIT = (
 )
 
 
-def differing(pid: int) -> int:
-    """The CLONE_NEW* flags of user, pid, mount and time namespaces in which the process is and this one is not."""
+def living_thread(pid: int) -> int:
+    """A thread of the process that has not ended: it has namespaces and a root directory, which the first may not."""
+    return next((tid for tid in procfs.threads(pid) if procfs.state(pid, tid) not in "ZX"), pid)
+
+
+def differing(tid: int) -> int:
+    """The CLONE_NEW* flags of user, pid, mount and time namespaces in which the thread is and this process is not."""
     flags = 0
     for name, flag in _LINKS.items():
         try:
-            theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+            theirs, ours = os.stat(f"/proc/{tid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
         except OSError:
             continue  # this kernel has no such namespaces, or this user may not look: the freezer says so
         if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
@@ -102,11 +107,11 @@ def unshare(flags: int) -> None:
     syscall(f"unshare({flags:#x})", un.SYS_unshare, flags)
 
 
-def enter(pid: int, flags: int) -> None:
-    """The namespaces of a process; those of pids and of time are for the children."""
-    pidfd = pidfd_open(pid)
+def enter(tid: int, flags: int) -> None:
+    """The namespaces of a thread; those of pids and of time are for the children."""
+    pidfd = pidfd_of_holder(tid)
     try:
-        syscall(f"setns({pid}, {flags:#x})", un.SYS_setns, pidfd, flags)
+        syscall(f"setns({tid}, {flags:#x})", un.SYS_setns, pidfd, flags)
     finally:
         os.close(pidfd)
 

@@ -278,6 +278,8 @@ one = unix(); one.bind(b"\\0ckpt-taken-%d" % os.getpid()); one.listen(1); at(100
 """
     with target(PRELUDE + source) as child:
         context, tables = collect(child.pid)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(f"\0ckpt-taken-{child.pid}")
         with pytest.raises(RestoreError, match="@ckpt-taken"), restored(context, tables):
             pass
 

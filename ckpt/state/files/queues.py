@@ -66,6 +66,22 @@ def peek_stream(fd: int, queued: int) -> list[Message]:
     """The queued bytes of a stream, `queued` of them (SIOCINQ), cut where descriptors come along."""
     if not queued:
         return []
+    with _urgent_inline(fd):
+        return _stream(fd, queued)
+
+
+@contextmanager
+def _urgent_inline(fd: int) -> Iterator[None]:
+    """SO_OOBINLINE: a peek at the urgent byte itself would pass over it."""
+    before = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_OOBINLINE)
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, 1)
+    try:
+        yield
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_OOBINLINE, before)
+
+
+def _stream(fd: int, queued: int) -> list[Message]:
     if peek_offset(fd) < 0:
         first = sockets.receive(fd, queued, u.MSG_PEEK)
         if first is not None and len(first.data) == queued and not first.fds:

@@ -55,7 +55,9 @@ class UnixKind:
         seen = context.shared.setdefault(_SEEN, {})
         # Known before its queue is read: a socket can be in flight in its own queue.
         seen[ino] = (view, None)
-        queue = () if listening else _queue(view, fd, kind, context)
+        # One that is not connected holds nothing, and recv(2) says no more than that.
+        idle = kind == u.SOCK_SEQPACKET and entry.state != u.TCP_ESTABLISHED
+        queue = () if listening or idle else _queue(view, fd, kind, context)
         peer = sockets.getpeername(fd)
         payload = UnixPayload(
             ino=ino,
@@ -73,7 +75,7 @@ class UnixKind:
             options=options,
             waiting=_waiting(view, fd, entry, table, context) if listening else (),
             made_by=peer_identity(fd),
-            reset=kind != u.SOCK_DGRAM and sockets.failed(fd),
+            reset=sockets.failed(fd),
             connector=identity_of(view.in_flight_of or view.pid) if entry.peer == 0 and not listening else None,
         )
         seen[ino] = (view, payload)
@@ -121,7 +123,9 @@ def _check_peer(
 ) -> None:
     """Nothing can connect to a nameless socket; only socketpair(2) makes one somebody's peer."""
     peer = seen.get(payload.peer_ino, (None, None))[1]
-    if peer is not None and not peer.name and peer.peer_ino != payload.ino:
+    if peer is None or peer.name or peer.peer_ino == payload.ino:
+        return
+    if payload.made_by is None or peer.made_by is None:
         reason = "is connected to a nameless datagram socket that has since been connected elsewhere"
         context.refuse(view.pid, view.subject, reason, "close it before the dump")
 
@@ -259,7 +263,7 @@ def _sent(message: accept_queue.Message, known: dict[int, int]) -> QueuedMessage
 def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
     if kind == u.SOCK_STREAM:
         messages = peek_stream(fd, sockets.ioctl_int(fd, u.SIOCINQ))
-    elif kind == u.SOCK_SEQPACKET and sockets.failed(fd):
+    elif sockets.failed(fd):
         return _failed_queue(view, fd, context)
     else:
         messages = peek_messages(fd)
@@ -279,7 +283,7 @@ def _queue(view: FileView, fd: int, kind: int, context: CollectContext) -> tuple
 
 
 def _failed_queue(view: FileView, fd: int, context: CollectContext) -> tuple[QueuedMessage, ...]:
-    """The records of a seqpacket socket that was reset; a peek would get the error, and the task would not."""
+    """The records of a socket that was reset; a peek would get the error, and the task would not."""
     if not sockets.ioctl_int(fd, u.SIOCINQ):
         return ()
     try:

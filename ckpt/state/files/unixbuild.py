@@ -20,13 +20,14 @@ from ckpt.state.context import RestoreContext
 from ckpt.state.files import outside, unixqueue
 from ckpt.state.files.sockopts import apply_options
 from ckpt.state.files.unixactors import Actors
-from ckpt.state.files.unixdgram import connect_datagrams
-from ckpt.state.files.unixnames import Names, address, passing_place, show
+from ckpt.state.files.unixdgram import NOBODY, connect_datagrams, part_halves
+from ckpt.state.files.unixnames import Names, address, show
 
 __all__ = ["Sockets", "build_all", "show"]
 
 _KEY = "unix:sockets"
 _SPARE_BACKLOG = 8
+_ON_SENDING = {(u.SOL_SOCKET, name) for name in (u.SO_PASSCRED, u.SO_PASSSEC, u.SO_PASSPIDFD, u.SO_PASSRIGHTS)}
 
 
 @dataclass
@@ -39,8 +40,9 @@ class Sockets:
     made: dict[int, int] = field(default_factory=dict)  # file_id -> descriptor
     lost: dict[int, int] = field(default_factory=dict)  # file_id -> the stand-in for a peer that is closed
     names: Names = field(default_factory=Names)
-    spare: dict[bytes, int] = field(default_factory=dict)  # name -> a listener made for the moment
+    spare: dict[tuple[bytes, int], int] = field(default_factory=dict)  # name, type -> a listener made for the moment
     marks: dict[int, Identity | None] = field(default_factory=dict)  # listener -> whose listen it shows
+    halves: dict[int, int] = field(default_factory=dict)  # file_id -> the other of its pair, which has left it
     shared: set[bytes] = field(default_factory=set)  # names of listeners that a process outside holds, too
 
     @property
@@ -84,13 +86,16 @@ def _build(all_: Sockets) -> None:
         if payload.listening and not _share(all_, file_id):
             fd = _single(all_, file_id)
             _listen(all_, fd, payload.backlog, payload.made_by)
-    for file_id in order:
+    # Pairs before what could also be made alone, and those first that nothing but a pair can be.
+    for file_id in sorted(order, key=lambda i: (not _left_alone(all_, i), bool(all_.payloads[i].peer_name))):
         payload = all_.payloads[file_id]
         if file_id in all_.made or payload.pending_on:
             continue
         peer = all_.mutual(file_id)
         if peer is not None and peer != file_id:
             _connected(all_, file_id, peer, crowd)
+        elif _left_alone(all_, file_id):
+            _half(all_, file_id)
         elif payload.connected and (payload.type != u.SOCK_DGRAM or _lost_pair(all_, file_id)):
             _widowed(all_, file_id, crowd)
         else:
@@ -129,14 +134,27 @@ def _alive(context: RestoreContext) -> set[int]:
 
 
 def _keep(all_: Sockets, file_id: int, fd: int) -> None:
+    """What changes a message comes when all is sent: SO_PASSCRED gives the sender a name, and adds credentials.
+
+    Those of a listener are for its connections, too.
+    """
     all_.made[file_id] = fd
-    apply_options(fd, all_.payloads[file_id].options, final=False)
+    payload = all_.payloads[file_id]
+    options = payload.options
+    if not payload.listening:
+        options = replace(options, values=tuple(o for o in options.values if (o.level, o.name) not in _ON_SENDING))
+    apply_options(fd, options, final=False)
 
 
 def _single(all_: Sockets, file_id: int) -> int:
     """A socket on its own, bound to its name."""
     payload = all_.payloads[file_id]
-    fd = sockets.make_socket(u.AF_UNIX, payload.type)
+    if payload.type == u.SOCK_DGRAM and payload.made_by is not None:  # it was one of a pair
+        fd, other = all_.actors.pair(payload.type, payload.made_by)
+        os.close(other)
+        sockets.connect(fd, NOBODY)
+    else:
+        fd = sockets.make_socket(u.AF_UNIX, payload.type)
     _keep(all_, file_id, fd)
     _bind(all_, fd, payload)
     return fd
@@ -173,36 +191,61 @@ def _was_accepted(one: UnixPayload, other: UnixPayload, crowd: Counter[bytes], b
     return crowd[one.name] > 1 or (not other.name and (by_two or one.name[:1] == b"\0"))
 
 
+def _left_alone(all_: Sockets, file_id: int) -> bool:
+    """A datagram socket of a socketpair whose other end has been connected elsewhere, or to nothing."""
+    peer = all_.peer_of(file_id)
+    if peer is None or all_.mutual(file_id) is not None or all_.mutual(peer) is not None or peer in all_.made:
+        return False
+    both = all_.payloads[file_id], all_.payloads[peer]
+    return all(payload.type == u.SOCK_DGRAM and payload.made_by is not None for payload in both)
+
+
+def _half(all_: Sockets, file_id: int) -> None:
+    peer = all_.peer_of(file_id)
+    assert peer is not None
+    one, other = all_.actors.pair(u.SOCK_DGRAM, all_.payloads[file_id].made_by)
+    for number, fd in ((file_id, one), (peer, other)):
+        _bind(all_, fd, all_.payloads[number])
+        _keep(all_, number, fd)
+    all_.halves[file_id] = peer
+
+
 def _lost_pair(all_: Sockets, file_id: int) -> bool:
     """A datagram socket of a socketpair whose other end is gone: nothing else is connected to a nameless one."""
-    return not all_.payloads[file_id].peer_name and all_.peer_of(file_id) is None
+    payload = all_.payloads[file_id]
+    nameless = not payload.peer_name or (payload.made_by is not None and not payload.peer_ino and not payload.name)
+    return nameless and all_.peer_of(file_id) is None
 
 
 def _widowed(all_: Sockets, file_id: int, crowd: Counter[bytes]) -> None:
     """An end whose peer is closed, or outside the tree: the stand-in is closed when its data is sent."""
     payload = all_.payloads[file_id]
+    named = bool(payload.peer_name) and payload.peer_name != payload.name and _may_bind(all_, payload)
+    place = all_.names.passing_place(payload.peer_name) if named else None
     stand_in = UnixPayload(
-        0, payload.type, False, 0, payload.peer_name, passing_place(payload.peer_name), True, 0, b"", 0, 0, (),
+        0, payload.type, False, 0, payload.peer_name if named else b"", place, True, 0, b"", 0, 0, (),
         payload.options, payload.made_by,
     )  # fmt: skip
     if _was_accepted(payload, stand_in, crowd, by_two=False):
         other, fd = _through_listener(all_, stand_in, payload)
-    elif payload.peer_name and _may_bind(all_, payload.peer_name):
+    elif named and payload.type != u.SOCK_DGRAM:
         fd, other = _through_listener(all_, payload, stand_in)
     else:
         fd, other = all_.actors.pair(payload.type, payload.made_by)
         _bind(all_, fd, payload)
+        _bind(all_, other, stand_in)
     _keep(all_, file_id, fd)
     all_.lost[file_id] = other
 
 
-def _may_bind(all_: Sockets, name: bytes) -> bool:
-    """Whether a stand-in can take the name without disturbing anybody: it is only what getpeername shows."""
-    if name in all_.spare or any(p.listening and p.name == name for p in all_.payloads.values()):
-        return True
+def _may_bind(all_: Sockets, payload: UnixPayload) -> bool:
+    """Whether a stand-in can take its name without disturbing anybody: it is only what getpeername shows."""
+    name = payload.peer_name
     if name[:1] != b"\0":
-        return os.path.isabs(name) and os.path.isdir(os.path.dirname(name)) and not os.path.lexists(name)
-    probe = sockets.make_socket(u.AF_UNIX, u.SOCK_STREAM)
+        return all_.names.can_pass(name)
+    if (name, payload.type) in all_.spare or any(p.listening and p.name == name for p in all_.payloads.values()):
+        return True
+    probe = sockets.make_socket(u.AF_UNIX, payload.type)
     try:
         sockets.bind(probe, address(name))
     except KernelError:
@@ -251,10 +294,10 @@ def _listener(all_: Sockets, server: UnixPayload) -> tuple[int, int]:
             continue  # others would accept from it
         if payload.listening and payload.name == server.name and payload.type == server.type:
             return all_.made[file_id], payload.backlog
-    fd = all_.spare.get(server.name)
+    fd = all_.spare.get((server.name, server.type))
     if fd is None:
         fd = sockets.make_socket(u.AF_UNIX, server.type)
-        all_.spare[server.name] = fd
+        all_.spare[server.name, server.type] = fd
         place = server.place
         if place is not None and server.name in all_.shared:  # the file is the living listener's
             place = replace(place, present=False)
@@ -266,11 +309,13 @@ def _listener(all_: Sockets, server: UnixPayload) -> tuple[int, int]:
 def _finish(all_: Sockets) -> None:
     """When every file is open: what is queued, who is connected, what is shut, who waits to be accepted."""
     try:
+        unixqueue.fill_halves(all_)
+        part_halves(all_)
         unixqueue.fill_datagrams(all_)
         connect_datagrams(all_)
         unixqueue.fill_streams(all_)
         for file_id, fd in all_.lost.items():
-            if all_.payloads[file_id].reset:
+            if all_.payloads[file_id].reset and all_.payloads[file_id].type != u.SOCK_DGRAM:
                 sockets.send(all_.made[file_id], b"\0")  # unread when the stand-in ends: the kernel notes a reset
             all_.names.close(fd)
         all_.lost.clear()
@@ -278,6 +323,9 @@ def _finish(all_: Sockets) -> None:
             if payload.shutdown and (payload.peer_ino or payload.type == u.SOCK_DGRAM or not payload.connected):
                 _shut(all_, file_id, payload)
         _fill_backlogs(all_)
+        for file_id, payload in all_.payloads.items():
+            if payload.listening and payload.shutdown and payload.name not in all_.shared:
+                sockets.shutdown(all_.made[file_id], payload.shutdown - 1)  # nobody can connect any more
         for file_id, payload in all_.payloads.items():
             if payload.listening and payload.name in all_.shared:
                 continue

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import errno
+import struct
 from typing import TYPE_CHECKING
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import UnixPayload
-from ckpt.state.files.unixnames import address, passing_place, show
+from ckpt.state.files.unixnames import address, show
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
+
+
+NOBODY = struct.pack("<H14x", 0)
+"""AF_UNSPEC: connecting to it takes the peer away."""
+
+
+def part_halves(all_: Sockets) -> None:
+    """Let the one end of a pair leave the other, which hears of it (ECONNRESET) if what it has sent is lost by that."""
+    for file_id, other in all_.halves.items():
+        if all_.payloads[file_id].reset:
+            sockets.send(all_.made[file_id], b"\0")
+        sockets.connect(all_.made[other], NOBODY)
+        if all_.payloads[other].connected:
+            _connect_anew(all_, other)
 
 
 def connect_datagrams(all_: Sockets) -> None:
@@ -21,14 +36,19 @@ def connect_datagrams(all_: Sockets) -> None:
         if payload.type != u.SOCK_DGRAM or not payload.connected or file_id in all_.lost:
             continue
         peer = all_.mutual(file_id)
-        if peer is not None and peer != file_id:
+        if (peer is not None and peer != file_id) or file_id in all_.halves or file_id in all_.halves.values():
             continue
-        if not payload.peer_name:
-            raise RestoreError(f"datagram socket {payload.ino} is connected to a nameless one, not connected back")
-        if payload.peer_ino:
-            _connect(all_, file_id, payload)
-        else:
-            _connect_to_closed(all_, file_id, payload)
+        _connect_anew(all_, file_id)
+
+
+def _connect_anew(all_: Sockets, file_id: int) -> None:
+    payload = all_.payloads[file_id]
+    if not payload.peer_name:
+        raise RestoreError(f"datagram socket {payload.ino} is connected to a nameless one, not connected back")
+    if payload.peer_ino:
+        _connect(all_, file_id, payload)
+    else:
+        _connect_to_closed(all_, file_id, payload)
 
 
 def _connect(all_: Sockets, file_id: int, payload: UnixPayload) -> None:
@@ -52,7 +72,7 @@ def _connect_to_closed(all_: Sockets, file_id: int, payload: UnixPayload) -> Non
     name = payload.peer_name
     stand_in = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM)
     try:
-        all_.names.bind(stand_in, name, passing_place(name))
+        all_.names.bind(stand_in, name, all_.names.passing_place(name))
         all_.names.connect(all_.made[file_id], stand_in)
     except (KernelError, RestoreError):
         pass  # somebody has the name now: it stays unconnected, and sending fails either way

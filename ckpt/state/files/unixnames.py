@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import struct
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +16,8 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import SocketPlace
+
+_COLLECTIONS, _COLLECTION = 20, 0.01  # how often to try for a name, and seconds between
 
 
 def address(name: bytes) -> bytes:
@@ -28,13 +34,6 @@ def show(name: bytes) -> str:
     return "@" + text[1:] if text[0] == "\0" else text
 
 
-def passing_place(name: bytes) -> SocketPlace | None:
-    """Of a stand-in, which is gone when the restore is done; None for an abstract or empty name."""
-    if not name or name[:1] == b"\0":
-        return None
-    return SocketPlace("/", os.fsdecode(name), False, 0o755, 0, 0)
-
-
 @dataclass
 class Names:
     """The socket files made by one restore, under temporary names until `settle`.
@@ -47,17 +46,38 @@ class Names:
     moved: list[tuple[str, SocketPlace]] = field(default_factory=list)  # temporary path, place
     directories: list[str] = field(default_factory=list)  # made because a name needed them
     bound: dict[int, tuple[bytes, str]] = field(default_factory=dict)  # descriptor -> name, temporary path or ""
+    private: str = ""  # a directory in which stand-ins have their files
 
     def bind(self, fd: int, name: bytes, place: SocketPlace | None) -> None:
         """Bind `fd` to `name`. Raises RestoreError."""
         try:
             if place is None:
-                sockets.bind(fd, address(name))
+                _bind_abstract(fd, address(name))
                 self.bound[fd] = name, ""
             else:
                 self._bind_path(fd, name, place)
         except (KernelError, OSError) as error:
             raise RestoreError(f"Unix socket {show(name)} cannot be bound: {error}") from error
+
+    def passing_place(self, name: bytes) -> SocketPlace | None:
+        """Of a stand-in, which is gone when the restore is done; None for an abstract or empty name.
+
+        Who may change the root has the name in a directory of its own: what is at the place itself is not disturbed.
+        """
+        if not name or name[:1] == b"\0":
+            return None
+        if os.geteuid() or b".." in name.split(b"/"):
+            return SocketPlace("/", os.fsdecode(name), False, 0o755, 0, 0)
+        if not self.private:
+            self.private = tempfile.mkdtemp(prefix="ckpt-")
+        path = os.path.join(self.private, os.fsdecode(name.lstrip(b"/")))
+        return SocketPlace(self.private, path, False, 0o755, 0, 0)
+
+    def can_pass(self, name: bytes) -> bool:
+        """Whether a stand-in can have this name of a path and disturb nobody."""
+        if not os.geteuid() and b".." not in name.split(b"/"):
+            return True
+        return os.path.isabs(name) and os.path.isdir(os.path.dirname(name)) and not os.path.lexists(name)
 
     def close(self, fd: int) -> None:
         """Close a stand-in."""
@@ -114,6 +134,9 @@ class Names:
             except OSError:
                 pass  # somebody has put something there
         self.directories.clear()
+        if self.private:
+            shutil.rmtree(self.private, ignore_errors=True)
+            self.private = ""
 
     def _make_directories(self, directory: str) -> None:
         """The directory of a name may be gone like the file: it is made for as long as the socket needs it."""
@@ -152,6 +175,20 @@ class Names:
             yield f"/proc/{os.getpid()}/fd/{directory}/{os.path.basename(path)}"
         finally:
             os.close(directory)
+
+
+def _bind_abstract(fd: int, where: bytes) -> None:
+    """Sockets that were in flight in each other when their tasks ended keep their names until the kernel finds them."""
+    for _ in range(_COLLECTIONS):
+        try:
+            sockets.bind(fd, where)
+            return
+        except KernelError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        os.close(sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM))  # the end of any socket has it look for them
+        time.sleep(_COLLECTION)
+    sockets.bind(fd, where)
 
 
 @contextmanager

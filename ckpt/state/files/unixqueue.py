@@ -11,7 +11,7 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import QueuedMessage
-from ckpt.state.files.unixnames import passing_place, show
+from ckpt.state.files.unixnames import show
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
@@ -36,11 +36,19 @@ def send_all(all_: Sockets, sender: int, messages: Sequence[QueuedMessage]) -> N
         _send(all_, sender, message)
 
 
+def fill_halves(all_: Sockets) -> None:
+    """Datagrams of a pair's one end, sent by the other before it is connected elsewhere."""
+    for file_id, other in all_.halves.items():
+        for message in all_.payloads[file_id].queue:
+            _roomy(all_.made[other], all_.payloads[file_id].queue)
+            _send(all_, all_.made[other], message)
+
+
 def fill_datagrams(all_: Sockets) -> None:
     """Datagrams, each from a socket with the sender's name."""
     owners = {p.name: all_.made[i] for i, p in all_.payloads.items() if p.type == u.SOCK_DGRAM and p.name}
     for file_id, payload in all_.payloads.items():
-        if payload.type != u.SOCK_DGRAM:
+        if payload.type != u.SOCK_DGRAM or file_id in all_.halves:
             continue
         peer = all_.mutual(file_id)
         other = all_.lost.get(file_id) if peer is None else all_.made[peer]
@@ -57,7 +65,7 @@ def fill_datagrams(all_: Sockets) -> None:
             passing = sockets.make_socket(u.AF_UNIX, u.SOCK_DGRAM) if sender is None else -1
             try:
                 if sender_name and passing >= 0:
-                    all_.names.bind(passing, sender_name, passing_place(sender_name))
+                    all_.names.bind(passing, sender_name, all_.names.passing_place(sender_name))
                 source = passing if sender is None else sender
                 _roomy(source, payload.queue)
                 _send(all_, source, message, all_.made[file_id])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ckpt.errors import KernelError
 from ckpt.kernel import mapped, procfs, uapi
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.procfs import MapsLine
@@ -19,14 +20,15 @@ from ckpt.state.context import CollectContext, FrozenTaskLike
 def way_to(context: CollectContext, pid: int, line: MapsLine) -> str:
     """A path to the file behind a mapping, or to a copy of it; a map_files link, which cannot be followed, if neither.
 
-    A private mapping is no way to its file: what it shows may be the task's own.
+    A private mapping is no way to its file: what it shows may be the task's own. Nor is the copy one for it, whose
+    pages it would not share.
     """
     key = _key(line)
-    if key not in context.shared:
+    if key not in context.shared or not line.shared:
         found = mapped.way_to(pid, line, [task.pid for task in context.tasks])
         if found is not None or not line.shared:
             return found or mapped.map_file(pid, line)
-        context.shared[key] = _copied(context, line)
+        context.shared[key] = _copied(context, pid, line)
         context.stack.callback(os.close, context.shared[key])
     return f"/proc/self/fd/{context.shared[key]}"
 
@@ -43,9 +45,11 @@ def _key(line: MapsLine) -> str:
     return f"unseen:{line.dev}:{line.ino}"
 
 
-def _copied(context: CollectContext, line: MapsLine) -> int:
+def _copied(context: CollectContext, pid: int, line: MapsLine) -> int:
     copy = os.memfd_create("ckpt-copy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     done: set[tuple[int, int]] = set()
+    read: list[tuple[int, int]] = []
+    guarded: set[int] = set()
     for task in context.tasks:
         for other in procfs.maps(task.pid):
             at, size = other.offset, other.end - other.start
@@ -54,9 +58,32 @@ def _copied(context: CollectContext, line: MapsLine) -> int:
             done.add((at, size))
             with Memory(task.pid) as memory:
                 for offset, length in _resident(task, other):
-                    os.pwrite(copy, memory.read(other.start + offset, length), at + offset)
+                    for place, data in _parts(memory, other.start + offset, length):
+                        first = place - other.start + at
+                        if data is None:
+                            guarded.add(first)
+                        else:
+                            os.pwrite(copy, data, first)
+                            read.append((first, first + len(data)))
+    for hidden in guarded:
+        if not any(start <= hidden < end for start, end in read):
+            reason = "is shared memory with guard pages, beneath which this user cannot look"
+            context.refuse(pid, f"vma {line.start:x}-{line.end:x}", reason, "run ckpt as root")
+            break
     os.ftruncate(copy, max(at + size for at, size in done))
     return copy
+
+
+def _parts(memory: Memory, start: int, length: int) -> Iterator[tuple[int, bytes | None]]:
+    """Address and bytes of what can be read: all of it, or page for page; None for guard pages."""
+    try:
+        yield start, memory.read(start, length)
+    except KernelError:
+        for page in range(start, start + length, uapi.PAGE_SIZE):
+            try:
+                yield page, memory.read(page, uapi.PAGE_SIZE)
+            except KernelError:
+                yield page, None
 
 
 def _resident(task: FrozenTaskLike, line: MapsLine) -> Iterator[tuple[int, int]]:

@@ -125,6 +125,24 @@ def test_twice_without_root(target: str) -> None:
     go_through(target, MODES["twice"], unprivileged())
 
 
+@pytest.mark.skipif(not ROOT, reason="who may not look has no map_files")
+@pytest.mark.parametrize("target", ["memory/guards_in_shared", "memory/memfd_private_closed"])
+def test_refused_without_root(target: str) -> None:
+    """What this user cannot see is refused by name, and the task goes on."""
+    path = next(t.path for t in harness.all_targets() if t.name == target)
+    run = Elsewhere(Target(path), unprivileged(), ())
+    run.images.mkdir()
+    run.images.chmod(0o777)
+    try:
+        run.start()
+        run.ckpt("dump", "-t", str(run.pid), "-D", str(run.images), expect=(25,))
+        run.expect_pass()
+    except harness.TargetSkipped as skipped:
+        pytest.skip(str(skipped))
+    finally:
+        run.close()
+
+
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 @pytest.mark.parametrize(
     "target",

@@ -129,8 +129,15 @@ def take(master: int, slave: int) -> Queues:
     lines, rest = (tuple(reads), b"") if termios.lflag & t.ICANON else ((), b"".join(reads))
     with termios.changed(iflag=termios.iflag & t.IXON, lflag=0, characters={t.VMIN: 1, t.VTIME: 0}):
         rest += b"".join(_reads(slave, canonical=False))
-    output, status = _take_output(master)  # after the input, which may have been echoed just now
-    return Queues(output, status, lines, rest, _start(slave))
+    # After the input, which may have been echoed just now. A write, of nothing too, brings the echo of what was typed
+    # while the output was stopped.
+    os.write(slave, b"")
+    output, status = _take_output(master)
+    stopped = _start(termios, master, slave)
+    if stopped != RUNNING:
+        os.write(slave, b"")
+        output += _take_output(master)[0]
+    return Queues(output, status, lines, rest, stopped)
 
 
 def put(master: int, slave: int, queues: Queues, *, patient: bool = False) -> None:
@@ -147,6 +154,9 @@ def put(master: int, slave: int, queues: Queues, *, patient: bool = False) -> No
     if queues.lines or queues.rest:
         _put_input(termios, master, slave, queues, patient)
     _stop(termios, master, slave, queues.stopped)
+    if not queues.status and ttys.get_int(master, t.TIOCGPKT):  # what was done here is no news for the master
+        ttys.set_int(master, t.TIOCPKT, 0)
+        ttys.set_int(master, t.TIOCPKT, 1)
 
 
 def _events(fd: int) -> int:
@@ -209,22 +219,30 @@ def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patie
         _events(slave)  # a poll waits until all has come through the line discipline
 
 
-def _start(slave: int) -> int:
-    """How the output is stopped; a tcflow(TCOOFF) is undone."""
+def _start(termios: _Termios, master: int, slave: int) -> int:
+    """How the output is stopped; that is undone."""
     if _events(slave) & select.POLLOUT:
         return RUNNING
     ttys.control(slave, t.TCXONC, t.TCOON)
-    return BY_CALL if _events(slave) & select.POLLOUT else BY_CHARACTER
+    if _events(slave) & select.POLLOUT:
+        return BY_CALL
+    _type(termios, master, slave, t.VSTART, 17)
+    return BY_CHARACTER
 
 
 def _stop(termios: _Termios, master: int, slave: int, how: int) -> None:
     if how == BY_CALL:
         ttys.control(slave, t.TCXONC, t.TCOOFF)
     elif how == BY_CHARACTER:
-        characters = {n: 19 if n == t.VSTOP else termios.characters[n] for n in (t.VSTART, t.VSTOP)}
-        with termios.changed(iflag=t.IXON, lflag=termios.lflag & t.ICANON, oflag=0, characters=characters):
-            os.write(master, b"\x13")
-            _events(slave)  # a poll waits until it has come through the line discipline
+        _type(termios, master, slave, t.VSTOP, 19)
+
+
+def _type(termios: _Termios, master: int, slave: int, number: int, character: int) -> None:
+    """Type one that stops or starts the output."""
+    characters = {n: character if n == number else termios.characters[n] for n in (t.VSTART, t.VSTOP)}
+    with termios.changed(iflag=t.IXON, lflag=termios.lflag & t.ICANON, characters=characters):
+        os.write(master, bytes([character]))
+        _events(slave)  # a poll waits until it has come through the line discipline
 
 
 def _fill(writer: int, reader: int, data: bytes, patient: bool) -> None:

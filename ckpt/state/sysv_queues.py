@@ -27,6 +27,7 @@ SUPPORT = Support(
     "ipc",
     "SysV semaphores, messages",
     "values, SEM_UNDO (of threads too), queues with their messages; made again with their ids when gone",
+    lost="without CAP_BPF, which of several tasks is to undo a change, and in a new pid namespace what any of them is",
 )
 _HINT = "remove what has its key with ipcrm, if it is a leftover"
 

@@ -174,12 +174,21 @@ def _finish(fd: int, payload: InetPayload) -> None:
         if payload.peer:
             sockets.connect(fd, payload.peer)
         if payload.shutdown:
-            sockets.shutdown(fd, payload.shutdown - 1)
+            _shut(fd, payload.shutdown - 1)
         if _is_udp(payload.type, payload.protocol):
             udperrors.restore(fd, payload)
         apply_options(fd, payload.options, final=True, subject=describe(payload))
     except KernelError as error:
         raise RestoreError(f"socket {describe(payload)} cannot be restored: {error.message}") from error
+
+
+def _shut(fd: int, how: int) -> None:
+    """One that is not connected is shut all the same, which wakes those who wait, and the call says ENOTCONN."""
+    try:
+        sockets.shutdown(fd, how)
+    except KernelError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
 
 
 def _queue(view: FileView, fd: int, kind: int, protocol: int, context: CollectContext) -> tuple[QueuedMessage, ...]:

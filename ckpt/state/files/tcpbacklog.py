@@ -18,7 +18,7 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import inetbind
 from ckpt.state.files.base import FileView
-from ckpt.state.files.inetnames import MAPPED, address_of, endpoint
+from ckpt.state.files.inetnames import MAPPED, address_of, endpoint, show
 from ckpt.state.files.sockopts import apply_options
 
 SUPPORT = Support(
@@ -26,6 +26,7 @@ SUPPORT = Support(
     "connections not accepted yet",
     "TCP and Unix, from clients in the tree or ended ones, in their order; "
     "what they have sent, where this user may read the kernel's memory (CAP_BPF, CAP_PERFMON)",
+    lost="TCP connections that were reset before anybody accepted them",
 )
 
 _LISTENERS = "tcp:listeners"
@@ -66,6 +67,8 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
         view = listener.view
         with view.stolen(context) as fd:
             for one in _in_order(context, listener, fd, embryos, clients):
+                if one.local[:2] == b"\0\0":  # it was reset, and has no port any more
+                    continue
                 client = clients.get((one.remote, one.local))
                 if client is None and (one.remote in owned or not _is_local(one.remote)):
                     if context.options.tcp_close:
@@ -158,7 +161,8 @@ def connect_waiting(context: RestoreContext, made: dict[int, tuple[int, InetPayl
                 apply_options(fd, payload.options, final=True, subject="TCP connection")
                 done.add(waiting.client)
         except KernelError as error:
-            raise RestoreError(f"a TCP connection that waits to be accepted: {error.message}") from error
+            ends = f"from {show(waiting.remote)} that waits to be accepted at {show(waiting.local)}"
+            raise RestoreError(f"the TCP connection {ends}: {error.message}") from error
     return done
 
 

@@ -27,6 +27,7 @@ SUPPORT = Support(
     "Unix",
     "stream, dgram, seqpacket: listening, pairs, names and socket files, queues with senders and urgent bytes, "
     "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED)",
+    lost="where in a stream an urgent byte was that has been read",
 )
 
 _SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix

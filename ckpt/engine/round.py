@@ -211,6 +211,8 @@ class _Round:
         self, writer: Round, parents: Parents, tree: FrozenTree, context: CollectContext, after: ExitStack
     ) -> Statistics:
         request = self.request
+        if request.kind == "pre-dump":
+            self.tracking.begin(request.pid)
         refuse_foreign_arch(tree)
         context.tasks = as_tasks(tree)
         mms = address_spaces(context.tasks)

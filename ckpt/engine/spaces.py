@@ -98,6 +98,7 @@ class Tracking:
     lost: list[str] = field(default_factory=list)  # as in Statistics
     room: Room = field(default_factory=Room)
     marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
+    _own: pagemap.Pagemap | None = None  # of the root, while the helper reads from it
 
     def hire(self) -> None:
         """A thread that helps to read, where there is a processor for it."""
@@ -106,10 +107,12 @@ class Tracking:
         self.room.helper = Helper(Urgency().start)
 
     def dismiss(self) -> None:
-        """End that thread."""
+        """End that thread, and what it has read from."""
         if self.room.helper is not None:
             self.room.helper.end()
             self.room.helper = None
+        if self._own is not None:
+            self._own.close()
 
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
@@ -119,6 +122,12 @@ class Tracking:
                 read_entries(own, layout.joined, self.room)
         else:
             populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
+
+    def begin(self, pid: int) -> None:
+        """First of all in the freeze of a pre-dump, where nothing comes before the looks that changes pages."""
+        if self.room.helper is not None:
+            self._own = pagemap.Pagemap(pid)
+            self.room.begin(self._own)
 
     def look(self, mm: Mm, *, exact: bool, arm: bool) -> Callable[[Parents], Space]:
         """In the freeze: what of an address space has been written, and, when `exact`, what of it is populated.

@@ -63,6 +63,38 @@ class Helper:
         self._thread.join()
 
 
+class Reading:
+    """Parts that a helper begins to read at once; whoever asks for the blocks reads what is left together with it."""
+
+    def __init__(self, reads: Sequence[Callable[[], Block]], helper: Helper) -> None:
+        self._reads = reads
+        self._helper = helper
+        self._found: list[Block | None] = [None] * len(reads)
+        self._todo = deque(range(len(reads)))
+        helper.start(self._work)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                at = self._todo.popleft()
+            except IndexError:
+                return
+            self._found[at] = self._reads[at]()
+
+    def blocks(self) -> list[Block]:
+        """What each part gives, in order; what one of the two threads failed with is raised."""
+        try:
+            self._work()
+        finally:
+            self._helper.join()
+        return [block for block in self._found if block is not None]
+
+    def drop(self) -> None:
+        """The blocks are not wanted."""
+        self._todo.clear()
+        self._helper.join()
+
+
 class Room:
     """Memory for entries that has been touched before: new pages cost half of what reading into them does.
 
@@ -76,6 +108,7 @@ class Room:
         self._next = 0
         self._plans: dict[int, tuple[U64, list[Read]]] = {}  # by pid, with the spans that it is for
         self._used: set[int] = set()
+        self._begun: tuple[int, U64, Reading] | None = None
 
     def plan(self, pagemap: Pagemap, spans: U64) -> list[Read]:
         """What to read for `spans` (bytes), into memory that is nobody else's until `reuse`."""
@@ -86,6 +119,24 @@ class Room:
                 self._plans[pagemap.pid] = spans, reads
         self._used.add(pagemap.pid)
         return reads
+
+    def begin(self, pagemap: Pagemap) -> None:
+        """Let the helper begin with what was planned for the task; `pagemap` must stay open until it is done."""
+        own, reads = self._plans.get(pagemap.pid, (None, []))
+        if self.helper is None or own is None or len(reads) < 2 or pagemap.pid in self._used:
+            return
+        self._used.add(pagemap.pid)
+        self._begun = pagemap.pid, own, Reading([partial(_block, pagemap, *read) for read in reads], self.helper)
+
+    def begun(self, pid: int, spans: U64) -> Reading | None:
+        """What was begun for the task, if these are its spans still. Before the helper is given anything else."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return None
+        if begun[0] == pid and begun[1] is spans:
+            return begun[2]
+        begun[2].drop()
+        return None
 
     def _reads(self, spans: U64) -> list[Read]:
         most, raw = _SHARE if self.helper else _ENTRIES, _RAW_ENTRIES
@@ -123,10 +174,13 @@ def read_entries(pagemap: Pagemap, spans: U64, room: Room | None = None) -> list
     They lie in `room`, when it is given, as long as it is not used again.
     """
     room = room or Room()
+    begun = room.begun(pagemap.pid, spans)
+    if begun is not None:
+        return begun.blocks()
     reads = [partial(_block, pagemap, *read) for read in room.plan(pagemap, spans)]
     if room.helper is None or len(reads) < 2:
         return [read() for read in reads]
-    return _by_two(reads, room.helper)
+    return Reading(reads, room.helper).blocks()
 
 
 def _block(pagemap: Pagemap, at: int, out: U64, whole: bool) -> Block:
@@ -135,27 +189,6 @@ def _block(pagemap: Pagemap, at: int, out: U64, whole: bool) -> Block:
         return at // PAGE_SIZE, entries, None
     index = np.flatnonzero(entries & _THERE)
     return at // PAGE_SIZE, entries[index], index
-
-
-def _by_two(reads: Sequence[Callable[[], Block]], helper: Helper) -> list[Block]:
-    """What each gives, in order; whichever of two threads is free takes the next."""
-    found: list[Block | None] = [None] * len(reads)
-    todo = deque(range(len(reads)))
-
-    def work() -> None:
-        while True:
-            try:
-                at = todo.popleft()
-            except IndexError:
-                return
-            found[at] = reads[at]()
-
-    helper.start(work)
-    try:
-        work()
-    finally:
-        helper.join()
-    return [block for block in found if block is not None]
 
 
 def sifted(blocks: Sequence[Block], spans: U64) -> tuple[U64, U64]:

@@ -151,8 +151,12 @@ def test_each_region_once() -> None:
         assert (found["start"] // PAGE_SIZE - first).tolist() == list(range(0, nr_pages, 2))
 
 
-def test_entries_read_by_two() -> None:
+@pytest.mark.parametrize("planned", [True, False])
+def test_entries_read_by_two(planned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by one, for parts of every size, and again by the same plan; what one of the two fails with is told."""
+    if planned:  # as without PAGEMAP_SCAN
+        monkeypatch.setattr(entries, "has_pagemap_scan", lambda: False)
+        monkeypatch.setattr(pagemap, "has_pagemap_scan", lambda: False)
     nr_pages = 3 * entries._SHARE + 5
     area = Area(nr_pages)
     for page in range(0, nr_pages, 7):
@@ -165,12 +169,17 @@ def test_entries_read_by_two() -> None:
             first = entries.read_entries(own, area.ranges, room)
             second = entries.read_entries(own, area.ranges, room)  # of another task that looks the same
             room.reuse()
-            for blocks in (first, second, entries.read_entries(own, area.ranges, room)):
+            room.begin(own)
+            third = entries.read_entries(own, area.ranges, room)
+            room.reuse()
+            room.begin(own)
+            fourth = entries.read_entries(own, area.ranges.copy(), room)  # the mappings are not what they were
+            for blocks in (first, second, third, fourth):
                 assert [found.tolist() for found in entries.sifted(blocks, area.ranges)] == expected
             assert not np.shares_memory(first[0][1], second[0][1])
         assert expected[0] == sorted(set(expected[0]))
         with pytest.raises(ZeroDivisionError):
-            entries._by_two([lambda: 1 // 0] * 3, helper)  # type: ignore[list-item, return-value]
+            entries.Reading([lambda: 1 // 0] * 3, helper).blocks()  # type: ignore[list-item, return-value]
     finally:
         helper.end()
 

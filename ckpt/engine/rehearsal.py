@@ -23,7 +23,7 @@ from ckpt.trace.freezer import freeze
 from ckpt.tracker.write_protect import HeldDescriptors
 
 _NAME = "ckpt-rehearsal"
-_TIMES = 2  # the second finds what the first has armed, as a later round does
+_TIMES = 4  # later ones find what the first has armed, as a later round does; after four the code is warm
 # x86_64. It ends with ckpt, and in any case after a minute.
 _CODE = bytes.fromhex(
     "bf01000000"  # mov edi, PR_SET_PDEATHSIG

@@ -19,8 +19,9 @@ from ckpt.state.context import CollectContext
 from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
 from ckpt.trace.urgency import Urgency
-from ckpt.tracker import choice, spans
+from ckpt.tracker import canary, choice, spans
 from ckpt.tracker.soft_dirty import SoftDirty
+from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors, mark_of
 
 
@@ -120,6 +121,8 @@ class Tracking:
         if self.name == SoftDirty.name:
             with pagemap.Pagemap(pid) as own:
                 read_entries(own, layout.joined, self.room)
+            fields, _ = unpack(self.name, self.states.get(f"mm:{pid}"))
+            canary.still(fields.get("canaries", []), layout.ranges, layout.vma_keys)
         else:
             populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 

@@ -59,6 +59,7 @@ class SeizeWatch:
         self._since = 0.0
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
+        self.interrupted_ns = 0  # when the first thread was asked to stop
 
     def start(self) -> None:
         if self._thread is None:
@@ -96,6 +97,7 @@ class SeizeWatch:
                 self._since = 0.0
 
     def _interrupt(self, tid: int) -> bool:
+        self.interrupted_ns = self.interrupted_ns or time.perf_counter_ns()
         with suppress(KernelError):  # it has died since: that is told like any other end
             ptrace.interrupt(tid)
         return True

@@ -136,7 +136,7 @@ class _Freeze:
             self.__exit__()
             raise
         self._tree.frozen_ns = time.perf_counter_ns()
-        self._tree.started_ns = self._tree.started_ns or self._tree.frozen_ns  # all wait in vfork
+        self._tree.started_ns = self._watch.interrupted_ns or self._tree.frozen_ns  # all wait in vfork
         return self._tree
 
     def __exit__(self, *_: object) -> None:
@@ -245,7 +245,6 @@ class _Freeze:
         if tid in self._waiting and self._waits_in_vfork(thread):
             return False
         thread.stopped = True  # first: whatever comes, it is let go of
-        self._tree.started_ns = self._tree.started_ns or time.perf_counter_ns()
         try:
             done = self._watch.seize(task.pid, tid, task.threads)
         except KernelError as error:

@@ -34,8 +34,22 @@ def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
     return sorted({page for page in (first, last) if page is not None})
 
 
+_asked: tuple[Sequence[int], U64, bool] = ((), np.empty(0, np.uint64), False)  # the last question to `still`
+
+
 def still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
-    """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones."""
+    """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones.
+
+    Asked before the freeze of the same ranges, it costs nothing inside.
+    """
+    global _asked
+    asked = _asked
+    if asked[1] is not ranges or asked[0] != pages:
+        _asked = asked = pages, ranges, _still(pages, ranges, keys)
+    return asked[2]
+
+
+def _still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
     rows: list[list[int]] = ranges.tolist()  # quicker in the freeze than numpy, which is slow the first time
     for page in pages:
         address = page * PAGE_SIZE

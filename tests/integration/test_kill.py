@@ -135,7 +135,7 @@ def test_a_rehearsal_goes_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in choice.NEEDS if not choice.missing(name)]:
         reached.clear()
         rehearsal.rehearse(name, dump=True)
-        assert [(len(made.new_states), made.lost) for made in reached] == [(1, [])] * 2
+        assert [(len(made.new_states), made.lost) for made in reached] == [(1, [])] * rehearsal._TIMES
 
 
 def test_while_a_page_is_mapped_in_the_target() -> None:

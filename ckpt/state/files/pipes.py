@@ -31,7 +31,8 @@ SUPPORT = Support(
     "pipes, FIFOs",
     "contents, size, packets; with `--ext-pipe` the tree's side of a pipe to the outside",
     lost="the rest of a write that waits for room with a part of it done: it returns that part, as after a signal "
-    "(a socket's and a terminal's too, and what recv with MSG_WAITALL has got)",
+    "(a socket's and a terminal's too, and what recv with MSG_WAITALL has got); where packets end in a pipe that was "
+    "switched to O_DIRECT and back, or that they were spliced into",
 )
 
 _OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"

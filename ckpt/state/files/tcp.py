@@ -31,6 +31,7 @@ SUPPORT = Support(
     "TCP connections",
     "inside the tree, and with `--tcp-established` to others: queues, urgent data, window, timestamps, half closed, "
     "shut; with `--tcp-close` those to others are closed sockets afterwards",
+    lost="TCP_QUICKACK, which the kernel changes by itself",
 )
 
 _DUMP = "tcp:dump"

@@ -26,8 +26,8 @@ SUPPORT = Support(
     "files",
     "files with a name",
     "position, flags, O_PATH, directories, owner and signal (F_SETOWN, F_SETSIG), write hints",
-    lost="directory notification (F_NOTIFY), which the kernel shows nowhere; that a file without a name may not get one "
-    "(O_TMPFILE with O_EXCL)",
+    lost="directory notification (F_NOTIFY), which the kernel shows nowhere; that a file without a name may not get "
+    "one (O_TMPFILE with O_EXCL)",
 )
 
 _HINT = "put the file back as it was at the dump"

@@ -140,6 +140,26 @@ def visiting(tid: int, name: str, flag: int) -> Iterator[None]:
         os.close(ours)
 
 
+def inhabitants(kind: str, identity: tuple[int, int]) -> Iterator[int]:
+    """The processes in a namespace, as far as this user may look."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            found = os.stat(f"/proc/{name}/ns/{kind}")
+        except OSError:
+            continue  # gone, or somebody else's
+        if (found.st_dev, found.st_ino) == identity:
+            yield int(name)
+
+
+def kept_at(kind: str, identity: tuple[int, int]) -> str | None:
+    """Where a namespace is mounted, as by `ip netns add`, so that it outlives its processes; None: nowhere here."""
+    text = procfs.read_bytes("/proc/self/mountinfo", os.getpid()).decode("utf-8", "surrogateescape")
+    fields = map(str.split, text.splitlines())
+    return next((field[4] for field in fields if field[3] == f"{kind}:[{identity[1]}]"), None)
+
+
 def ipc_objects() -> bool:
     """Whether there is a SysV object or a POSIX message queue in this thread's IPC namespace."""
     for kind in ("shm", "sem", "msg"):

@@ -12,9 +12,9 @@ SUPPORT = Support(
     "tasks",
     "namespaces",
     "those that ckpt runs in; of the tree's own: UTS, a network of nothing but a loopback, IPC without objects",
-    refused="another mount, pid, user, cgroup or time namespace, a network or IPC namespace in which there is more "
-    "(run ckpt inside it, with nsenter)",
-    lost="system settings (sysctl) of a network or IPC namespace",
+    refused="another mount, pid, user, cgroup or time namespace, a network or IPC namespace in which there is more, "
+    "one that others are in or that is mounted (run ckpt inside it, with nsenter)",
+    lost="system settings (sysctl) of a network or IPC namespace; addresses, routes and rules on the loopback",
 )
 
 _KINDS = {

@@ -36,18 +36,31 @@ def found(context: CollectContext, kind: str, identity: Identity, pid: int, tid:
 def collect_own(context: CollectContext) -> None:
     """A record for each namespace that was found, or a refusal."""
     known: dict[tuple[str, Identity], list[tuple[int, int]]] = context.shared.get(_FOUND, {})
-    for (kind, _), members in known.items():
+    for (kind, identity), members in known.items():
         pid, tid = members[0]
+        sharer = _sharer(context, kind, identity)
         try:
             with namespaces.visiting(tid, kind, KINDS[kind]):
                 record, reason = _look(kind, tuple(members))
         except (KernelError, OSError) as error:
             record, reason = None, f"is not the one that ckpt runs in, and cannot be looked into ({error})"
-        if record is not None:
+        if record is not None and not sharer:
             context.records.append(record)
             continue
+        if sharer:
+            reason = f"is not the one that ckpt runs in, and {sharer}"
         words, option = _WORDS[kind]
         context.refuse(pid, f"its {words} namespace", reason, f"run ckpt inside it: nsenter -t {tid} {option} ckpt …")
+
+
+def _sharer(context: CollectContext, kind: str, identity: Identity) -> str:
+    """What else keeps a namespace, and would not be in the one that a restore makes."""
+    tree = {task.pid for task in context.tasks}
+    outside = next((pid for pid in namespaces.inhabitants(kind, identity) if pid not in tree), None)
+    if outside is not None:
+        return f"task {outside}, outside the tree, is in it too"
+    place = namespaces.kept_at(kind, identity)
+    return f"it is kept at {place}" if place is not None else ""
 
 
 def _look(kind: str, members: tuple[tuple[int, int], ...]) -> tuple[NamespaceRecord | None, str]:

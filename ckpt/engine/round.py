@@ -132,8 +132,8 @@ class _Round:
             "boot_id": procfs.boot_id(),
             "tracker": tracker,
         }
-        self.tracking = Tracking(tracker, {}, request.held)
         self.ends = request.kind == "dump" and request.leave == "killed"  # then nothing is armed
+        self.tracking = Tracking(tracker, {}, request.held, not self.ends)
         self.arena = Arena() if request.kind == "dump" and not self.ends else None
 
     def run(self) -> ImageInfo:

@@ -18,9 +18,10 @@ from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Layout, Mm, shared_objects
 from ckpt.state.unseen import open_object
+from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.urgency import Urgency
 from ckpt.tracker import canary, choice, spans
-from ckpt.tracker.soft_dirty import SoftDirty
+from ckpt.tracker.soft_dirty import SoftDirty, new_witness
 from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors, mark_of
 
@@ -94,11 +95,13 @@ class Tracking:
     name: str
     states: dict[str, bytes]  # of the last round
     held: HeldDescriptors | None = None
+    arms: bool = True  # whether another round is to come
     trackers: dict[str, DirtyTracker] = field(default_factory=dict)  # by space
     new_states: dict[str, bytes] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)  # as in Statistics
     room: Room = field(default_factory=Room)
     marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
+    fresh: dict[str, Mark | None] = field(default_factory=dict)  # of new witnesses that no tracker has yet
     _own: pagemap.Pagemap | None = None  # of the root, while the helper reads from it
 
     def hire(self) -> None:
@@ -108,20 +111,29 @@ class Tracking:
         self.room.helper = Helper(Urgency().start)
 
     def dismiss(self) -> None:
-        """End that thread, and what it has read from."""
+        """End that thread, what it has read from, and what was started for nothing."""
         if self.room.helper is not None:
             self.room.helper.end()
             self.room.helper = None
         if self._own is not None:
             self._own.close()
+        for mark in self.fresh.values():  # the round failed before the looks, or the memory is that of another task
+            if mark is not None:
+                mark.keeper.end()
+        self.fresh.clear()
 
     def rehearse(self, pid: int, layout: Layout) -> None:
-        """Before the freeze: read what will be read in it, so that code and caches are warm. Changes nothing."""
-        self.marks[f"mm:{pid}"] = mark_of(self.name, self.states.get(f"mm:{pid}"))
+        """Before the freeze: read what will be read in it, so that code and caches are warm; start a witness if none is
+        left, so that others find it as soon as anything is cleared."""
+        space = f"mm:{pid}"
+        self.marks[space] = mark_of(self.name, self.states.get(space))
         if self.name == SoftDirty.name:
+            if self.arms and self.marks[space] is None:
+                with deferred_signals():
+                    self.fresh[space] = new_witness(pid)
             with pagemap.Pagemap(pid) as own:
                 read_entries(own, layout.joined, self.room)
-            fields, _ = unpack(self.name, self.states.get(f"mm:{pid}"))
+            fields, _ = unpack(self.name, self.states.get(space))
             canary.still(fields.get("canaries", []), layout.ranges, layout.vma_keys)
         else:
             populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
@@ -139,7 +151,7 @@ class Tracking:
         `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
         round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
-        tracker = choice.make(self.name, self.held, self.room, self.marks.get(mm.space))
+        tracker = choice.make(self.name, self.held, self.room, self.marks.get(mm.space), self.fresh.pop(mm.space, None))
         self.trackers[mm.space] = tracker
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
@@ -169,7 +181,8 @@ class Tracking:
     def settle(self) -> None:
         """Before the image is committed."""
         for space, tracker in self.trackers.items():
-            state = tracker.settle()
+            with deferred_signals():  # what is started must be known to `discard`
+                state = tracker.settle()
             if state is not None:
                 self.new_states[space] = state
 

@@ -48,14 +48,20 @@ def choose(name: str = "auto") -> tuple[str, str]:
     raise AssertionError("content-hash needs nothing")
 
 
-def make(name: str, held: HeldDescriptors | None = None, room: Room | None = None, mark: Mark | None = None) -> Tracker:
+def make(
+    name: str,
+    held: HeldDescriptors | None = None,
+    room: Room | None = None,
+    mark: Mark | None = None,
+    fresh: Mark | None = None,
+) -> Tracker:
     """A tracker for one address space and round.
 
     `held` keeps descriptors in this process between rounds, `room` is where what it reads lies, `mark` that of the
-    keeper of the last round.
+    keeper of the last round, `fresh` that of a new witness for soft-dirty where there is none.
     """
     if name == SoftDirty.name:
-        return SoftDirty(room, mark)
+        return SoftDirty(room, mark, fresh)
     if name == WriteProtect.name:
         return WriteProtect(held, mark)
     if name == ContentHash.name:

@@ -38,21 +38,20 @@ class SoftDirty:
     name = "soft-dirty"
     by_content = False
 
-    def __init__(self, room: Room | None = None, mark: keeper.Mark | None = None) -> None:
+    def __init__(
+        self, room: Room | None = None, mark: keeper.Mark | None = None, fresh: keeper.Mark | None = None
+    ) -> None:
         self.seen: Seen | None = None
         self._room = room
         self._mark = mark
+        self._fresh = fresh  # of `new_witness`, if the last round left none
         self._witness: keeper.Keeper | None = None
         self._epoch = ""
-        self._unwitnessed = 0  # a pid
-        self._state: dict[str, Any] | None = None
         self._lost: str | None = None  # why the epoch of the last round is not this chain's own
 
     def collect(self, mm: MmAccess, state: bytes | None) -> tuple[U64 | None, str | None, bytes]:
         """See DirtyTracker; pages that are not populated are never among the clean ones."""
-        conclude = self.look(mm, state)
-        self.settle()
-        return conclude()
+        return self.look(mm, state)()
 
     def look(self, mm: MmAccess, state: bytes | None, *, arm: bool = True) -> Conclusion:
         """See DirtyTracker: in the freeze the entries are read and the bits cleared, what they say is found later."""
@@ -91,7 +90,7 @@ class SoftDirty:
         if canaries is None:
             return clean, reason, pack(self.name, {})
         sampled, identity = _samples(pages, entries)
-        self._state = {
+        made = {
             "mm_key": mm.mm_key,
             "boot_id": procfs.boot_id(),
             "ranges": mm.ranges,
@@ -99,35 +98,20 @@ class SoftDirty:
             "sampled": sampled,
             "identity": identity,
             "canaries": canaries,
-            **self._witnessed(),
-        }
-        return clean, reason, pack(self.name, self._state)
-
-    def settle(self) -> bytes | None:
-        """Start the witness of the first round, with an epoch that nobody else knows."""
-        pid, self._unwitnessed = self._unwitnessed, 0
-        if not pid:
-            return None
-        try:
-            self._witness = keeper.start_witness(pid)
-            self._epoch = keeper.Mark(self._witness).begin_epoch()
-        except (KernelError, NoSuchTask):
-            return None  # the next round misses it
-        if self._state is None:
-            return None
-        self._state |= self._witnessed()
-        return pack(self.name, self._state)
-
-    def _witnessed(self) -> dict[str, Any]:
-        return {
             "witness": [self._witness.pid, self._witness.start_time] if self._witness else None,
             "epoch": self._epoch,
         }
+        return clean, reason, pack(self.name, made)
+
+    def settle(self) -> None:
+        """Nothing is left to be done: in the freeze already others must find the witness."""
 
     def discard(self, reason: str) -> None:
         """Without the state that `collect` gave, the next round is a full one."""
         if self._witness is not None:
             self._witness.end()
+        if self._fresh is not None:
+            self._fresh.keeper.end()
 
     # ------------------------------------------------------------------ can the last epoch be trusted?
 
@@ -146,16 +130,23 @@ class SoftDirty:
             mark = None
         if mark is None:
             self._lost = "the witness of the last round is gone, or another chain has ended it"
-        else:
-            self._witness = mark.keeper
-        if not arm:
-            return
+        if arm and mark is None:
+            mark = self._anew(pid)
         if mark is None:
-            for other in keeper.find(pid):  # whoever relies on it has missed what this round clears
-                other.end()
-            self._unwitnessed = pid
             return
-        self._epoch = mark.begin_epoch()
+        self._witness = mark.keeper
+        if arm:
+            self._epoch = mark.begin_epoch()
+
+    def _anew(self, pid: int) -> keeper.Mark | None:
+        """The only witness from now on: whoever relies on another has missed what this round clears."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is None or not fresh.keeper.alive():  # another chain has had a round since it was started
+            fresh = new_witness(pid)
+        for other in keeper.find(pid):
+            if fresh is None or other != fresh.keeper:
+                other.end()
+        return fresh
 
     def _stale(self, mm: MmAccess, fields: Mapping[str, Any], merged: bool) -> str | None:
         if "mm_key" not in fields:
@@ -184,6 +175,19 @@ class SoftDirty:
         # MADV_DONTNEED and a read put the zero page there, with the bit clear.
         keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
         return spans.both(spans.of_pages(pages[keep]), contiguous(same // np.uint64(PAGE_SIZE)))
+
+
+def new_witness(pid: int) -> keeper.Mark | None:
+    """A witness for a round that finds none of the last one, to be started before the freeze; None if it cannot be."""
+    try:
+        started = keeper.start_witness(pid)
+    except (KernelError, NoSuchTask):
+        return None
+    try:
+        return keeper.Mark(started)
+    except (KernelError, NoSuchTask):
+        started.end()
+        return None
 
 
 def _new_canaries(mm: MmAccess, pagemap: Pagemap, old: list[int]) -> list[int]:

@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ckpt import chain
+from ckpt import chain, pre_dump
+from ckpt.engine.round import _Round
 from ckpt.kernel import keeper, pagemap, procfs
 from ckpt.kernel.pagemap import clear_soft_dirty
 from ckpt.trace.freezer import freeze
@@ -256,6 +258,29 @@ def test_a_copy_of_the_chain(chained: Chained, tracker: str) -> None:
     if tracker != "content-hash":
         assert "another copy of this chain" in str(reason)
         assert ("is gone" if tracker == "write-protect" else "another copy of this chain") in str(again)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("tracker", choice.NEEDS)
+def test_a_round_of_another_chain_before_the_commit(
+    chained: Chained, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rounds of two chains: what the second clears was copied by the first before it was written."""
+    needs(tracker)
+    one, two = chained.directory / "one", chained.directory / "two"
+    commit = _Round._commit
+
+    def late(*given: Any) -> Any:
+        monkeypatch.undo()
+        os.kill(chained.pid, signal.SIGUSR2)
+        chained.chain = two
+        chained.pre_dump(tracker)
+        return commit(*given)
+
+    monkeypatch.setattr(_Round, "_commit", late)
+    pre_dump(chained.pid, one, tracker=tracker)
+    for chained.chain in (one, two, one, two):
+        chained.pre_dump(tracker)
 
 
 @pytest.mark.guest

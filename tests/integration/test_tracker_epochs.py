@@ -9,15 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tracker_oracle import Mm, Rounds, Target, running
 
+from ckpt import pre_dump
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import keeper, pagemap, procfs
 from ckpt.kernel.descriptors import pidfd_open
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
+from ckpt.tracker.soft_dirty import SoftDirty, new_witness
 from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors, WriteProtect, _scan, release
 
@@ -96,6 +99,41 @@ def test_a_limit_on_descriptors_leaks_none(target: Target) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert sorted(os.listdir("/proc/self/fd")) == before
     assert 5 < failed < 16
+
+
+def test_the_first_rounds_of_two_chains_overlap(target: Target) -> None:
+    """The second clears what the first has armed, and may do so before that is committed: it must find the witness."""
+    trackers = [SoftDirty(fresh=new_witness(target.pid)) for _ in range(2)]
+    for tracker in trackers:
+        tracker._attend(target.pid, {}, arm=True)
+    for tracker in reversed(trackers):
+        tracker.settle()
+    (left,) = keeper.find(target.pid)
+    assert left == trackers[1]._witness
+    for tracker in trackers:
+        kept = tracker._witness
+        assert kept is not None
+        again = SoftDirty()
+        fields = {"witness": [kept.pid, kept.start_time], "epoch": tracker._epoch, "boot_id": procfs.boot_id()}
+        again._attend(target.pid, fields, arm=False)
+        assert (again._lost is None) == (tracker is trackers[1])
+
+
+@needs_wp
+def test_an_interrupt_while_a_keeper_is_started(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = keeper.start
+
+    def interrupted(uffd: int, pid: int) -> keeper.Keeper:
+        made = start(uffd, pid)
+        signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(keeper, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pre_dump(target.pid, tmp_path / "chain", tracker="write-protect")
+    assert list(keeper.find(target.pid)) == []
 
 
 @needs_wp

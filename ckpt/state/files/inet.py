@@ -125,6 +125,10 @@ class InetKind:
                 return tcp.restore_connection(payload, context)
             if payload.ended or payload.state == u.TCP_SYN_SENT:
                 return tcpidle.restore(payload, context)
+            if payload.ino in _table(payload.family, payload.protocol, context):  # else it is known by its address
+                fd = outside.take(payload.ino, payload.name, context)
+                if fd is not None:
+                    return fd
             made = sockets.make_socket(payload.family, payload.type, payload.protocol)
             try:
                 _build(made, payload, context)
@@ -232,7 +236,7 @@ def _refuse_protocol(view: FileView, kind: int, protocol: int, context: CollectC
         context.refuse(view.pid, view.subject, f"is a socket of {name}")
 
 
-def _table(family: int, protocol: int, context: CollectContext) -> dict[int, sock_diag.InetSocket]:
+def _table(family: int, protocol: int, context: CollectContext | RestoreContext) -> dict[int, sock_diag.InetSocket]:
     """The kernel's table of one protocol; empty where the kernel has no diag module for it."""
     key = f"inet-diag:{family}:{protocol}"
     if protocol == u.IPPROTO_MPTCP:  # the request has no room for the number

@@ -26,7 +26,8 @@ SUPPORT = Support(
     "sockets",
     "Unix",
     "stream, dgram, seqpacket: listening, pairs, names and socket files, queues with senders and urgent bytes, "
-    "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED)",
+    "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED); "
+    "those that processes outside hold, too, are shared with them again",
     lost="where in a stream an urgent byte was that has been read",
 )
 

@@ -44,6 +44,7 @@ class Sockets:
     marks: dict[int, Identity | None] = field(default_factory=dict)  # listener -> whose listen it shows
     halves: dict[int, int] = field(default_factory=dict)  # file_id -> the other of its pair, which has left it
     shared: set[bytes] = field(default_factory=set)  # names of listeners that a process outside holds, too
+    living: set[int] = field(default_factory=set)  # file_ids of other bound sockets, as are those in `shared`
 
     @property
     def actors(self) -> Actors:
@@ -83,7 +84,9 @@ def _build(all_: Sockets) -> None:
     order = sorted(all_.payloads, key=lambda i: bool((place := all_.payloads[i].place) and place.present))
     for file_id in order:
         payload = all_.payloads[file_id]
-        if payload.listening and not _share(all_, file_id):
+        if payload.listening and _share(all_, file_id):
+            all_.shared.add(payload.name)
+        elif payload.listening:
             fd = _single(all_, file_id)
             _listen(all_, fd, payload.backlog, payload.made_by)
     # Pairs before what could also be made alone, and those first that nothing but a pair can be.
@@ -92,7 +95,9 @@ def _build(all_: Sockets) -> None:
         if file_id in all_.made or payload.pending_on:
             continue
         peer = all_.mutual(file_id)
-        if peer is not None and peer != file_id:
+        if not payload.connected and payload.made_by is None and _share(all_, file_id):
+            all_.living.add(file_id)
+        elif peer is not None and peer != file_id:
             _connected(all_, file_id, peer, crowd)
         elif _left_alone(all_, file_id):
             _half(all_, file_id)
@@ -109,7 +114,7 @@ def _build(all_: Sockets) -> None:
 
 
 def _share(all_: Sockets, file_id: int) -> bool:
-    """Take a listener from a process outside that holds it, too."""
+    """Take a socket that nobody else is connected to from a process outside that holds it, too."""
     payload = all_.payloads[file_id]
     if not payload.name or payload.ino not in _alive(all_.context):
         return False
@@ -118,7 +123,6 @@ def _share(all_: Sockets, file_id: int) -> bool:
         return False
     all_.made[file_id] = fd
     all_.names.bound[fd] = payload.name, ""
-    all_.shared.add(payload.name)
     return True
 
 
@@ -320,6 +324,8 @@ def _finish(all_: Sockets) -> None:
             all_.names.close(fd)
         all_.lost.clear()
         for file_id, payload in all_.payloads.items():
+            if file_id in all_.living:
+                continue
             if payload.shutdown and (payload.peer_ino or payload.type == u.SOCK_DGRAM or not payload.connected):
                 _shut(all_, file_id, payload)
         _fill_backlogs(all_)
@@ -327,7 +333,7 @@ def _finish(all_: Sockets) -> None:
             if payload.listening and payload.shutdown and payload.name not in all_.shared:
                 sockets.shutdown(all_.made[file_id], payload.shutdown - 1)  # nobody can connect any more
         for file_id, payload in all_.payloads.items():
-            if payload.listening and payload.name in all_.shared:
+            if file_id in all_.living or (payload.listening and payload.name in all_.shared):
                 continue
             subject = f"Unix socket {show(payload.name)}"
             apply_options(all_.made[file_id], payload.options, final=True, subject=subject)

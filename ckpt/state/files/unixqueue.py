@@ -48,7 +48,7 @@ def fill_datagrams(all_: Sockets) -> None:
     """Datagrams, each from a socket with the sender's name."""
     owners = {p.name: all_.made[i] for i, p in all_.payloads.items() if p.type == u.SOCK_DGRAM and p.name}
     for file_id, payload in all_.payloads.items():
-        if payload.type != u.SOCK_DGRAM or file_id in all_.halves:
+        if payload.type != u.SOCK_DGRAM or file_id in all_.halves or file_id in all_.living:
             continue
         peer = all_.mutual(file_id)
         other = all_.lost.get(file_id) if peer is None else all_.made[peer]

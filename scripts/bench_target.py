@@ -69,9 +69,11 @@ def main() -> None:
         for at in range(0, options.sparse << 30, 1 << 30):
             sparse[at] = 1
         kept.append(sparse)
+    root = os.getpid()
     for _ in range(options.tasks):
         if not os.fork():
-            while True:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a benchmark that ends ends the root alone
+            while os.getppid() == root:
                 time.sleep(1000)
     threading.stack_size(64 << 10)
     for _ in range(options.threads):

@@ -16,6 +16,10 @@ def run() -> None:
 
         print(f"ckpt {__version__}")
         sys.exit(0)
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a command begins there is nothing to undo
     sys.exit(main(sys.argv[1:]))
 
 

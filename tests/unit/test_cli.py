@@ -182,6 +182,13 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_ctrl_c_before_the_command_begins() -> None:
+    """While the imports are under way it ends ckpt as it ends any program, without a traceback."""
+    early = "import signal, ckpt.cli.main as m; m.main = lambda _: signal.raise_signal(signal.SIGINT); m.run()"
+    done = subprocess.run([sys.executable, "-c", early, "doctor"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-2, "")
+
+
 def test_verify_that_finds_damage_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fake(monkeypatch, "verify", VerifyReport(images=1, frames=2, bytes=3, problems=("0001.ckpt: frame 2 is damaged",)))
     assert main(["verify", "-D", "/chain"]) == 30

@@ -32,6 +32,7 @@ class Helper:
         self._done.acquire()
         self._job: Callable[[], object] | None = None
         self._error: BaseException | None = None
+        self._busy = False
         self._thread = threading.Thread(target=self._run, args=(begin,), daemon=True)
         self._thread.start()
 
@@ -46,18 +47,21 @@ class Helper:
 
     def start(self, job: Callable[[], object]) -> None:
         """Hand over; `join` before the next."""
-        self._job = job
+        self._job, self._busy = job, True
         self._go.release()
 
     def join(self) -> None:
         """Wait until it is done; raises what it failed with."""
         self._done.acquire()
+        self._busy = False
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     def end(self) -> None:
-        """Let the thread go."""
+        """Let the thread go, when what it was given last is done."""
+        if self._busy:
+            self._done.acquire()
         self._job = None
         self._go.release()
         self._thread.join()

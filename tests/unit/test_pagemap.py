@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import random
+import sys
 import tempfile
 
 import numpy as np
@@ -182,6 +183,20 @@ def test_entries_read_by_two(planned: bool, monkeypatch: pytest.MonkeyPatch) -> 
             entries.Reading([lambda: 1 // 0] * 3, helper).blocks()  # type: ignore[list-item, return-value]
     finally:
         helper.end()
+
+
+def test_a_helper_is_dismissed_before_it_has_begun() -> None:
+    """A round that fails right after the freeze, when the other thread has not had the processor yet."""
+    interval = sys.getswitchinterval()
+    for _ in range(50):
+        helper, done = entries.Helper(int), []
+        sys.setswitchinterval(10)
+        try:
+            helper.start(lambda done=done: done.append(1))
+            helper.end()
+        finally:
+            sys.setswitchinterval(interval)
+        assert done == [1]
 
 
 def test_end_of_the_address_space() -> None:

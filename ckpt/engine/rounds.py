@@ -12,7 +12,7 @@ from ckpt.engine.namespaces import where_it_lives
 from ckpt.engine.progress import Progress
 from ckpt.engine.round import Request
 from ckpt.engine.round import run_round as run_round_here
-from ckpt.errors import UsageError
+from ckpt.errors import ChainError, UsageError
 from ckpt.records.runs import PAGE_SIZE
 from ckpt.state.context import DumpOptions
 
@@ -110,11 +110,28 @@ def precopy(
 
 def run_round(request: Request) -> ImageInfo:
     """A round by a process in the task's own pid namespace, so that the image holds the pids that the task knows."""
+    ground = _ground(request.directory)
 
     def work(pid: int, progress: Progress | None) -> ImageInfo:
+        if _ground(request.directory) != ground:
+            raise ChainError(
+                f"{request.directory} leads elsewhere in the mount namespace of task {request.pid}",
+                hint="go there, and give a path that does not begin at the root (-D .)",
+            )
         return run_round_here(replace(request, pid=pid, progress=progress))
 
     return where_it_lives(request.pid, work, request.progress)
+
+
+def _ground(directory: Path) -> tuple[int, int]:
+    """Which directory it is, or the nearest above it that is there."""
+    for path in (directory, *directory.parents):
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        return found.st_dev, found.st_ino
+    return 0, 0
 
 
 def _enough(made: list[ImageInfo], max_rounds: int, downtime_limit: float, bandwidth: float | None) -> str | None:

@@ -108,12 +108,15 @@ def unshare(flags: int) -> None:
 
 
 def enter(tid: int, flags: int) -> None:
-    """The namespaces of a thread; those of pids and of time are for the children."""
+    """The namespaces of a thread; those of pids and of time are for the children. The working directory stays."""
     pidfd = pidfd_of_holder(tid)
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         syscall(f"setns({tid}, {flags:#x})", un.SYS_setns, pidfd, flags)
+        os.fchdir(here)  # a new mount namespace begins at its root
     finally:
         os.close(pidfd)
+        os.close(here)
 
 
 @contextmanager

@@ -312,6 +312,46 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
         first.wait()
 
 
+@pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
+def test_the_directory_is_the_callers(tmp_path: Path) -> None:
+    """A round of a tree with mounts of its own counts a path from where ckpt was called, and finds no other by it."""
+    said, program, later, before = tmp_path / "said", tmp_path / "program", tmp_path / "later", inits()
+    program.write_text(CLOCKS)
+    later.mkdir()
+    null = subprocess.DEVNULL
+    first = subprocess.Popen(
+        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+
+    def ckpt(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-B", "-m", "ckpt", *words, "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+
+    try:
+        until(said.exists)
+        assert ckpt(tmp_path, "dump", "-t", str(first.pid), "-D", "images").returncode == 0
+        done = ckpt(tmp_path, "restore", "-D", "images", "--detach", "--pidns")
+        pid = json.loads(done.stdout)["outside_pid"]
+        done = ckpt(tmp_path, "pre-dump", "-t", str(pid), "-D", "relative")
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in (tmp_path / "relative").iterdir()) == ["0001.ckpt", "journal", "lock"]
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(later)], check=True)
+        try:
+            done = ckpt(tmp_path, "pre-dump", "-t", str(pid), "-D", str(later / "chain"))
+            assert done.returncode == 40 and "leads elsewhere" in done.stderr
+            done = ckpt(later, "pre-dump", "-t", str(pid), "-D", "chain")
+            assert done.returncode == 0 and (later / "chain/0001.ckpt").exists(), done.stderr
+        finally:
+            subprocess.run(["umount", str(later)], check=True)
+        assert not list(later.iterdir())
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not inits() - before)
+    finally:
+        first.kill()
+        first.wait()
+
+
 def inits() -> set[int]:
     """The living inits of restored trees on this machine."""
     found = set()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
-_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # those that end ckpt wait even without a handler
 _ready = False
 _came: list[int] | None = None  # while they wait
 
@@ -24,11 +25,16 @@ def deferrable_signals() -> Iterator[None]:
     if _ready or threading.current_thread() is not threading.main_thread():
         yield  # handlers run in the main thread only
         return
-    found = {number: signal.getsignal(number) for number in _DEFERRED}
-    old = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
+    found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    # An embedding program's handlers may raise: SIGALRM for a time limit, say.
+    old: dict[int, Any] = {
+        number: handler
+        for number, handler in found.items()
+        if callable(handler) or (handler == signal.SIG_DFL and number in _ENDING)
+    }
 
     def handle(number: int, frame: FrameType | None) -> None:
-        handler = old[signal.Signals(number)]
+        handler = old[number]
         if _came is not None:
             _came.append(number)
         elif callable(handler):
@@ -50,7 +56,7 @@ def deferrable_signals() -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP wait until the block is done."""
+    """Ctrl-C, SIGTERM, SIGHUP, and whatever a handler of Python's is for, wait until the block is done."""
     global _came
     if _came is not None or threading.current_thread() is not threading.main_thread():
         yield
@@ -62,5 +68,6 @@ def deferred_signals() -> Iterator[None]:
             yield
         finally:
             _came = None
-            for late in dict.fromkeys(came):
-                signal.raise_signal(late)
+            with ExitStack() as each:  # one handler that raises does not keep the others
+                for late in reversed(dict.fromkeys(came)):
+                    each.callback(signal.raise_signal, late)

@@ -13,12 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import ckpt
 from ckpt.kernel import procfs, reports
+from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import executing, freezer
+from ckpt.trace.frozen import FrozenThread
 from tests.integration.test_restless import WAIT, check_goes_on, running
 
 pytestmark = pytest.mark.timeout(300)
@@ -165,6 +168,36 @@ def test_ctrl_c_while_it_freezes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for tid in procfs.threads(target.pid):
             assert procfs.status(target.pid, tid)["TracerPid"] == "0"
         check_goes_on(target, tmp_path / "n")
+
+
+def test_a_time_limit_of_the_program_comes_in_the_thaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its handlers raise waits until every thread goes on; none of the signals is lost."""
+    release, heard = freezer.release, []
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    def then(thread: FrozenThread, wakeups: Wakeups) -> None:
+        if thread.tid == target.pid and thread.stopped:
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGUSR1)
+        release(thread, wakeups)
+
+    handlers = {signal.SIGALRM: late, signal.SIGUSR1: lambda number, _: heard.append(number)}
+    old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        with running(POLLER, tmp_path / "n") as target:
+            with monkeypatch.context() as patch, pytest.raises(TimeoutError):
+                patch.setattr(freezer, "release", then)
+                ckpt.pre_dump(target.pid, tmp_path / "chain")
+            for tid in procfs.threads(target.pid):
+                assert procfs.status(target.pid, tid)["TracerPid"] == "0"
+            check_goes_on(target, tmp_path / "n")
+        assert heard == [signal.SIGUSR1]
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def test_a_stop_is_not_taken_for_an_end(tmp_path: Path) -> None:

@@ -28,9 +28,12 @@ os.setsid()
 if sys.argv[2] == "group":
     member = os.fork()
     if member == 0:
+        # Its group is an orphan when the leader ends: the kernel sends a stopped one SIGHUP and SIGCONT.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.setpgid(0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(0)
+        while True:
+            signal.pause()
     os.waitpid(member, os.WUNTRACED)
 leader = os.getpid()
 if os.fork():

@@ -135,7 +135,7 @@ def test_an_interpreter_goes_on_in_another_terminal(tmp_path: Path) -> None:
         second.type("exit(5)\n")
         second.until(r"status 5\r\n")
         second.type("echo the shell has its terminal\n")
-        second.until(r"\nthe shell has its terminal")
+        second.until(r"(\$ |\n)the shell has its terminal")
 
 
 def test_a_job_stops_and_goes_on_under_the_new_shell(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_job_stops_and_goes_on_under_the_new_shell(tmp_path: Path) -> None:
         second.type("\x1a")
         second.until(r"Stopped.*\r\n")
         second.type("echo in the shell\n")
-        second.until(r"\nin the shell\r\n")
+        second.until(r"(\$ |\n)in the shell\r\n")
         second.type("fg\n")
         time.sleep(0.5)
         second.type("three\n")
@@ -170,7 +170,7 @@ def test_a_shell_that_leads_its_session_gets_a_terminal_through_ckpt(tmp_path: P
         second.type(f"{CKPT} restore -D {tmp_path}/images --shell-job; echo status $?\n")
         running(first.pid)
         second.type("echo is $value; jobs\n")
-        second.until(r"\nis kept\r\n")
+        second.until(r"(\$ |\n)is kept\r\n")
         second.until(r"Running.*sleep 1000")
         second.type("cat\n")
         second.type("echoed\n")

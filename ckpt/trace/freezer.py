@@ -81,7 +81,7 @@ class FrozenTree:
                 raise failed[0]
 
     def _release(self, thread: FrozenThread) -> Exception | None:
-        """What went wrong: one that cannot be let go of does not keep the others."""
+        """What went wrong, whatever it was: one that cannot be let go of does not keep the others."""
         try:
             release(thread, self.wakeups)
         except Exception as error:

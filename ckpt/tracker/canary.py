@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -34,23 +35,17 @@ def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
     return sorted({page for page in (first, last) if page is not None})
 
 
-_asked: tuple[Sequence[int], U64, bool] = ((), np.empty(0, np.uint64), False)  # the last question to `still`
-
-
 def still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
     """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones.
 
-    Asked before the freeze of the same ranges, it costs nothing inside.
+    Remembered, as the layouts are: asked before the freeze, it costs next to nothing inside.
     """
-    global _asked
-    asked = _asked
-    if asked[1] is not ranges or asked[0] != pages:
-        _asked = asked = pages, ranges, _still(pages, ranges, keys)
-    return asked[2]
+    return _still(tuple(pages), ranges.tobytes(), tuple(keys))
 
 
-def _still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
-    rows: list[list[int]] = ranges.tolist()  # quicker in the freeze than numpy, which is slow the first time
+@lru_cache(maxsize=64)
+def _still(pages: tuple[int, ...], ranges: bytes, keys: tuple[str, ...]) -> bool:
+    rows: list[list[int]] = np.frombuffer(ranges, np.uint64).reshape(-1, 2).tolist()
     for page in pages:
         address = page * PAGE_SIZE
         row = bisect_right(rows, [address, 1 << 64]) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,18 @@ def test_not_into_the_directory_of_another_chain(tmp_path: Path) -> None:
     grow_chain(tmp_path / "two", 2)
     with pytest.raises(ChainError, match="another chain"):
         merge(tmp_path / "one", tmp_path / "two" / "0009.ckpt", force=True)
+
+
+def test_merge_removes_what_a_killed_merge_left_and_nothing_else(tmp_path: Path) -> None:
+    grow_chain(tmp_path / "c", 1)
+    building = tmp_path / ".out.tmp"
+    building.mkdir()
+    (building / ".0001.ckpt.tmp").touch()
+    merge(tmp_path / "c", tmp_path / "out")
+    assert not building.exists()
+    shutil.rmtree(tmp_path / "out")
+    building.mkdir()
+    (building / "letters").touch()
+    with pytest.raises(ChainError, match="in the way"):
+        merge(tmp_path / "c", tmp_path / "out")
+    assert (building / "letters").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import ckpt.chain.journal as journal_module
-from ckpt.chain import Chain, merge, verify, view
+from ckpt.chain import Chain, verify, view
 from ckpt.errors import ChainBusy, ChainError, ImageError, ImageWriteError, MissingParent, WrongChain
 from ckpt.pages.hashes import hash_pages
 from ckpt.records.image import Statistics
@@ -412,18 +411,3 @@ def test_a_fifo_among_the_images_does_not_make_us_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c" / "0002.ckpt")
     with pytest.raises(ImageError):
         Chain.open(tmp_path / "c").rounds()
-
-
-def test_merge_removes_what_a_killed_merge_left_and_nothing_else(tmp_path: Path) -> None:
-    grow_chain(tmp_path / "c", 1)
-    building = tmp_path / ".out.tmp"
-    building.mkdir()
-    (building / ".0001.ckpt.tmp").touch()
-    merge(tmp_path / "c", tmp_path / "out")
-    assert not building.exists()
-    shutil.rmtree(tmp_path / "out")
-    building.mkdir()
-    (building / "letters").touch()
-    with pytest.raises(ChainError, match="in the way"):
-        merge(tmp_path / "c", tmp_path / "out")
-    assert (building / "letters").exists()

@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,13 +228,15 @@ def victim(target: harness.Target, tracker: str = "auto", extra: list[str] | Non
         run.close()
 
 
-def random_deaths(killing: Killing, times: int, seed: int, say: Callable[[str], None]) -> int:
-    """`times` deaths at random instants of random verbs; gives how many verbs were really cut short."""
+def random_deaths(
+    killing: Killing, times: int, seed: int, say: Callable[[str], None], verbs: Sequence[str] = VERBS
+) -> int:
+    """`times` deaths at random instants of random `verbs`; gives how many verbs were really cut short."""
     rng = random.Random(seed)
     took: dict[str, float] = {}
     cut = 0
     for number in range(times):
-        verb = rng.choice(VERBS)
+        verb = rng.choice(verbs)
         if verb not in took:
             started = time.monotonic()
             killing.prepare(verb)

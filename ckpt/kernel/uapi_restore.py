@@ -35,6 +35,7 @@ MFD_EXEC = 0x10
 
 # include/uapi/linux/fcntl.h
 AT_EMPTY_PATH = 0x1000
+F_SEAL_WRITE = 0x8
 F_SEAL_EXEC = 0x20
 
 # include/uapi/linux/wait.h

@@ -76,6 +76,10 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
         if record.uid >= 0 and (record.uid, record.gid) != (os.getuid(), os.getgid()):
             os.fchown(fd, record.uid, record.gid)
         os.fchmod(fd, record.mode)
+        if record.seals & uapi_restore.F_SEAL_WRITE:
+            # Before the tasks map it, as it was with them: such a mapping can never be written, and one that could
+            # be forbids the seal. The others wait for seal_objects.
+            fcntl.fcntl(fd, uapi_restore.F_ADD_SEALS, uapi_restore.F_SEAL_WRITE)
     except OSError as error:
         os.close(fd)
         raise kernel_error(f"memfd {record.name} of {record.size} bytes", error.errno or 0) from None

@@ -167,7 +167,7 @@ class _Freeze:
                 else:
                     del task.threads[thread.tid]
                     found.append(pid)
-        return found
+        return list(dict.fromkeys(found))
 
     def _new_tasks(self) -> list[int]:
         """Children that were born before their parent stood still."""
@@ -196,12 +196,14 @@ class _Freeze:
         except NoSuchTask:
             if pid == tree.root:
                 raise
+            tree.tasks.pop(pid, None)  # it waited in vfork when it was last looked at
             return
         task = tree.tasks.get(pid) or FrozenTask(pid)
         if state in "ZX":
             if alone and executing.over(pid, patient=pid == tree.root):
                 if pid == tree.root:
                     raise NoSuchTask(f"task {pid} has ended")
+                tree.tasks.pop(pid, None)
                 tree.zombies.append(pid)
                 return
             task.leader_exited = True  # or another thread has its tid by now: that will show

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 import ckpt
 from ckpt.errors import FreezeTimeout
 from ckpt.kernel import procfs
+from ckpt.trace import freezer
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -154,6 +155,42 @@ def test_a_task_that_cannot_stop_is_let_go_of(tmp_path: Path) -> None:
         error = refused(23, "dump", "-t", target.pid, "-D", tmp_path / "chain", "--timeout", "0.3")
         assert "vfork" in error["message"]
         assert not (tmp_path / "chain").exists() and not (tmp_path / "api").exists()
+        check_goes_on(target, tmp_path / "n")
+
+
+VFORK_IN_CHILD = """
+if os.fork() == 0:
+    if libc.syscall(56, 0x4100 | 17, 0, 0, 0, 0) == 0:  # CLONE_VFORK | CLONE_VM
+        time.sleep(1000)
+n = 0
+while True:
+    n += 1
+    say(n)
+    time.sleep(0.01)
+"""
+
+
+def test_a_task_that_ends_while_it_waits_in_vfork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was found waiting, and both were over before the freeze came to its child: make starts dozens of such."""
+    with running(VFORK_IN_CHILD, tmp_path / "n") as target:
+        eventually(lambda: procfs.children(target.pid, [target.pid]), target)
+        (waiting,) = procfs.children(target.pid, [target.pid])
+        eventually(lambda: procfs.stat(waiting, waiting).state == "D", target)
+        (child,) = procfs.children(waiting, [waiting])
+        look = freezer._Freeze._new_tasks
+
+        def late(self: freezer._Freeze) -> list[int]:
+            if waiting in self._tree.tasks:
+                for pid in (waiting, child):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                eventually(lambda: procfs.state(waiting) == "Z", target)
+            return look(self)
+
+        monkeypatch.setattr(freezer._Freeze, "_new_tasks", late)
+        with freezer.freeze(target.pid, timeout=WAIT) as tree:
+            assert (list(tree.tasks), tree.zombies) == ([target.pid], [waiting])
+        ckpt.pre_dump(target.pid, tmp_path / "chain")
         check_goes_on(target, tmp_path / "n")
 
 

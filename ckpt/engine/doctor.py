@@ -9,13 +9,13 @@ from functools import partial
 
 from ckpt.engine.collect import collect
 from ckpt.engine.namespaces import where_it_lives
-from ckpt.engine.round import prepare, tree_pids
+from ckpt.engine.round import prepare
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
 from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
-from ckpt.state.files.pipes import outside_pipe_users
+from ckpt.state.files.pipes import pipe_users
 from ckpt.state.mm import address_spaces
 from ckpt.state.tree import as_tasks
 from ckpt.trace.arch import refuse_foreign_arch
@@ -48,7 +48,7 @@ def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
     check_task(pid)
     prepare(pid)
     context = CollectContext([], options)
-    context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(pid)))
+    context.shared["pipe:users"] = pipe_users()
     with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
         stack.enter_context(context.stack)
         tree.before_thaw = partial(sockets.release, context)

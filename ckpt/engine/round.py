@@ -33,7 +33,7 @@ from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA
 from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
-from ckpt.state.files.pipes import outside_pipe_users
+from ckpt.state.files.pipes import pipe_users
 from ckpt.state.files.registry import registry
 from ckpt.state.mm import address_spaces, identity, layout_of
 from ckpt.state.tree import as_tasks
@@ -197,7 +197,7 @@ class _Round:
         request = self.request
         context = CollectContext([], request.options)
         if request.kind == "dump":
-            context.shared["outside_pipes"] = outside_pipe_users(set(tree_pids(request.pid)))
+            context.shared["pipe:users"] = pipe_users()
         with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
             after.enter_context(context.stack)
             try:

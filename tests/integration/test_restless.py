@@ -113,8 +113,27 @@ while True:
     say(n)
 """
 
+PIPES = """
+n, born = 0, []
+while True:
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.1)
+        os.write(into, b"x")
+        os._exit(0)
+    os.close(into)
+    born.append((pid, out))
+    if len(born) > 30:
+        pid, out = born.pop(0)
+        assert os.read(out, 2) == b"x" and os.waitpid(pid, 0)[1] == 0
+        os.close(out)
+        n += 1
+        say(n)
+"""
 
-@pytest.mark.parametrize("program", [FORKS, THREADS], ids=["forks", "threads"])
+
+@pytest.mark.parametrize("program", [FORKS, THREADS, PIPES], ids=["forks", "threads", "pipes"])
 def test_a_tree_that_is_never_the_same(tmp_path: Path, program: str) -> None:
     with running(program, tmp_path / "n") as target:
         for number in range(8):

@@ -38,28 +38,28 @@ SUPPORT = Support(
 _OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"
 
 
-def outside_pipe_users(pids: set[int]) -> set[int]:
-    """The inodes of every anonymous pipe that a process outside the tree (and not ckpt) has open.
+def pipe_users() -> dict[int, set[int]]:
+    """The processes that have each anonymous pipe open, ckpt not among them, by the pipe's inode.
 
-    Looks at all of /proc: call it before the freeze and put the result in `context.shared["outside_pipes"]`.
-    Processes that this user may not look into are passed over.
+    Looks at all of /proc: call it before the freeze and put the result in `context.shared["pipe:users"]`. Who is in the
+    tree shows in the freeze. Processes that this user may not look into are passed over.
     """
+    users: dict[int, set[int]] = {}
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for inode in _pipes_of(pid) if pid != os.getpid() else ():
+            users.setdefault(inode, set()).add(pid)
+    return users
+
+
+def _pipes_of(pid: int) -> set[int]:
+    """The inodes of the anonymous pipes that a process has open."""
     inodes: set[int] = set()
-    apart = {str(pid) for pid in pids} | {str(os.getpid())}
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name in apart:
-            continue
-        try:
-            fds = os.listdir(f"/proc/{name}/fd")
-        except OSError:
-            continue
-        for fd in fds:
-            try:
-                link = os.readlink(f"/proc/{name}/fd/{fd}")
-            except OSError:
-                continue
-            if link.startswith("pipe:["):
-                inodes.add(int(link[6:-1]))
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if link.startswith("pipe:["):
+                    inodes.add(int(link[6:-1]))
     return inodes
 
 
@@ -134,8 +134,9 @@ class Pipes:
 
 
 def _held_outside(view: FileView, stolen: int, context: CollectContext) -> bool:
-    if view.stat.st_ino in context.shared.get("outside_pipes", ()):
-        return True
+    users = context.shared.get("pipe:users", {}).get(view.stat.st_ino, set())
+    if any(view.stat.st_ino in _pipes_of(pid) for pid in users.difference(task.pid for task in context.tasks)):
+        return True  # one of the tree that has ended since has no pipe any more
     access = view.flags & os.O_ACCMODE
     ends = {flags & os.O_ACCMODE for flags in _flags(view, context)}
     if access == os.O_RDONLY and not ends & {os.O_WRONLY, os.O_RDWR}:

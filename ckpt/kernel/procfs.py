@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from ckpt.errors import KernelError, NoSuchTask
+from ckpt.kernel import xfeatures
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.standins import entry
 
@@ -133,7 +134,7 @@ def exists(pid: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MapsLine:
-    """One line of /proc/PID/maps, with the VmFlags of smaps when they were read."""
+    """One line of /proc/PID/maps, with the VmFlags and the ProtectionKey of smaps when they were read."""
 
     start: int
     end: int
@@ -143,6 +144,7 @@ class MapsLine:
     ino: int
     path: str
     vm_flags: tuple[str, ...] = ()
+    pkey: int = 0
 
     @property
     def prot(self) -> int:
@@ -177,8 +179,8 @@ def _fields(line: str) -> tuple[int, int, str, int, int, int, str]:
     return int(start, 16), int(end, 16), perms, int(offset, 16), _device(device), int(ino), name
 
 
-def _parse(line: str, flags: tuple[str, ...] = ()) -> MapsLine:
-    return MapsLine(*_fields(line), flags)
+def _parse(line: str, flags: tuple[str, ...] = (), pkey: int = 0) -> MapsLine:
+    return MapsLine(*_fields(line), flags, pkey)
 
 
 def _text(pid: int, name: str) -> str:
@@ -204,13 +206,17 @@ def maps(pid: int) -> list[MapsLine]:
 def smaps(pid: int) -> list[MapsLine]:
     """/proc/PID/smaps: the maps with their VmFlags. Walks the page tables: not for a short freeze."""
     result: list[MapsLine] = []
-    # The flags are the last of a mapping's lines; the next mapping's first line follows them.
+    keys = xfeatures.protection_keys()
+    # The flags are the last of a mapping's lines, after its key; the next mapping's first line follows them.
     first, *rest = _text(pid, "smaps").split("\nVmFlags: ")
     head = first.partition("\n")[0]
+    before = first
     for part in rest:
         flags, _, following = part.partition("\n")
-        result.append(_parse(head, _flags(flags)))
+        key = before.rpartition("\nProtectionKey:")[2] if keys else "0"
+        result.append(_parse(head, _flags(flags), int(key)))
         head = following[: following.find("\n")]
+        before = following
     return result
 
 

@@ -31,6 +31,18 @@ def _cpuid(leaf: int, part: int) -> tuple[int, int, int, int]:
         return out[0], out[1], out[2], out[3]
 
 
+@functools.cache
+def protection_keys() -> bool:
+    """Whether mappings have protection keys here (OSPKE)."""
+    return bool(_cpuid(7, 0)[2] >> 4 & 1)
+
+
+def pkru(xstate: bytes) -> int:
+    """The rights register of the protection keys, in NT_X86_XSTATE."""
+    offset = _cpuid(0xD, 9)[1]
+    return int.from_bytes(xstate[offset : offset + 4], "little")
+
+
 def standard_format(area: bytes) -> bytes:
     """An XSAVE area in the standard format; without what user space may not see."""
     in_use, layout = struct.unpack_from("<QQ", area, _LEGACY)

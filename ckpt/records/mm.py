@@ -28,6 +28,7 @@ class Vma:
     file_mtime_ns: int = 0
     huge_page: int = 0  # bytes of a page of hugetlbfs, 0 of an ordinary mapping
     policy: NumaPolicy | None = None  # mbind
+    pkey: int = 0  # protection key
 
 
 @record("mm")
@@ -59,6 +60,7 @@ class MmRecord:
     merge_any: bool = False  # PR_SET_MEMORY_MERGE
     ldt: bytes = b""  # the segment descriptors of modify_ldt, 8 bytes each
     futex_slots: int = -1  # PR_FUTEX_HASH_GET_SLOTS of a task with threads; -1: not known
+    pkeys: int = 0  # the protection keys that pkey_alloc gave, a bit each
 
 
 @record("shm")

@@ -22,7 +22,7 @@ from ckpt.records.runs import U64
 from ckpt.records.seams import LiveTask
 from ckpt.records.state import NumaPolicy
 from ckpt.records.support import Support
-from ckpt.state import aio, ldt, mm_modes, mm_policy, prctl, shm, unseen
+from ckpt.state import aio, ldt, mm_keys, mm_modes, mm_policy, prctl, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import packet
 from ckpt.state.files.collect import collect_mapped_file
@@ -32,8 +32,8 @@ SUPPORT = Support(
     "mappings",
     "private (copy-on-write pages of forked tasks stay shared) and shared, files, guard pages, PROT_NONE, madvise, "
     "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, NUMA policies, names, brk, auxv, exe, "
-    "the size of the futex hash (PR_FUTEX_HASH)",
-    lost="that size in a task with one thread",
+    "protection keys, the size of the futex hash (PR_FUTEX_HASH)",
+    lost="that size in a task with one thread; a protection key which no mapping has and every thread is denied",
 )
 
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)
@@ -202,6 +202,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         merge_any=mm_modes.collect_merge_any(remote, vmas),
         ldt=ldt.collect_ldt(remote, lines),
         futex_slots=mm_modes.collect_futex_slots(remote, int(status["Threads"])),
+        pkeys=mm_keys.collect_keys(remote, mm.task.tids, lines),
     )
 
 
@@ -262,5 +263,5 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
         context.refuse(mm.pid, subject, f"maps the memory of a device ({line.path})")
     return Vma(
         line.start, line.end, line.prot, line.shared, line.offset, path, line.dev, line.ino,
-        line.vm_flags, kind, key, file_id, size, mtime, huge, policy,
+        line.vm_flags, kind, key, file_id, size, mtime, huge, policy, line.pkey,
     )  # fmt: skip

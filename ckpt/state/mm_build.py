@@ -18,7 +18,7 @@ from ckpt.kernel import memory, procfs, uapi, uapi_restore
 from ckpt.kernel.memory import IOV_MAX, Memory
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, U64, ZERO, PageRuns
-from ckpt.state import aio, ldt, mm_inherit
+from ckpt.state import aio, ldt, mm_inherit, mm_keys
 from ckpt.state.context import RestoreContext
 from ckpt.state.mm_map import Mapper, source_of
 from ckpt.state.mm_modes import restore_modes
@@ -59,6 +59,7 @@ class MmBuilder:
     def populate(self) -> Iterator[int]:
         """Map and fill; yields the pages filled after each batch. RestoreError names the mapping."""
         restore_thp_disable(self.task, self.mm.thp_disable)
+        mm_keys.reserve_keys(self.task, self.mm)
         if self.donor is not None:
             self._keep(self.donor)
         self._move_special()
@@ -84,6 +85,7 @@ class MmBuilder:
         self._guard()
         for vma in self.vmas:
             self._finish(vma, vma.start in self.unfit)
+        mm_keys.release_keys(self.task, self.mm, self.donor.mm if self.donor else None)
         self._fields()
         ldt.restore_ldt(self.task, self.mm.ldt)
         restore_modes(self.task, self.mm)
@@ -216,7 +218,9 @@ class MmBuilder:
             text = self.task.put(name.partition(":")[2][:-1].encode("utf-8", "surrogateescape") + b"\0")
             what = (uapi_restore.PR_SET_VMA, uapi_restore.PR_SET_VMA_ANON_NAME)
             self.mapper.call(vma, "PR_SET_VMA_ANON_NAME", uapi.SYS_prctl, *what, vma.start, size, text)
-        if protect:
+        if vma.pkey and vma.pkey != mm_keys.execute_only(self.mm):
+            self.mapper.call(vma, "pkey_mprotect", uapi.SYS_pkey_mprotect, vma.start, size, vma.prot, vma.pkey)
+        elif protect:
             self.mapper.call(vma, "mprotect", uapi.SYS_mprotect, vma.start, size, vma.prot)
         if "lo" in vma.vm_flags:
             onfault = uapi_restore.MLOCK_ONFAULT if "lf" in vma.vm_flags else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ckpt.errors import KernelError, RestoreError
@@ -98,11 +99,22 @@ class Mapper:
             return int(self.context.shared[_ZERO_DEVICE])
         if vma.backing == "shm":
             ours = self.context.shared.get("shm_fds", {}).get(vma.shm)
+            if ours is not None and not _may_write(vma):
+                ours = self._read_only(int(ours), source_of(vma))
         else:
             ours = self.context.opened.get(vma.file_id or 0)
         if ours is None:
             raise self.failed(vma, "its file is not in the image")
         return int(ours)
+
+    def _read_only(self, fd: int, source: str) -> int:
+        """The object as the task had it open: mprotect cannot make such a mapping writable."""
+        opened = self.context.shared.setdefault("shm_read_only", {})
+        if source not in opened:
+            with suppress(PermissionError):  # by its mode; then the mapping can be made writable
+                opened[source] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+                self.context.stack.callback(os.close, opened[source])
+        return int(opened.get(source, fd))
 
     def give(self, fd: int) -> int:
         """Hand one descriptor of ckpt to the task; gives its number there."""
@@ -128,10 +140,14 @@ def _kind(vma: Vma) -> int:
     return uapi.MAP_SHARED if vma.shared else uapi.MAP_PRIVATE
 
 
+def _may_write(vma: Vma) -> bool:
+    return not vma.shared or "mw" in vma.vm_flags
+
+
 def source_of(vma: Vma) -> str:
     """What is mapped; mappings of one object stand together, so that each is handed over once."""
     if vma.backing == "shm":
-        return vma.shm or ""
+        return f"{vma.shm}{'' if _may_write(vma) else ':read-only'}"
     if vma.backing == "file" and vma.file_id is not None:
         return f"file:{vma.file_id:08}"
     return _ZERO_DEVICE if vma.name == _ZERO_DEVICE else ""

@@ -37,8 +37,9 @@ class TimerFds:
         if interval and not value and int(info["ticks"][0]):
             # An expired periodic timer stands still until somebody reads it or asks for its time. Asking lets
             # the kernel count the periods missed, which the reader sees all the same.
+            # With a tiny interval nothing is left again; 0 would disarm it.
             with view.stolen(context) as fd:
-                value = _ask(fd)
+                value = max(_ask(fd), 1)
             info = fdinfo.read_info(view.pid, view.fd)
         clock = int(info["clockid"][0])
         flags = int(info["settime flags"][0], 8)

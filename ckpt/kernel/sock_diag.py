@@ -88,8 +88,17 @@ def inet_sockets(family: int, protocol: int) -> dict[int, InetSocket]:
 
 def embryos() -> list[InetSocket]:
     """The TCP connections that wait to be accepted: established, and no descriptor leads to them."""
+    return _nameless(u.TCP_ESTABLISHED, u.TCP_CLOSE_WAIT)
+
+
+def requests() -> list[InetSocket]:
+    """The connections that a listener has answered and not taken yet, as with TCP_DEFER_ACCEPT until data comes."""
+    return _nameless(u.TCP_SYN_RECV)
+
+
+def _nameless(*states: int) -> list[InetSocket]:
     both = [*_inet(u.AF_INET, u.IPPROTO_TCP), *_inet(u.AF_INET6, u.IPPROTO_TCP)]
-    return [entry for entry in both if not entry.ino and entry.state in (u.TCP_ESTABLISHED, u.TCP_CLOSE_WAIT)]
+    return [entry for entry in both if not entry.ino and entry.state in states]
 
 
 def forget_ended(local: bytes) -> int:

@@ -284,6 +284,7 @@ def send(
     to: bytes = b"",
     fds: tuple[int, ...] = (),
     credentials: tuple[int, int, int] | None = None,
+    flags: int = 0,
 ) -> int:
     """One sendmsg without blocking; gives the number of bytes taken."""
     control = b""
@@ -304,7 +305,7 @@ def send(
         len(control),
         0,
     )
-    return syscall("sendmsg", u.SYS_sendmsg, fd, ctypes.byref(header), u.MSG_DONTWAIT | u.MSG_NOSIGNAL)
+    return syscall("sendmsg", u.SYS_sendmsg, fd, ctypes.byref(header), flags | u.MSG_DONTWAIT | u.MSG_NOSIGNAL)
 
 
 def send_urgent(fd: int, data: bytes) -> int:

@@ -158,6 +158,7 @@ class InetPayload:
     ended: bool = False  # TCP: was connected, and is closed
     error: int = 0  # errno that the task will be told next
     errors: tuple[SocketError, ...] = ()
+    begun: QueuedMessage | None = None  # UDP: a datagram not sent yet; `name` is where to, b"" to the peer
 
 
 @record("tcp-waiting")

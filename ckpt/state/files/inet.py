@@ -14,7 +14,7 @@ from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage, SocketError, SocketOption
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
-from ckpt.state.files import inetbind, outside, rawqueue, tcp, tcpbacklog, tcpidle, udperrors, udpqueue
+from ckpt.state.files import inetbind, outside, rawqueue, tcp, tcpbacklog, tcpidle, udpcorked, udperrors, udpqueue
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
@@ -23,7 +23,7 @@ from ckpt.state.files.sockopts import CONNECTED_TCP, IDLE_TCP, apply_options, co
 SUPPORT = Support(
     "sockets",
     "TCP listening, UDP, ping, raw",
-    "options, peers, queues, errors not fetched; TCP connecting, or ended; Multipath TCP listening; "
+    "options, peers, queues, datagrams begun, errors not fetched; TCP connecting, or ended; Multipath TCP listening; "
     "those that processes outside hold, too, are shared with them again",
 )
 
@@ -68,6 +68,7 @@ class InetKind:
         error = 0
         errors: tuple[SocketError, ...] = ()
         queue: tuple[QueuedMessage, ...] = ()
+        begun: QueuedMessage | None = None
         peer = sockets.getpeername(fd) or b""
         if not peer and kind == u.SOCK_RAW:
             peer = sock_diag.raw_peer(family, view.stat.st_ino)
@@ -79,7 +80,7 @@ class InetKind:
             if state == u.TCP_LISTEN:
                 # In a listener tcpi_unacked is the number of connections that wait, tcpi_sacked the backlog.
                 waiting, backlog = struct.unpack_from("<II", info, 24)
-                if waiting:
+                if waiting or sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_DEFER_ACCEPT):
                     tcpbacklog.note_listener(context, view, name)
             elif state in tcp.CONNECTED:
                 connection = tcp.collect_connection(view, fd, state, options, context)
@@ -93,6 +94,7 @@ class InetKind:
         elif kind != u.SOCK_STREAM:
             if _is_udp(kind, protocol):
                 error, errors = udperrors.collect(view, fd, family, peer, context)
+                begun = udpcorked.collect(view, fd, family, peer, context)
             queue = _queue(view, fd, kind, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
@@ -115,6 +117,7 @@ class InetKind:
             ended=ended,
             error=error,
             errors=errors,
+            begun=begun,
         )
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -177,6 +180,7 @@ def _finish(fd: int, payload: InetPayload) -> None:
     try:
         if payload.peer:
             sockets.connect(fd, payload.peer)
+        udpcorked.restore(fd, payload)
         if payload.shutdown:
             _shut(fd, payload.shutdown - 1)
         if _is_udp(payload.type, payload.protocol):

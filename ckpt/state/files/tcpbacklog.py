@@ -51,7 +51,7 @@ class _Listener:
 
 
 def note_listener(context: CollectContext, view: FileView, name: bytes) -> None:
-    """A listener with connections that wait."""
+    """A listener with connections that wait, or may do so unseen."""
     context.shared.setdefault(_LISTENERS, {})[view.stat.st_ino] = _Listener(view, endpoint(name))
 
 
@@ -66,7 +66,7 @@ def collect_waiting(context: CollectContext, clients: dict[tuple[bytes, bytes], 
     for ino, listener in listeners.items():
         view = listener.view
         with view.stolen(context) as fd:
-            for one in _in_order(context, listener, fd, embryos, clients):
+            for one in [*_in_order(context, listener, fd, embryos, clients), *_deferred(listener, fd, clients)]:
                 if one.local[:2] == b"\0\0":  # it was reset, and has no port any more
                     continue
                 client = clients.get((one.remote, one.local))
@@ -110,6 +110,18 @@ def _in_order(
         return [
             accept_queue.Waiting(entry.local, entry.remote, b"", entry.state == u.TCP_CLOSE_WAIT, 0) for entry in mine
         ]
+
+
+def _deferred(listener: _Listener, fd: int, clients: dict[tuple[bytes, bytes], Client]) -> list[accept_queue.Waiting]:
+    """The clients of the tree whose connections the listener leaves alone until they send something."""
+    if not sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_DEFER_ACCEPT):
+        return []
+    return [
+        accept_queue.Waiting(entry.local, entry.remote, b"", False, 0)
+        for entry in sock_diag.requests()
+        if entry.local[:2] == listener.name[:2] and _covers(listener.name, entry)
+        if (entry.remote, entry.local) in clients
+    ]
 
 
 def _not_received(connection: TcpConnection, waiting: accept_queue.Waiting) -> bytes:

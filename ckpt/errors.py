@@ -101,6 +101,10 @@ class NothingToBorrow(RemoteCallError):
 
     exit_code = 26
 
+    def __init__(self, message: str, *, pid: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 from bench_criu import bench_criu, bench_criu_inside
-from bench_scale import bench_scale
+from bench_scale import bench_scale, bench_snapshot
 from bench_tools import ENVIRONMENT, ROOT, Report, Target, ckpt, target, text
 
 from ckpt.kernel import uapi_pagemap as up
@@ -148,6 +148,7 @@ BENCHES = {
     "full": (bench_full, 2048),
     "delta": (bench_delta, 512),
     "scale": (bench_scale, 2048),
+    "snapshot": (bench_snapshot, 2048),
     "criu": (bench_criu, 256),
     "version": (bench_version, 0),
 }

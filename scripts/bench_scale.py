@@ -24,6 +24,29 @@ def bench_scale(report: Report, work: Path, mib: int, rounds: int) -> None:
     _shape(report, work, "sparse", 100, None, base)
 
 
+def bench_snapshot(report: Report, work: Path, mib: int, rounds: int) -> None:
+    """Dumps that leave the target running: what grows with memory is to be the fork's part alone."""
+    report.title(f"dump --leave-running with 4 MiB dirty a cycle, by a copy-on-write fork, median of {rounds} rounds:")
+    frozen, forked, peak = {}, {}, 0.0
+    for part in (8, 1):
+        place = work / f"snapshot-{part}"
+        with target(place, mib // part, 4) as one:
+            ckpt("pre-dump", "-t", one.pid, "-D", place / "chain")
+            times, forks = [], []
+            for _ in range(rounds):
+                one.dirty()
+                forks.append(one.fork())
+                run = ckpt("dump", "-t", one.pid, "-D", place / "chain", "--leave-running", "--snapshot", "fork")
+                times.append(run.frozen_ms)
+                peak = max(peak, run.peak_mib)
+        frozen[part], forked[part] = statistics.median(times), statistics.median(forks)
+        report.add(f"snapshot: {mib // part} MiB resident, frozen_time", frozen[part], "ms")
+        report.add(f"snapshot: {mib // part} MiB resident, a bare fork", forked[part], "ms")
+    grown = (frozen[1] - frozen[8]) / max(forked[1] - forked[8], 0.1)
+    report.add("snapshot: what 8 times the memory adds, to a bare fork's", grown, "times", most=2)
+    report.add("snapshot: ckpt's peak memory", peak, "MiB", most=PEAK_MIB)
+
+
 def _memory(report: Report, work: Path, mib: int, rounds: int) -> None:
     report.title(f"frozen_time of pre-dumps with 4 MiB dirty a cycle, median of {rounds} rounds:")
     medians = {}

@@ -1,6 +1,7 @@
 """A process with a known amount of memory that dirties a known amount of it: bench_target.py DIR MIB HOT_MIB [options].
 
 Every SIGUSR1 writes one byte to `HOT_MIB` worth of pages, spread over the whole, and counts up in DIR/cycle.
+Every SIGUSR2 forks a child that ends at once; the milliseconds that the call took are put into DIR/forked.
 --arm          it registers the memory for asynchronous write protection itself, so that a bare scan can be timed
 --scattered    the pages are chosen at random
 --vmas N, --threads N, --tasks N, --sparse GIB: so many mappings, threads, children, addresses with a page in each GiB
@@ -95,7 +96,18 @@ def main() -> None:
         said.write_text(str(cycle))
         said.rename(place / "cycle")
 
+    def fork(number: int, frame: FrameType | None) -> None:
+        begin = time.perf_counter()
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        took = time.perf_counter() - begin
+        os.waitpid(child, 0)
+        (place / "forked.new").write_text(str(took * 1000))
+        (place / "forked.new").rename(place / "forked")
+
     signal.signal(signal.SIGUSR1, dirty)
+    signal.signal(signal.SIGUSR2, fork)
     if options.arm:
         from ckpt.kernel import userfault
 

@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ckpt.engine.init_root import InitRoot
 from ckpt.engine.progress import Progress
 from ckpt.errors import CkptError
-from ckpt.kernel import namespaces
+from ckpt.kernel import namespaces, uapi_restore
 from ckpt.kernel.adoption import adopting
 
 Work = Callable[[Progress | None], Any]
@@ -31,11 +32,13 @@ def work_elsewhere(
     progress: Progress | None = None,
     seen: Callable[[int, Any], None] | None = None,
     stay: Callable[[Any], NoReturn] | None = None,
+    root: InitRoot | None = None,
 ) -> Any:
     """Run `enter` in a process and `work` in its child; gives what `work` gave, or raises what it raised.
 
     `seen` gets the worker's pid and the result in ckpt, while the worker waits: if it raises, the worker is killed.
-    Then the worker goes on as `stay`, else it ends.
+    Then the worker goes on as `stay`, else it ends. With `root` the first process starts that before the worker, as
+    the init of the new pid namespace; it becomes ckpt's child, and `seen` gets its pid.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -46,7 +49,7 @@ def work_elsewhere(
         if not first:
             os.close(reader)
             os.close(release)
-            _first(enter, work, progress is not None, stay, writer, held)
+            _first(enter, work, progress is not None, stay, writer, held, root)
         os.close(writer)
         os.close(held)
         try:
@@ -67,14 +70,23 @@ def _fork() -> int:
 
 
 def _first(
-    enter: Callable[[], None], work: Work, tells: bool, stay: Callable[[Any], NoReturn] | None, writer: int, held: int
+    enter: Callable[[], None],
+    work: Work,
+    tells: bool,
+    stay: Callable[[Any], NoReturn] | None,
+    writer: int,
+    held: int,
+    root: InitRoot | None,
 ) -> NoReturn:
     try:
         enter()
-        worker = _fork()
-        if worker:
-            _send(writer, ("worker", worker))
-            os._exit(0)
+        if root is None:
+            worker = _fork()
+            if worker:
+                _send(writer, ("worker", worker, 0))
+                os._exit(0)
+        else:
+            _begin(root, writer)
         if os.read(held, 1):  # ckpt is the parent now
             namespaces.die_with_parent(signal.SIGKILL)
             result = work(_telling(writer) if tells else None)
@@ -91,6 +103,36 @@ def _first(
         _send(writer, ("failed", traceback.format_exc()))
     finally:
         os._exit(0)
+
+
+def _begin(root: InitRoot, writer: int) -> None:
+    """Start the root and fork the worker, which returns from here; this process waits until it has taken the root."""
+    started = root.start()
+    taken, tell = os.pipe()
+    while True:
+        reader, said = os.pipe()
+        worker = _fork()
+        if not worker:
+            if not root.fits():
+                os._exit(0)
+            os.write(said, b"1")
+            for fd in (reader, said, taken):
+                os.close(fd)
+            root.take()
+            root.ready = lambda result: _send(writer, ("ready", result))
+            os.write(tell, b"1")
+            os.close(tell)
+            return
+        os.close(said)
+        fits = os.read(reader, 1)
+        os.close(reader)
+        if fits:
+            break
+        os.waitpid(worker, 0)
+    os.close(tell)
+    _send(writer, ("worker", worker, started))
+    os.read(taken, 1)
+    os._exit(0)
 
 
 def _telling(writer: int) -> Progress:
@@ -122,23 +164,26 @@ class _Listener:
     ) -> None:
         self.reader, self.release, self.first = reader, release, first
         self.progress, self.seen, self.stays = progress, seen, stays
-        self.worker = 0
+        self.worker = self.root = 0
+        self.ready: Any = None
 
     def listen(self) -> Any:
         try:
             while True:
                 match self._receive():
-                    case "worker", worker:
-                        self.worker = worker
+                    case "worker", worker, root:
+                        self.worker, self.root = worker, root
                         self._reap_first()
-                        os.write(self.release, b"1")
+                        self._go_on()
+                    case "ready", result:
+                        self.ready = result
                     case "progress", phase, done, total:
                         if self.progress is not None:
                             self.progress(phase, done, total)
                     case "result", result:
                         if self.seen is not None:
-                            self.seen(self.worker, result)
-                        os.write(self.release, b"1")
+                            self.seen(self.root or self.worker, result)
+                        self._go_on()
                         if not self.stays:
                             os.waitpid(self.worker, 0)
                             return result
@@ -151,6 +196,11 @@ class _Listener:
                         raise error
                     case "interrupted", *_:
                         raise KeyboardInterrupt
+                    case None if self._root_has_ended():
+                        if self.seen is not None:
+                            self.seen(self.root, self.ready)
+                        os.waitpid(self.worker, 0)
+                        return self.ready
                     case "failed", text:
                         raise CkptError(f"the work in other namespaces failed:\n{text}", hint="report this error")
                     case _:
@@ -158,6 +208,19 @@ class _Listener:
         except BaseException:
             self._end()
             raise
+
+    def _root_has_ended(self) -> bool:
+        """Whether it ran and is gone: the end of an init is that of all who are in its namespace."""
+        if self.ready is None:
+            return False
+        told = os.waitid(os.P_PID, self.root, os.WEXITED | os.WNOWAIT | uapi_restore.WALL)
+        return told is not None and (told.si_code, told.si_status) != (os.CLD_KILLED, signal.SIGKILL)
+
+    def _go_on(self) -> None:
+        try:
+            os.write(self.release, b"1")
+        except BrokenPipeError:
+            pass  # it has failed, and what it says of that is about to be read
 
     def _receive(self) -> Any:
         size = self._read(_LENGTH)
@@ -185,3 +248,9 @@ class _Listener:
         self._reap_first()
         if self.worker:
             os.waitpid(self.worker, 0)
+        if self.root:
+            try:
+                os.kill(self.root, signal.SIGKILL)
+                os.waitpid(self.root, uapi_restore.WALL)
+            except (ProcessLookupError, ChildProcessError):
+                pass

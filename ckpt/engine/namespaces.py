@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt.engine.elsewhere import work_elsewhere
+from ckpt.engine.init_root import INIT
 from ckpt.engine.progress import Progress
 from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageError
 from ckpt.kernel import features, namespaces, procfs
@@ -44,6 +45,7 @@ class Place:
     offsets: tuple[int, int] | None = None  # by which they go on with this host's, instead
     notes: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()  # of this user, as numbered outside
+    init: bool = False  # the root itself is the first process of the new pid namespace
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,6 +66,7 @@ class Place:
         namespaces.unshare(self.flags)
         if self.has_users:
             namespaces.map_own_ids(uid, gid)
+            namespaces.keep_capabilities()  # that they outlast an exec
         if self.flags & un.CLONE_NEWTIME and self.offsets is not None:
             namespaces.set_clock_offsets(dict(zip(("monotonic", "boottime"), self.offsets, strict=True)))
         elif self.flags & un.CLONE_NEWTIME:
@@ -72,9 +75,7 @@ class Place:
             namespaces.set_clock_offsets(offsets)
 
     def settle(self, *, terminals: bool) -> None:
-        """In the worker: a /proc of the new pid namespace, terminals of its own, privileges that outlast an exec."""
-        if self.has_users:
-            namespaces.keep_capabilities()
+        """In the worker: a /proc of the new pid namespace, and terminals of its own."""
         if not self.has_pids:
             return
         try:
@@ -105,7 +106,10 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
             notes.append("this user may not choose pids: the tree runs in a new user and pid namespace")
     elif wanted.userns:
         flags = un.CLONE_NEWUSER
-    if flags or wanted.pidns:
+    init = tree.root_pid == INIT
+    if init:
+        notes.append("the root was the init of a pid namespace: the tree runs in a new one")
+    if flags or wanted.pidns or init:
         flags |= un.CLONE_NEWPID | un.CLONE_NEWNS
     clocks = _Clocks(header, tree)
     may_set = bool(flags & un.CLONE_NEWUSER) or os.geteuid() == 0
@@ -118,8 +122,8 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
         notes.append(f"CLOCK_MONOTONIC and CLOCK_BOOTTIME jump by {clocks.jump_ns / 1e9:+.0f} s: {clocks.why}")
     groups = tuple(os.getgroups())
     if wanted.timens or clocks.offsets is None:
-        return Place(flags, tree.monotonic_ns, tree.boottime_ns, notes=tuple(notes), groups=groups)
-    return Place(flags, offsets=clocks.offsets, notes=tuple(notes), groups=groups)
+        return Place(flags, tree.monotonic_ns, tree.boottime_ns, None, tuple(notes), groups, init)
+    return Place(flags, offsets=clocks.offsets, notes=tuple(notes), groups=groups, init=init)
 
 
 class _Clocks:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ckpt.engine import stops
 from ckpt.engine.births import births, pairs, shared_tables
+from ckpt.engine.init_root import InitRoot
 from ckpt.engine.memory import Memory
 from ckpt.engine.plan import Plan
 from ckpt.engine.progress import Progress
@@ -43,6 +44,7 @@ class Tree:
     threads: dict[int, list[ThreadRecord]]  # pid -> the leader first
     mms: dict[int, MmRecord]
     progress: Progress | None = None
+    init: InitRoot | None = None  # the root, which stands already
     give_away: bool = False  # the root is not to be a child of ckpt, but of whoever adopts orphans
     leaders: dict[int, Skeleton] = field(default_factory=dict)  # by pid; helpers too
     skeletons: dict[int, Skeleton] = field(default_factory=dict)  # by tid
@@ -153,6 +155,8 @@ class Tree:
         self.memory.cloned(step)
 
     def _root(self, pid: int, address: int, channel: int) -> Skeleton:
+        if self.init is not None:
+            return self.init.with_channel(channel)
         if not self.give_away:
             return spawn_skeleton(pid, address, channel)
         helper = spawn_skeleton(0, address, channel)

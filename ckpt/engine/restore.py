@@ -14,6 +14,7 @@ from typing import NoReturn
 from ckpt import chain
 from ckpt.engine import preflight
 from ckpt.engine.elsewhere import work_elsewhere
+from ckpt.engine.init_root import INIT, InitRoot
 from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
 from ckpt.engine.plan import Plan, plan
 from ckpt.engine.progress import Progress
@@ -85,6 +86,13 @@ def restore(
         preflight.check_image(view)
         place = choose(Wanted(userns, pidns, timens), view.header, view.records("tree")[0])
 
+        terminals = bool(view.records("pty")) and not shell_job
+
+        def settle() -> None:
+            place.settle(terminals=terminals)
+
+        root = _init_root(view, not shell_job, settle) if place.init else None
+
         def build(progress: Progress | None) -> Restored:
             return restore_view(
                 view,
@@ -93,13 +101,13 @@ def restore(
                 shell_job=shell_job,
                 inherit_fds=inherit_fds,
                 place=place,
+                init=root,
                 progress=progress,
             )
 
         if not place.flags:
             return build(progress)
-        terminals = bool(view.records("pty")) and not shell_job
-        return _elsewhere(place, build, pidfile, shell_job, terminals, progress)
+        return _elsewhere(place, build, pidfile, shell_job, settle, progress, root)
 
 
 def _elsewhere(
@@ -107,8 +115,9 @@ def _elsewhere(
     build: Callable[[Progress | None], Restored],
     pidfile: str | Path | None,
     shell_job: bool,
-    terminals: bool,
+    settle: Callable[[], None],
     progress: Progress | None,
+    root: InitRoot | None,
 ) -> Restored:
     """Restore in a process that lives in new namespaces; it stays as the init of a pid namespace."""
     outside = 0
@@ -117,13 +126,16 @@ def _elsewhere(
     def work(progress: Progress | None) -> Restored:
         if place.has_pids and not shell_job:
             os.setsid()
-        place.settle(terminals=terminals)
+        if root is None:  # it has done so already
+            settle()
         return build(progress)
 
-    def seen(worker: int, restored: Restored) -> None:
+    stays = place.has_pids and root is None
+
+    def seen(child: int, restored: Restored) -> None:
         nonlocal outside
         if place.has_pids:
-            outside = outside_pid(worker, restored.pid)
+            outside = outside_pid(child, restored.pid) if root is None else child
             if pidfile is not None:
                 _write_pidfile(Path(pidfile), outside)
 
@@ -132,14 +144,14 @@ def _elsewhere(
 
     try:
         made: Restored = work_elsewhere(
-            place.enter, work, progress=progress, seen=seen, stay=stay if place.has_pids else None
+            place.enter, work, progress=progress, seen=seen, stay=stay if stays else None, root=root
         )
     except BaseException:
         os.close(status)
         raise
     finally:
         os.close(told)
-    if not place.has_pids or made.detached:
+    if not stays or made.detached:
         os.close(status)
         status = -1
     return replace(made, outside_pid=outside, status_fd=status)
@@ -153,6 +165,7 @@ def restore_view(
     shell_job: bool = False,
     inherit_fds: Sequence[str] = (),
     place: Place = HERE,
+    init: InitRoot | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """`restore` of an image that is open already, by a process that is in `place`."""
@@ -167,7 +180,7 @@ def restore_view(
     mms: list[MmRecord] = list(view.records("mm"))
     preflight.check_tasks(tasks, threads, mms)
     order = _order(tasks, tree, shell_job)
-    preflight.check_numbers(order.numbers)
+    preflight.check_numbers(order.numbers - {INIT} if init is not None else order.numbers)
     preflight.check_files(mms, view.records("file"))
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
     context = RestoreContext(view, frozenset(task.pid for task in tasks))
@@ -178,9 +191,20 @@ def restore_view(
     by_tid = {thread.tid: thread for thread in threads}
     of_task = {task.pid: [by_tid[tid] for tid in task.tids if tid in by_tid] for task in tasks}
     building = Tree(context, order, tasks, of_task, {mm.mm_id: mm for mm in mms}, progress)
+    building.init = init
     # A parent-death signal would come when ckpt ends: such a root gets another parent before.
     lasts = detach and not place.has_pids and any(thread.pdeathsig for thread in of_task[tree.root_pid])
     building.give_away = lasts or bool(place.flags and not place.has_pids)
+
+    def restored() -> Restored:
+        spent = (time.perf_counter_ns() - started) // 1000
+        pids = tuple(task.pid for task in tasks)
+        terminal = caller.relay_master(context)
+        return Restored(
+            tree.root_pid, pids, spent, view.header, detach, place.names, notes=(*place.notes, *context.notes),
+            job=shell_job, terminal=terminal,
+        )  # fmt: skip
+
     with ExitStack() as stack, _terminal_signals_held():
         stack.enter_context(adopting())
         stack.enter_context(context.stack)
@@ -189,18 +213,20 @@ def restore_view(
             if pidfile is not None:
                 _write_pidfile(Path(pidfile), tree.root_pid)
                 stack.push(_remove_on_error(Path(pidfile)))
+            if init is not None:
+                init.ready(restored())
             building.let_go()
             sockets.done(context)
         except BaseException:
             building.kill()
             raise
-    spent = (time.perf_counter_ns() - started) // 1000
-    pids = tuple(task.pid for task in tasks)
-    terminal = caller.relay_master(context)
-    return Restored(
-        tree.root_pid, pids, spent, view.header, detach, place.names, notes=(*place.notes, *context.notes),
-        job=shell_job, terminal=terminal,
-    )  # fmt: skip
+    return restored()
+
+
+def _init_root(view: ImageView, own_session: bool, settle: Callable[[], None]) -> InitRoot:
+    tasks: list[TaskRecord] = list(view.records("task"))
+    numbers = {number for task in tasks for number in (task.pid, task.sid, task.pgid, *task.tids)}
+    return InitRoot(free_block(list(view.records("mm")), BLOCK_SIZE), numbers, own_session, settle)
 
 
 def _order(tasks: list[TaskRecord], tree: TreeRecord, shell_job: bool) -> Plan:

@@ -66,7 +66,8 @@ class Request:
     shadow: str = "auto"  # image | off | auto: see Chain.begin
 
 
-_AGAIN = 8  # further attempts at a task in which no code to borrow is found, or which is in a state that passes
+_AGAIN = 8  # further attempts at a task in a state that passes
+_BIRTHS = 10.0  # seconds of further attempts at a tree in which programs start that have no library yet
 _LOOKS = 10
 
 
@@ -84,16 +85,18 @@ def run_round(request: Request) -> ImageInfo:
     try:
         with Chain.open(request.directory, create=True) as chain:
             rehearse(name, dump=request.kind == "dump")
-            for _ in range(_AGAIN):
+            attempts, end = 0, time.monotonic() + _BIRTHS
+            while True:
                 try:
                     return _Round(request, chain, name).run()
-                except NothingToBorrow:
-                    time.sleep(0.05)
+                except NothingToBorrow as error:
+                    if time.monotonic() > end or not gadgets.appear(error.pid):
+                        raise
                 except NotDumpable as error:
-                    if not all(refusal.passing for refusal in error.refusals):
+                    attempts += 1
+                    if attempts > _AGAIN or not all(refusal.passing for refusal in error.refusals):
                         raise
                     time.sleep(0.05)
-            return _Round(request, chain, name).run()
     except BaseException:
         if fresh:
             _remove_if_unused(request.directory)

@@ -29,7 +29,8 @@ NO_EPOCH = bytes(EPOCH_SIZE).hex()  # of one that was just started
 _TARGET_FD = 4  # a pidfd of the target
 _REPORT_FD = 5  # a pipe on which the first process tells the keeper's pid
 
-# x86_64. The first process forks, tells the pid and ends, so that init adopts and reaps the keeper.
+# x86_64. The first process forks, tells the pid and ends, so that init adopts and reaps the keeper. Where init may be
+# of the target's tree, in a pid namespace that ckpt came into from outside, it is born beside ckpt instead.
 _CODE = bytes.fromhex(
     "b839000000"  # mov eax, SYS_fork
     "0f05"  # syscall
@@ -74,6 +75,7 @@ _CODE = bytes.fromhex(
     "7eea"  # jle again
     "eb98"  # jmp leave
 )
+_CODE_BESIDE = bytes.fromhex("eb29") + _CODE  # jmp keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Keeper:
     def alive(self) -> bool:
         """Whether it still runs."""
         try:
-            return procfs.stat(self.pid).start_time == self.start_time and _is_keeper(self.pid)
+            return procfs.stat(self.pid).start_time == self.start_time and is_keeper(self.pid)
         except (NoSuchTask, OSError):
             return False
 
@@ -145,7 +147,8 @@ class Mark:
         return epoch.hex()
 
 
-def _is_keeper(pid: int) -> bool:
+def is_keeper(pid: int) -> bool:
+    """OSError when this user may not look."""
     return os.readlink(f"/proc/{pid}/exe").startswith(f"/memfd:{NAME}")
 
 
@@ -161,12 +164,16 @@ def start(uffd: int, target: int) -> Keeper:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += [reader, writer]
         opened.append(pidfd := pidfd_open(target))
-        opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE)))
+        beside = not os.getppid()
+        opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE_BESIDE if beside else _CODE)))
         high: list[int] = []
         for fd in (uffd, pidfd, writer, memfd):
             high.append(_high(fd))
             opened.append(high[-1])
         actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)]
+        if beside:
+            pid = tiny.spawn_beside(high[3], NAME, zip(high, (HELD_FD, _TARGET_FD), strict=False))
+            return Keeper(pid, procfs.stat(pid).start_time)
         first = tiny.spawn(high[3], NAME, actions)
         os.close(writer)
         os.close(high[2])
@@ -206,7 +213,7 @@ def find(target: int) -> Iterator[Keeper]:
         if not name.isdigit():
             continue
         try:
-            if not _is_keeper(int(name)):
+            if not is_keeper(int(name)):
                 continue
             info = Path(f"/proc/{name}/fdinfo/{_TARGET_FD}").read_text()
             if f"Pid:\t{target}\n" in info:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs, reports, standins, uapi
+from ckpt.kernel import keeper, procfs, reports, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
@@ -184,6 +184,8 @@ class _Freeze:
                             f"ckpt runs inside the tree of task {tree.root}",
                             hint="start ckpt from outside the tree that is to be dumped",
                         )
+                    if pid == 1 and _is_keeper(child):
+                        continue
                     tree.parents[child], tree.parent_threads[child] = pid, tid
                     found.append(child)
         return found
@@ -342,3 +344,11 @@ def procfs_threads(pid: int) -> list[int]:
         return procfs.threads(pid)
     except NoSuchTask:
         return []
+
+
+def _is_keeper(pid: int) -> bool:
+    """Of ckpt's, which started within the pid namespace: then init adopted it."""
+    try:
+        return keeper.is_keeper(pid)
+    except OSError:
+        return False

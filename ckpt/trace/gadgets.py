@@ -5,10 +5,11 @@ Two more, which are bytes in the middle of something else, let a thread close th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ckpt.errors import KernelError, NothingToBorrow
+from ckpt.errors import KernelError, NoSuchTask, NothingToBorrow
 from ckpt.kernel import procfs
 from ckpt.kernel.memory import Memory
 
@@ -54,9 +55,25 @@ def find(pid: int, maps: Sequence[procfs.MapsLine] | None = None) -> Gadgets:
     if not all(name in known for name in _NEEDED):
         raise NothingToBorrow(
             f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn)",
+            pid=pid,
             hint="such a task can be pre-dumped with --tracker content-hash, but not dumped",
         )
     return Gadgets(**known)
+
+
+def appear(pid: int, patience: float = 1.0) -> bool:
+    """Wait until the task, which runs, has what was missing, or has ended; False: not within `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            find(pid)
+            return True
+        except NothingToBorrow:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        except (KernelError, NoSuchTask):
+            return True
 
 
 def _of_mapping(memory: Memory, line: procfs.MapsLine) -> _Found:

@@ -35,6 +35,11 @@ def spawn_skeleton(pid: int, stub_address: int, keep: int = -1) -> Skeleton:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
+def take_skeleton(pid: int, stub_address: int) -> Skeleton:
+    """The same of a stub that another process has started; it holds no descriptor."""
+    return _take(pid, Block(stub_address), -1)
+
+
 def _take(pid: int, block: Block, keep: int) -> Skeleton:
     """Seize the started stub and turn it into a skeleton."""
     ptrace.seize(pid, OPTIONS)

@@ -1,0 +1,41 @@
+"""Code to borrow, in programs that have just started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ckpt.errors import NothingToBorrow
+from ckpt.kernel import tiny
+from ckpt.trace import gadgets
+
+_PAUSE = bytes.fromhex("b8220000000f05ebf7")  # 1: mov eax, SYS_pause; syscall; jmp 1b
+
+
+def test_a_program_without_a_library() -> None:
+    pid = tiny.start("ckpt-bare", _PAUSE)
+    try:
+        with pytest.raises(NothingToBorrow) as found:
+            gadgets.find(pid)
+        assert found.value.pid == pid
+        assert not gadgets.appear(pid, 0.1)
+        threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+        start = time.monotonic()
+        assert gadgets.appear(pid, 20), "nothing is waited for in one that has ended"
+        assert time.monotonic() - start < 10
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_program_that_starts() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as started:
+        assert gadgets.appear(started.pid, 20)
+        gadgets.find(started.pid)
+        started.kill()

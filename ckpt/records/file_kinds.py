@@ -38,6 +38,8 @@ class PathFile:
     rdev: int = 0  # of a device node that has no name any more
     handle: Handle | None = None  # by which it is opened instead
     ended: int = 0  # the process or thread in /proc, gone by now, that it belongs to
+    uid: int = -1  # of such a node; -1: as it is made
+    gid: int = -1
 
 
 @record("file-place")

@@ -49,7 +49,9 @@ class Devices:
             )
         elif not paths.reachable(view.link, view.stat):
             if view.link.endswith(paths.DELETED) and not view.stat.st_nlink:
-                return replace(path_payload(view, paths.without_deleted(view.link)), rdev=view.stat.st_rdev)
+                node = view.stat
+                payload = path_payload(view, paths.without_deleted(view.link))
+                return replace(payload, rdev=node.st_rdev, uid=node.st_uid, gid=node.st_gid)
             handle = names.handle_of(view)
             if handle is not None:  # hidden by a mount, or known by another name
                 return replace(path_payload(view, view.link), handle=handle)
@@ -80,6 +82,8 @@ def _is_safe(device: tuple[int, int], flags: int) -> bool:
 def _nameless(payload: PathFile, flags: int) -> int:
     def make(name: str) -> int:
         os.mknod(name, payload.mode, payload.rdev)
+        os.chown(name, payload.uid, payload.gid)
+        os.chmod(name, stat.S_IMODE(payload.mode))  # whatever the umask
         return paths.open_path(name, flags)
 
     try:

@@ -124,6 +124,7 @@ class PrctlState:  # prctl.py: what each thread has of its own
     mce_kill: int  # PR_MCE_KILL_GET
     io_flusher: bool
     speculation: tuple[int, ...] = ()  # PR_GET_SPECULATION_CTRL for features 0, 1, 2; empty when unknown
+    cpuid_faults: bool = False  # ARCH_SET_CPUID: the instruction gives SIGSEGV
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from ckpt.errors import KernelError
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
@@ -11,7 +14,9 @@ from ckpt.records.support import Support
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
-    "tasks", "prctl", "dumpable, THP-disable, pdeathsig, TSC and machine-check modes, speculation control, I/O flusher"
+    "tasks",
+    "prctl",
+    "dumpable, THP-disable, pdeathsig, TSC, CPUID and machine-check modes, speculation control, I/O flusher",
 )
 
 # ------------------------------------------------------------------ each thread
@@ -24,7 +29,22 @@ def collect_tsc_mode(remote: RemoteTask) -> int:
     return int.from_bytes(remote.read(buffer, 4), "little")
 
 
-def collect_prctl(remote: RemoteTask, status: dict[str, str], flags: int, securebits: int, tsc_mode: int) -> PrctlState:
+@functools.cache
+def _cpuid_may_fault() -> bool:
+    try:
+        return " cpuid_fault" in Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return True
+
+
+def collect_cpuid_faults(remote: RemoteTask) -> bool:
+    """ARCH_GET_CPUID: whether the instruction is forbidden. Threads start with their creator's."""
+    return _cpuid_may_fault() and remote.syscall(uapi.SYS_arch_prctl, us.ARCH_GET_CPUID, 0) == 0
+
+
+def collect_prctl(
+    remote: RemoteTask, status: dict[str, str], flags: int, securebits: int, tsc_mode: int, cpuid_faults: bool = False
+) -> PrctlState:
     """`flags`: of the thread's stat. They tell when nothing need be asked of the thread, which is nearly always."""
     mce_kill = us.PR_MCE_KILL_DEFAULT
     if flags & us.PF_MCE_PROCESS:
@@ -35,6 +55,7 @@ def collect_prctl(remote: RemoteTask, status: dict[str, str], flags: int, secure
         mce_kill=mce_kill,
         io_flusher=bool(flags & us.PF_MEMALLOC_NOIO) and _io_flusher(remote),
         speculation=taskinfo.speculation(status),
+        cpuid_faults=cpuid_faults,
     )
 
 
@@ -54,6 +75,9 @@ def restore_prctl(remote: RemoteTask, record: PrctlState) -> None:
     if record.tsc_mode != now.tsc_mode:
         with rebuilding(pid, "PR_SET_TSC"):
             remote.syscall(uapi.SYS_prctl, us.PR_SET_TSC, record.tsc_mode, 0, 0, 0)
+    if record.cpuid_faults != collect_cpuid_faults(remote):
+        with rebuilding(pid, "ARCH_SET_CPUID", hint="restore on a machine whose CPU has it"):
+            remote.syscall(uapi.SYS_arch_prctl, us.ARCH_SET_CPUID, int(not record.cpuid_faults))
     if record.mce_kill != now.mce_kill:
         with rebuilding(pid, "PR_MCE_KILL"):
             remote.syscall(uapi.SYS_prctl, us.PR_MCE_KILL, us.PR_MCE_KILL_SET, record.mce_kill, 0, 0)

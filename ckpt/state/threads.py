@@ -67,6 +67,7 @@ class _First:
     status: dict[str, str]
     securebits: int
     tsc_mode: int
+    cpuid_faults: bool
 
 
 def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen: Glance | None = None) -> ThreadRecord:
@@ -108,7 +109,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         clear_child_tid=told.clear_child_tid,
         pdeathsig=told.pdeathsig,
         seccomp=seccomp.collect_seccomp(pid, tid, status, context),
-        prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode),
+        prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode, first.cpuid_faults),
         ports=() if isinstance(remote, HeldRemote) else ioports.collect_ports(tid, context),
         fs=own_fs,
         fs_tid=fs_tid,
@@ -144,7 +145,10 @@ def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
         tid = task.tids[0]
         remote = task.remote(tid)
         known[task.pid] = _First(
-            procfs.status(task.pid, tid), ids.collect_securebits(remote), prctl.collect_tsc_mode(remote)
+            procfs.status(task.pid, tid),
+            ids.collect_securebits(remote),
+            prctl.collect_tsc_mode(remote),
+            prctl.collect_cpuid_faults(remote),
         )
     return known[task.pid]
 

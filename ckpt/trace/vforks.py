@@ -99,6 +99,8 @@ class HeldRemote:
             self.write(args[1], self._timer(args[0]))
         elif nr == uapi.SYS_prctl:
             return self._prctl(*args)
+        elif nr == uapi.SYS_arch_prctl:
+            return self._child().syscall(nr, *args)  # what it has is its creator's
         elif nr == uapi.SYS_timer_gettime or (nr == uapi.SYS_get_mempolicy and held.policy):
             what = "a NUMA policy" if held.policy else "POSIX timers"
             raise RemoteCallError(

@@ -31,7 +31,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
 from ckpt.state import ids, sockets
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import caller, inherit
+from ckpt.state.files import caller, inherit, kept
 from ckpt.state.mm_build import free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
 
@@ -181,9 +181,10 @@ def restore_view(
     preflight.check_tasks(tasks, threads, mms)
     order = _order(tasks, tree, shell_job)
     preflight.check_numbers(order.numbers - {INIT} if init is not None else order.numbers)
+    context = RestoreContext(view, frozenset(task.pid for task in tasks))
+    kept.put_back(context)
     preflight.check_files(mms, view.records("file"))
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
-    context = RestoreContext(view, frozenset(task.pid for task in tasks))
     context.options["shell_job"] = shell_job
     context.options["detach"] = detach
     context.options["relays"] = not detach and not place.flags

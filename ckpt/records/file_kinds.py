@@ -66,10 +66,10 @@ class GhostFile:
 
 @record("ghost")
 class GhostRecord:
-    """A file or directory without a name; its contents stand in GhostData records."""
+    """A file or directory without a name, or one that may lose it; its contents stand in GhostData records."""
 
     key: str  # "<dev>:<ino>"
-    path: str  # the name it had
+    path: str  # the name it had, or has
     mode: int
     uid: int
     gid: int

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import harness
-from tests.support.programs import WAIT, Line, Program, ask_anew, free_port, need, until
+from tests.support.programs import WAIT, Line, Program, ask_anew, free_port, need, reap, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -217,6 +217,60 @@ def test_go(program: Program) -> None:
     )
     port = free_port()
     counting(program, program.place / "program", port, port=port)
+
+
+def test_java_when_another_jvm_has_tidied_up(program: Program) -> None:
+    """A JVM that starts removes the counters, a mapped file, of all those that have ended; so does a reboot."""
+    need("java")
+    port = free_port()
+    program.start("java", "-Xmx64m", SOURCES / "Counter.java", port)
+    assert ask_anew(port, "x") == "1"
+    (counters,) = Path("/tmp").glob(f"hsperfdata_*/{program.root}")
+    before = counters.stat()
+    program.ckpt("dump", "-t", program.root, "-D", program.place / "chain")
+    until(lambda: reap([program.root]), "the JVM is gone")
+    subprocess.run(["java", "-Xshare:auto", "-version"], check=True, capture_output=True)
+    assert not counters.exists(), "then nothing is tried here"
+    program.ckpt("restore", "-D", program.place / "chain", "--detach")
+    assert ask_anew(port, "x") == "2"
+    after = counters.stat()
+    assert (after.st_mode, after.st_uid, after.st_size) == (before.st_mode, before.st_uid, before.st_size)
+
+
+SHARED = """
+import os, sys, time
+from multiprocessing import shared_memory
+shared = shared_memory.SharedMemory("ckpt-test-%d" % os.getpid(), create=True, size=8)
+other = shared_memory.SharedMemory(shared.name)
+print(shared.name, flush=True)
+while True:
+    n = int.from_bytes(shared.buf[:8], "little")
+    shared.buf[:8] = (n + 1).to_bytes(8, "little")
+    assert int.from_bytes(other.buf[:8], "little") == n + 1
+    time.sleep(0.01)
+"""
+
+
+def test_shared_memory_by_name_that_is_gone(program: Program) -> None:
+    """As after a reboot."""
+    program.start(sys.executable, "-c", SHARED)
+    until(lambda: program.log().endswith("\n"), "it has its memory")
+    memory = Path("/dev/shm") / program.log().strip()
+
+    def now() -> int:
+        return int.from_bytes(memory.read_bytes(), "little")
+
+    until(now, "it counts")
+    program.ckpt("dump", "-t", program.root, "-D", program.place / "chain")
+    until(lambda: reap([program.root]), "it is gone")
+    last = now()
+    memory.unlink()
+    try:
+        program.ckpt("restore", "-D", program.place / "chain", "--detach")
+        until(lambda: now() > last, "it goes on counting there")
+        assert last < now() < last + 100_000
+    finally:
+        memory.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- terminals

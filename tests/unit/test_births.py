@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckpt.engine.births import Pair, births
@@ -62,12 +62,14 @@ def alike(pairs: dict[int, Pair], what: int) -> set[frozenset[int]]:
     return {frozenset(group) for group in groups.values()}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories())
 def test_threads_share_what_they_did(wanted: dict[int, Pair]) -> None:
     made = carried_out(births(PID, wanted), wanted[PID], 0, wanted)
     assert [alike(made, what) for what in (0, 1)] == [alike(wanted, what) for what in (0, 1)]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), st.data())
 def test_some_keep_the_table_that_the_first_thread_leaves(wanted: dict[int, Pair], data: st.DataObject) -> None:
     """`carried` is a table that the first thread had before its last unshare."""

@@ -21,7 +21,7 @@ from ckpt.kernel.descriptors import kcmp, pidfd_of_holder, raise_descriptor_limi
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, FrozenTaskLike
-from ckpt.state.files import locks
+from ckpt.state.files import kept, locks, regular
 from ckpt.state.files.base import FileView
 from ckpt.state.files.kinds import KINDS, PATH_KINDS
 from ckpt.state.files.registry import Registry, registry
@@ -223,6 +223,8 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
         return
     before = len(context.refusals)
     payload = kind.collect(view, context)
+    if kind is regular.KIND:
+        kept.note(view, context)
     if view.in_flight_of:  # kinds know it by ckpt's own descriptor; people by the task that will receive it
         context.refusals[before:] = [
             replace(r, pid=view.in_flight_of, subject=f"a file in flight ({view.link})")

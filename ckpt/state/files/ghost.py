@@ -94,11 +94,11 @@ class GhostFiles:
                 )
                 return NoPayload()
             noted.add(key)
-            context.records.append(_record(view, key, path))
+            context.records.append(record_of(view, key, path))
             if mapped:  # memory of the task, of whatever size: its pages travel as pages
                 context.shared.setdefault("contents", {})[_space(key)] = view.file_id
             elif stat.S_ISREG(st.st_mode):
-                context.records.extend(_contents(view, key))
+                context.records.extend(contents(view, key))
         return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
@@ -120,7 +120,8 @@ def _space(key: str) -> str:
     return f"ghost:{key}"
 
 
-def _record(view: FileView, key: str, path: str) -> GhostRecord:
+def record_of(view: FileView, key: str, path: str) -> GhostRecord:
+    """The record of a file whose contents travel."""
     st = view.stat
     xattrs = tuple(_xattrs(view.proc_path)) if stat.S_ISREG(st.st_mode) else ()
     return GhostRecord(
@@ -139,7 +140,7 @@ def _xattrs(path: str) -> Iterator[tuple[str, bytes]]:
             raise KernelError(f"extended attributes of {path}: {error.strerror}", errno=error.errno or 0) from None
 
 
-def _contents(view: FileView, key: str) -> list[GhostData]:
+def contents(view: FileView, key: str) -> list[GhostData]:
     """The data of the file without its holes, in chunks that an image holds comfortably."""
     fd = open_unnoticed(view.proc_path)
     records: list[GhostData] = []
@@ -177,10 +178,10 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
             os.ftruncate(made.fd, ghost.size)
             for part in context.view.records("ghost-data"):
                 if part.key == ghost.key:
-                    _write(made.fd, part.offset, part.data)
+                    write(made.fd, part.offset, part.data)
             for pages, data in context.view.read(_space(ghost.key)):
                 for start, length, at in pieces(pages):
-                    _write(made.fd, start, data[at : at + length])
+                    write(made.fd, start, data[at : at + length])
             os.ftruncate(made.fd, ghost.size)  # the last page may reach beyond the end
     except OSError as error:
         raise RestoreError(
@@ -226,7 +227,8 @@ def _set_times(context: RestoreContext, ghost: GhostRecord) -> None:
             return
 
 
-def _write(fd: int, offset: int, data: bytes | memoryview) -> None:
+def write(fd: int, offset: int, data: bytes | memoryview) -> None:
+    """All of `data`."""
     while data:
         count = os.pwrite(fd, data, offset)
         offset, data = offset + count, data[count:]

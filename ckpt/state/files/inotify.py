@@ -23,7 +23,12 @@ from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files import watched
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("pipes", "inotify", "watches", lost="events that wait: IN_Q_OVERFLOW takes their place")
+SUPPORT = Support(
+    "pipes",
+    "inotify",
+    "watches",
+    lost="events that wait: IN_Q_OVERFLOW takes their place; that numbers of removed watches are not given again",
+)
 
 _MOST_WATCHES_PASSED = 1 << 20
 

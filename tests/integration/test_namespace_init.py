@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -74,10 +75,10 @@ def until(condition: Callable[[], object]) -> None:
 class Tree:
     """The program in namespaces of its own, and ckpt as the same user."""
 
-    def __init__(self, place: Path, who: dict[str, object]) -> None:
+    def __init__(self, place: Path, who: dict[str, object], code: str) -> None:
         self.place, self.who = place / "said", who
         self.program = place / "program"
-        self.program.write_text(PROGRAM)
+        self.program.write_text(code)
         self.pid = 0
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -106,8 +107,8 @@ class Tree:
 
 
 @contextmanager
-def tree(place: Path, who: dict[str, object]) -> Iterator[Tree]:
-    made = Tree(place, who)
+def tree(place: Path, who: dict[str, object], code: str = PROGRAM) -> Iterator[Tree]:
+    made = Tree(place, who, code)
     started = made.start()
     try:
         yield made
@@ -173,6 +174,19 @@ def test_a_failure_leaves_nothing(place: Path) -> None:
         said = target.place.read_text()
         left = [pid for pid in set(os.listdir("/proc")) - before if pid.isdigit() and _runs_program(pid)]
         assert not left and target.place.read_text() == said
+
+
+def test_a_connection_that_nobody_could_hold(place: Path) -> None:
+    """What holds a connection to the outside from the dump to the restore would end with the namespace."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        program = f"import socket\nkept = socket.create_connection(('127.0.0.1', {port}))\n{PROGRAM}"
+        with tree(place, {}, program) as target:
+            dump = ["dump", "-t", str(target.pid), "-D", str(place / "i")]
+            code, answer = target.ckpt(*dump, "--tcp-established")
+            assert code == 25 and "end with this pid" in json.dumps(answer), answer
+            target.turns()
+            assert target.ckpt(*dump, "--tcp-close")[0] == 0
 
 
 def _runs_program(pid: str) -> bool:

@@ -166,6 +166,17 @@ def test_an_outside_connection_is_refused_and_unharmed() -> None:
         assert peer.recv(10) == b"pong"
 
 
+def test_a_connection_that_nobody_has_accepted_is_somebodys() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connect = f"out = socket.create_connection(('127.0.0.1', {listener.getsockname()[1]})); at(100, out)\n"
+        with target(PRELUDE + connect) as child:
+            context, _ = collect(child.pid)
+            context.stack.close()
+            assert any(r.hint and "--tcp-established" in r.hint for r in context.refusals)
+            peer, _ = listener.accept()
+            peer.close()
+
+
 def test_an_outside_connection_is_closed_on_demand() -> None:
     with outside("out.sendall(b'before'); settle(out)") as (peer, child):
         peer.sendall(b"unread")

@@ -120,9 +120,13 @@ def finish_tcp(context: CollectContext) -> None:
     if dump is None:
         return
     dump.waiting = waiting
-    if context.options.tcp_established:
-        return
     left = _leaving(dump)
+    if context.options.tcp_established:
+        for ino in left if any(task.pid == 1 for task in context.tasks) else ():
+            view = dump.views[ino]
+            reason = "is a TCP connection to the outside, whose holder would end with this pid namespace"
+            context.refuse(view.pid, view.subject, reason, "--tcp-close ends it")
+        return
     if context.options.tcp_close:
         _close(context, dump, left)
         return
@@ -140,6 +144,8 @@ def _leaving(dump: _Dump) -> list[int]:
         local, remote = dump.ends[ino]
         if alive is None:
             table = [*_table(u.AF_INET), *_table(u.AF_INET6)]
+            # Nor is one nobody's that its listener has not accepted yet.
+            table += [*sock_diag.embryos(), *sock_diag.requests()]
             alive = {(entry.local, entry.remote): entry.ino for entry in table}
         if _loopback(remote) and (remote, local) not in alive:
             continue  # its other end on this host is closed: nobody outside is concerned

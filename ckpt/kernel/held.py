@@ -20,7 +20,7 @@ from ckpt.kernel.xfeatures import standard_format
 _PT_REGS = struct.Struct("<21Q")
 _STACKS = ((16 << 10, 0), (16 << 10, 16), (32 << 10, 0), (32 << 10, 16))  # THREAD_SIZE, TOP_OF_KERNEL_STACK_PADDING
 _ORIG_RAX, _RIP, _RSP = 15, 16, 19
-_SIGQUEUE_MOST = 4096
+_SIGQUEUE_MOST = 1 << 22
 _SIGINFO = 48  # of kernel_siginfo; what follows in siginfo_t is zero
 _ENQUEUED = 1  # HRTIMER_STATE_ENQUEUED
 
@@ -49,6 +49,13 @@ def look(pid: int, tid: int) -> Held:
     """Unsupported without the right to read the kernel's memory, or where it is not as expected."""
     with KernelMemory() as memory:
         return _Reader(memory, task_of(memory, pid, tid), pid, tid).held()
+
+
+def pending(pid: int, tid: int, *, shared: bool) -> tuple[bytes, ...]:
+    """The queue of the thread, or of its process, which is frozen: siginfo_t, oldest first. Errors as `look`."""
+    with KernelMemory() as memory:
+        reader = _Reader(memory, task_of(memory, pid, tid), pid, tid)
+        return reader.shared_pending() if shared else reader.pending()
 
 
 def task_of(memory: KernelMemory, pid: int, tid: int) -> int:
@@ -99,8 +106,8 @@ class _Reader:
             securebits=self._memory.u32(self._u64("cred") + self._types.offset("cred", "securebits")),
             subreaper=self._subreaper(signal),
             actions=self._actions(),
-            pending=self._queue(self._at("pending")),
-            shared_pending=self._queue(signal + self._types.offset("signal_struct", "shared_pending")),
+            pending=self.pending(),
+            shared_pending=self.shared_pending(),
             real_timer_ns=self._real_timer(signal),
             cpu_timers=self._cpu_timers(signal),
             policy=bool(self._u64("mempolicy")),
@@ -146,14 +153,23 @@ class _Reader:
         raw = self._memory.read(start, size * us.NSIG)
         return tuple(raw[at : at + size] for at in range(0, len(raw), size))
 
+    def pending(self) -> tuple[bytes, ...]:
+        return self._queue(self._at("pending"))
+
+    def shared_pending(self) -> tuple[bytes, ...]:
+        return self._queue(self._u64("signal") + self._types.offset("signal_struct", "shared_pending"))
+
     def _queue(self, pending: int) -> tuple[bytes, ...]:
         head = pending + self._types.offset("sigpending", "list")
         link, info = self._types.offset("sigqueue", "list"), self._types.offset("sigqueue", "info")
         found: list[bytes] = []
         node = self._memory.u64(head)
-        while node != head and len(found) < _SIGQUEUE_MOST:
-            found.append(self._memory.read(node - link + info, _SIGINFO).ljust(us.SIGINFO_SIZE, b"\0"))
-            node = self._memory.u64(node)
+        while node != head:
+            if len(found) == _SIGQUEUE_MOST:
+                raise Unsupported(f"the signal queue of thread {self._tid} has no end in the kernel's memory")
+            entry = self._memory.read(node - link, info + _SIGINFO)
+            found.append(entry[info:].ljust(us.SIGINFO_SIZE, b"\0"))
+            node = int.from_bytes(entry[link : link + 8], "little")
         return tuple(found)
 
     def _real_timer(self, signal: int) -> tuple[int, int]:

@@ -101,8 +101,11 @@ def setsigmask(tid: int, mask: int) -> None:
     _ptrace("PTRACE_SETSIGMASK", uapi.PTRACE_SETSIGMASK, tid, 8, ctypes.addressof(value))
 
 
-def peeksiginfo(tid: int, *, shared: bool) -> list[bytes]:
-    """The thread's own or the process-wide queue of pending signals, oldest first; siginfo_t of 128 bytes."""
+def peeksiginfo(tid: int, *, shared: bool, most: int = 1 << 31) -> list[bytes]:
+    """The thread's own or the process-wide queue of pending signals, oldest first; siginfo_t of 128 bytes.
+
+    Takes time by the square of their number; ends early when `most` are found.
+    """
     found: list[bytes] = []
     buffer = ctypes.create_string_buffer(SIGINFO_SIZE * _QUEUE_STEP)
     flags = uapi.PTRACE_PEEKSIGINFO_SHARED if shared else 0
@@ -117,7 +120,7 @@ def peeksiginfo(tid: int, *, shared: bool) -> list[bytes]:
         )
         raw = buffer.raw
         found += [raw[i * SIGINFO_SIZE : (i + 1) * SIGINFO_SIZE] for i in range(count)]
-        if count < _QUEUE_STEP:
+        if count < _QUEUE_STEP or len(found) >= most:
             return found
 
 

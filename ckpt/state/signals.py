@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt.kernel import procfs, taskinfo, uapi
+from ckpt.errors import KernelError
+from ckpt.kernel import held, procfs, taskinfo, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.records.seams import LiveTask, RemoteTask
@@ -15,6 +16,7 @@ from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support("signals", "signals", "actions, masks, pending ones with their siginfo, alternate stacks")
 
+_MANY = 1024  # signals in a queue, from which on counting takes longer than looking
 _ALL = (1 << us.NSIG) - 1
 _DEFAULT = SigAction(0, us.SIG_DFL, 0, 0, 0)
 
@@ -77,8 +79,18 @@ def collect_pending(remote: RemoteTask, status: dict[str, str], *, shared: bool)
     if isinstance(remote, HeldRemote):
         queue = list(remote.held.shared_pending if shared else remote.held.pending)
     else:
-        queue = ptrace.peeksiginfo(remote.tid, shared=shared)
+        queue = ptrace.peeksiginfo(remote.tid, shared=shared, most=_MANY)
+        if len(queue) >= _MANY:
+            queue = _long_queue(remote, shared=shared)
     return tuple(SigInfo(info) for info in queue if signal_of(info) != us.SIGKILL)
+
+
+def _long_queue(remote: RemoteTask, *, shared: bool) -> list[bytes]:
+    """In the kernel's memory, where every signal is found from the one before it; else by counting from the first."""
+    try:
+        return list(held.pending(remote.pid, remote.tid, shared=shared))
+    except KernelError:
+        return ptrace.peeksiginfo(remote.tid, shared=shared)
 
 
 def signal_of(info: bytes) -> int:

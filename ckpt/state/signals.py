@@ -16,7 +16,7 @@ from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support("signals", "signals", "actions, masks, pending ones with their siginfo, alternate stacks")
 
-_MANY = 1024  # signals in a queue, from which on counting takes longer than looking
+_MANY = 4096  # signals in a queue, from which on counting takes longer than looking
 _ALL = (1 << us.NSIG) - 1
 _DEFAULT = SigAction(0, us.SIG_DFL, 0, 0, 0)
 

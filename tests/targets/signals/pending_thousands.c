@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-enum { SHARED = 6000, OWN = 3000 };
+enum { SHARED = 9000, OWN = 3000 };
 
 static void queue(int number, int nth, int thread)
 {

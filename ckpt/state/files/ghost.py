@@ -96,7 +96,7 @@ class GhostFiles:
             noted.add(key)
             context.records.append(record_of(view, key, path))
             if mapped:  # memory of the task, of whatever size: its pages travel as pages
-                context.shared.setdefault("contents", {})[_space(key)] = view.file_id
+                context.shared.setdefault("contents", {})[space(key)] = view.file_id
             elif stat.S_ISREG(st.st_mode):
                 context.records.extend(contents(view, key))
         return GhostFile(key, bool(view.flags & uapi_files.O_TMPFILE_BIT))
@@ -115,7 +115,7 @@ class GhostFiles:
         return paths.reopen(made.fd, file.flags)
 
 
-def _space(key: str) -> str:
+def space(key: str) -> str:
     """The space key of the contents of a mapped file."""
     return f"ghost:{key}"
 
@@ -176,13 +176,7 @@ def _make(payload: GhostFile, context: RestoreContext) -> _Made:
         else:
             made = _nameless_file(ghost, _tmpfile_flags(ghost, context))
             os.ftruncate(made.fd, ghost.size)
-            for part in context.view.records("ghost-data"):
-                if part.key == ghost.key:
-                    write(made.fd, part.offset, part.data)
-            for pages, data in context.view.read(_space(ghost.key)):
-                for start, length, at in pieces(pages):
-                    write(made.fd, start, data[at : at + length])
-            os.ftruncate(made.fd, ghost.size)  # the last page may reach beyond the end
+            fill(made.fd, ghost, context)
     except OSError as error:
         raise RestoreError(
             f"the deleted file {ghost.path} cannot be made again: {error.strerror}",
@@ -227,8 +221,18 @@ def _set_times(context: RestoreContext, ghost: GhostRecord) -> None:
             return
 
 
-def write(fd: int, offset: int, data: bytes | memoryview) -> None:
-    """All of `data`."""
+def fill(fd: int, ghost: GhostRecord, context: RestoreContext) -> None:
+    """Write what was in the file, which has its size."""
+    for part in context.view.records("ghost-data"):
+        if part.key == ghost.key:
+            _write(fd, part.offset, part.data)
+    for pages, data in context.view.read(space(ghost.key)):
+        for start, length, at in pieces(pages):
+            _write(fd, start, data[at : at + length])
+    os.ftruncate(fd, ghost.size)  # the last page may reach beyond the end
+
+
+def _write(fd: int, offset: int, data: bytes | memoryview) -> None:
     while data:
         count = os.pwrite(fd, data, offset)
         offset, data = offset + count, data[count:]

@@ -1,18 +1,20 @@
-"""Files with a name that serve the tree alone, and are made again when they are gone at the restore.
+"""Files with a name that serve the tree alone: they are given what was in them, and made again when they are gone.
 
-Shared memory by name (shm_open) ends with the boot. What a process maps under its own pid is removed by others once
-it has ended: a new JVM does so with the counters of those before it.
+Shared memory and semaphores by name (shm_open, sem_open) are memory: after a snapshot the original wrote in them, and
+they end with the boot. What a process maps under its own pid is removed by others once it has ended: a new JVM does
+so with the counters of those before it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt.errors import RestoreError
-from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord
+from ckpt.records.file_kinds import GhostFile, GhostRecord
 from ckpt.records.files import FileRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
@@ -22,8 +24,9 @@ from ckpt.state.files.base import FileView
 SUPPORT = Support(
     "files",
     "files of the tree's own",
-    "POSIX shared memory, and what a task maps under the name of its pid (the counters of a JVM): as they are, or made "
-    "again with their contents (up to `--ghost-limit`) when they are gone",
+    "POSIX shared memory and semaphores (of any size when mapped), and what a task maps under the name of its pid (the "
+    "counters of a JVM; up to `--ghost-limit`): with what was in them at the dump, or as they are where a process "
+    "outside has them open, too; made again when they are gone",
 )
 
 _SHM = "/dev/shm/"
@@ -32,52 +35,94 @@ _SHM = "/dev/shm/"
 def note(view: FileView, context: CollectContext) -> None:
     """Let the contents travel, if the file is one of these."""
     st = view.stat
-    own = view.magic and os.path.basename(view.link) == str(view.pid)
-    if not stat.S_ISREG(st.st_mode) or not (own or view.link.startswith(_SHM)):
+    shared = view.link.startswith(_SHM)
+    if not stat.S_ISREG(st.st_mode) or not (shared or _counters(view)):
         return
     key = f"{st.st_dev}:{st.st_ino}"
+    mapped = shared and (st.st_ino, view.link) in context.shared.get("mm:mapped", ())
     noted: set[str] = context.shared.setdefault("ghost:keys", set())
-    if key in noted or st.st_size > context.options.ghost_limit or not paths.reachable(view.link, st):
+    if key in noted or not (mapped or st.st_size <= context.options.ghost_limit):
+        return
+    if not paths.reachable(view.link, st):
         return
     noted.add(key)
     context.records.append(ghost.record_of(view, key, view.link))
-    context.records.extend(ghost.contents(view, key))
+    if mapped:  # its pages travel as pages
+        context.shared.setdefault("contents", {})[ghost.space(key)] = view.file_id
+    else:
+        context.records.extend(ghost.contents(view, key))
+
+
+def _counters(view: FileView) -> bool:
+    """A file named after the task, which maps it for writing: the link in map_files has the mode of its description."""
+    if "/map_files/" not in view.magic or Path(view.link).name != str(view.pid):
+        return False
+    return bool(os.lstat(view.magic).st_mode & stat.S_IWUSR)
 
 
 def put_back(context: RestoreContext) -> None:
-    """Make those that are gone; those that are there stay as they are."""
+    """Fill those that are there and nobody has open, and make those that are gone."""
     files: Sequence[FileRecord] = context.view.records("file")
     named = {file.payload.path for file in files if file.kind == regular.KIND.kind}
     deleted = {file.payload.key for file in files if isinstance(file.payload, GhostFile)}  # maybe under such a name
     for kept in context.view.records("ghost"):
-        if kept.path in named and kept.key not in deleted and not os.path.lexists(kept.path):
-            parts = [part for part in context.view.records("ghost-data") if part.key == kept.key]
-            _make(kept, parts)
-            context.notes.append(f"{kept.path} was gone, and was made again as it was at the dump")
-
-
-def _make(kept: GhostRecord, parts: Sequence[GhostData]) -> None:
-    owner = (kept.uid, kept.gid)
-    try:
-        directory = os.path.dirname(kept.path)
-        if not os.path.isdir(directory):
-            os.mkdir(directory, 0o755)
-            os.chown(directory, *owner)
-        fd = os.open(kept.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if kept.path not in named or kept.key in deleted:
+            continue
         try:
-            os.ftruncate(fd, kept.size)
-            for part in parts:
-                ghost.write(fd, part.offset, part.data)
-            os.fchown(fd, *owner)
-            os.fchmod(fd, stat.S_IMODE(kept.mode))
-            os.utime(fd, ns=(kept.atime_ns, kept.mtime_ns))
-        except OSError:
-            Path(kept.path).unlink()
-            raise
+            if not os.path.lexists(kept.path):
+                _make(kept, context)
+                context.notes.append(f"{kept.path} was gone, and was made again as it was at the dump")
+                continue
+            fd = os.open(kept.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            continue  # whether the task may open it will show
+        except OSError as error:
+            raise _failed(kept, error) from None
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode) and _alone(fd):
+                os.ftruncate(fd, 0)
+                _fill(fd, kept, context)
+        except OSError as error:
+            raise _failed(kept, error) from None
         finally:
             os.close(fd)
-    except OSError as error:
-        raise RestoreError(
-            f"{kept.path} is gone, and cannot be made again: {error.strerror}",
-            hint="put the file back, or free some space",
-        ) from None
+
+
+def _failed(kept: GhostRecord, error: OSError) -> RestoreError:
+    return RestoreError(
+        f"{kept.path} cannot have its contents again: {error.strerror}",
+        hint="put the file back as it was at the dump, or free some space",
+    )
+
+
+def _alone(fd: int) -> bool:
+    """Whether no other description of the file is open or mapped, in any namespace: else there is no lease of it."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    return True
+
+
+def _make(kept: GhostRecord, context: RestoreContext) -> None:
+    directory = Path(kept.path).parent
+    if not directory.is_dir():
+        directory.mkdir(0o755)
+        os.chown(directory, kept.uid, kept.gid)
+    fd = os.open(kept.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchown(fd, kept.uid, kept.gid)
+        os.fchmod(fd, stat.S_IMODE(kept.mode))
+        _fill(fd, kept, context)
+    except OSError:
+        Path(kept.path).unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _fill(fd: int, kept: GhostRecord, context: RestoreContext) -> None:
+    os.ftruncate(fd, kept.size)
+    ghost.fill(fd, kept, context)
+    os.utime(fd, ns=(kept.atime_ns, kept.mtime_ns))

@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from ckpt.errors import RestoreError
@@ -26,10 +27,11 @@ SUPPORT = Support(
     "files of the tree's own",
     "POSIX shared memory and semaphores (of any size when mapped), and what a task maps under the name of its pid (the "
     "counters of a JVM; up to `--ghost-limit`): with what was in them at the dump, or as they are where a process "
-    "outside has them open, too; made again when they are gone",
+    "outside has them open, too, or the tree only reads them; made again when they are gone",
 )
 
 _SHM = "/dev/shm/"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def note(view: FileView, context: CollectContext) -> None:
@@ -61,31 +63,69 @@ def _counters(view: FileView) -> bool:
 
 
 def put_back(context: RestoreContext) -> None:
-    """Fill those that are there and nobody has open, and make those that are gone."""
+    """Fill those that the tree writes in and nobody has open, and make those that are gone."""
     files: Sequence[FileRecord] = context.view.records("file")
-    named = {file.payload.path for file in files if file.kind == regular.KIND.kind}
+    named: dict[str, bool] = {}  # and whether the tree can write in it
+    for file in files:
+        if file.kind == regular.KIND.kind:
+            writes = file.flags & (os.O_ACCMODE | os.O_PATH) in (os.O_WRONLY, os.O_RDWR)
+            named[file.payload.path] = named.get(file.payload.path, False) or writes
     deleted = {file.payload.key for file in files if isinstance(file.payload, GhostFile)}  # maybe under such a name
     for kept in context.view.records("ghost"):
         if kept.path not in named or kept.key in deleted:
             continue
+        if not named[kept.path] and os.path.lexists(kept.path):
+            continue  # a program, or what others wrote: it is as they left it
         try:
-            if not os.path.lexists(kept.path):
-                _make(kept, context)
-                context.notes.append(f"{kept.path} was gone, and was made again as it was at the dump")
-                continue
-            fd = os.open(kept.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            _put_back(kept, context)
         except PermissionError:
             continue  # whether the task may open it will show
         except OSError as error:
             raise _failed(kept, error) from None
+
+
+def _put_back(kept: GhostRecord, context: RestoreContext) -> None:
+    with ExitStack() as stack:
+        directory = _directory(kept, stack)
+        name = Path(kept.path).name
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode) and _alone(fd):
-                os.ftruncate(fd, 0)
-                _fill(fd, kept, context)
-        except OSError as error:
-            raise _failed(kept, error) from None
-        finally:
-            os.close(fd)
+            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        except FileNotFoundError:
+            _make(name, directory, kept, context)
+            context.notes.append(f"{kept.path} was gone, and was made again as it was at the dump")
+            return
+        stack.callback(os.close, fd)
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and _alone(fd):
+            if found.st_uid != kept.uid:
+                raise RestoreError(
+                    f"{kept.path} is another user's now: its owner was {kept.uid} at the dump and is {found.st_uid}",
+                    hint="remove it, if it is not needed: then it is made again as it was",
+                )
+            os.ftruncate(fd, 0)
+            _fill(fd, kept, context)
+
+
+def _directory(kept: GhostRecord, stack: ExitStack) -> int:
+    """Where the file is; the last directory is made if it is gone.
+
+    The kernel told the path, so nothing in it was a symbolic link: what is one now may be a trap of another user's.
+    """
+    path = Path(kept.path).parent
+    fd = os.open("/", _DIRECTORY)
+    stack.callback(os.close, fd)
+    for number, name in enumerate(path.parts[1:], 2):
+        try:
+            below = os.open(name, _DIRECTORY | os.O_PATH, dir_fd=fd)
+        except FileNotFoundError:
+            if number < len(path.parts):
+                raise
+            os.mkdir(name, 0o755, dir_fd=fd)
+            below = os.open(name, _DIRECTORY, dir_fd=fd)
+            os.fchown(below, kept.uid, kept.gid)
+        fd = below
+        stack.callback(os.close, fd)
+    return fd
 
 
 def _failed(kept: GhostRecord, error: OSError) -> RestoreError:
@@ -105,18 +145,14 @@ def _alone(fd: int) -> bool:
     return True
 
 
-def _make(kept: GhostRecord, context: RestoreContext) -> None:
-    directory = Path(kept.path).parent
-    if not directory.is_dir():
-        directory.mkdir(0o755)
-        os.chown(directory, kept.uid, kept.gid)
-    fd = os.open(kept.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _make(name: str, directory: int, kept: GhostRecord, context: RestoreContext) -> None:
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         os.fchown(fd, kept.uid, kept.gid)
         os.fchmod(fd, stat.S_IMODE(kept.mode))
         _fill(fd, kept, context)
     except OSError:
-        Path(kept.path).unlink()
+        os.unlink(name, dir_fd=directory)
         raise
     finally:
         os.close(fd)

@@ -22,6 +22,8 @@ from ckpt.trace.remote import LiveRemote
 if TYPE_CHECKING:
     from ckpt.trace.freezer import FrozenTree
 
+_INIT = 1  # of the pid namespace that ckpt's worker is in, too
+
 
 def end(tree: FrozenTree, deadline: float) -> None:
     """Kill every task and wait, for `deadline` seconds, until all are gone or zombies of somebody else."""
@@ -30,6 +32,11 @@ def end(tree: FrozenTree, deadline: float) -> None:
     if (len(levels) > 1 or tree.zombies) and not any(task.held for task in tree.tasks.values()):
         with suppress(CkptError):  # the rest is for those who adopt them
             _from_below(tree, levels, until)
+    if _INIT in tree.tasks:
+        init = tree.tasks[_INIT]
+        for remote in [init.remote(tid) for tid in init.threads]:
+            if isinstance(remote, LiveRemote):
+                remote.end_with_us()
     LiveRemote.forget()
     _kill(tree, tree.tasks, until)
 
@@ -67,6 +74,8 @@ def _from_below(tree: FrozenTree, levels: list[list[int]], until: float) -> None
 def _kill(tree: FrozenTree, pids: Iterable[int], until: float) -> None:
     left = set()
     for pid in pids:
+        if pid == _INIT:  # no signal from within its namespace ends it: it stands still, and ends with ckpt's worker
+            continue
         left |= set(tree.tasks[pid].threads)
         kill(pid, signal.SIGKILL)
     while left and time.monotonic() < until:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,28 @@ def _runs_program(pid: str) -> bool:
         return b"skeleton" in words[0] or words[-3:-2] == [b"-S"] or namespaces.pid_inside(int(pid)) == 1 != int(pid)
     except (OSError, ValueError):
         return False
+
+
+def test_an_init_without_children_ends_with_its_dump(tmp_path: Path) -> None:
+    """No signal from within the namespace ends it: ckpt waited for that for half a minute, then the tree ran on."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "sleep", "1000"]
+    with subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True) as outer:
+        found: list[int] = []
+
+        def runs() -> bool:
+            found[:] = procfs.children(outer.pid, [outer.pid])
+            return bool(found) and Path(f"/proc/{found[0]}/comm").read_text() == "sleep\n"
+
+        until(runs)
+        root = os.pidfd_open(found[0])
+        try:
+            began = time.monotonic()
+            arguments = [sys.executable, "-m", "ckpt", "dump", "-t", str(found[0]), "-D", str(tmp_path / "chain")]
+            done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=WAIT)
+            assert done.returncode == 0, done.stderr
+            assert time.monotonic() - began < 25
+            assert select.select([root], [], [], 5)[0], "it runs on"
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(root, signal.SIGKILL)
+            os.close(root)

@@ -199,7 +199,6 @@ class _Listener:
                     case None if self._root_has_ended():
                         if self.seen is not None:
                             self.seen(self.root, self.ready)
-                        os.waitpid(self.worker, 0)
                         return self.ready
                     case "failed", text:
                         raise CkptError(f"the work in other namespaces failed:\n{text}", hint="report this error")
@@ -213,6 +212,9 @@ class _Listener:
         """Whether it ran and is gone: the end of an init is that of all who are in its namespace."""
         if self.ready is None:
             return False
+        if self.worker:  # first: an init does not end while a worker of its namespace is a zombie
+            os.waitpid(self.worker, 0)
+            self.worker = 0
         told = os.waitid(os.P_PID, self.root, os.WEXITED | os.WNOWAIT | uapi_restore.WALL)
         return told is not None and (told.si_code, told.si_status) != (os.CLD_KILLED, signal.SIGKILL)
 

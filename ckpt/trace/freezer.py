@@ -20,7 +20,7 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace import critical_section, ending, executing, vforks, waits
+from ckpt.trace import critical_section, ending, executing, homeward, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
 from ckpt.trace.deferral import deferrable_signals, deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
@@ -330,6 +330,7 @@ class _Freeze:
 
     def _stands(self, thread: FrozenThread, number: int) -> None:
         """`number`: the signal of its group-stop, or another one."""
+        homeward.lead(thread.pid, thread.tid)
         if number in GROUP_STOPS:
             thread.stop_signal = number
             thread.gpr = ptrace.getregset(thread.tid, uapi.NT_PRSTATUS)

@@ -328,14 +328,7 @@ class LiveRemote:
             return
         self._entered = False
         _away.remote = None
-        ptrace.interrupt(self.tid)
-        ptrace.cont(self.tid, 0)
-        while True:
-            status = self._stepper.wait()
-            if status >> 16 == uapi.PTRACE_EVENT_STOP:
-                break
-            self._stepper.held.append(os.WSTOPSIG(status))
-            ptrace.cont(self.tid, 0)
+        self._stepper.stand()
         ptrace.setsigmask(self.tid, self._mask)
         ptrace.setregset(self.tid, uapi.NT_PRSTATUS, self._gpr)
         self._mem.write(*self._saved)

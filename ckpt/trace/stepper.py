@@ -40,15 +40,15 @@ class Stepper:
 
     def run(self, nr: int) -> int:
         """Let the loaded call happen; its result, or KernelError with the errno."""
-        self._step()  # the call's entry
-        self._step()  # and its exit
+        self.step()  # the call's entry
+        self.step()  # and its exit
         result = sigframe.unpack(ptrace.getregset(self.tid, uapi.NT_PRSTATUS))[RAX]
         signed = result - (1 << 64) if result >> 63 else result
         if -_MAX_ERRNO <= signed < 0:
             raise kernel_error(f"remote syscall {nr} in thread {self.tid}", -signed)
         return signed if signed < 0 else result
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """PTRACE_SYSCALL until the next syscall stop."""
         ptrace.syscall_step(self.tid)
         while True:
@@ -80,6 +80,17 @@ class Stepper:
                 if os.WSTOPSIG(status) == last:
                     return
                 self.held.append(os.WSTOPSIG(status))
+
+    def stand(self) -> None:
+        """Stop in the way from which the kernel restarts an interrupted call."""
+        ptrace.interrupt(self.tid)
+        ptrace.cont(self.tid, 0)
+        while True:
+            status = self.wait()
+            if status >> 16 == uapi.PTRACE_EVENT_STOP:
+                return
+            self.held.append(os.WSTOPSIG(status))
+            ptrace.cont(self.tid, 0)
 
     def newborn(self, stack: int) -> Stepper:
         """The process that the last clone made, in its first stop."""

@@ -87,9 +87,7 @@ def test_before_chosen_calls(verb: str) -> None:
         "ids/seccomp",
         "other/rseq",
         "pipes/epoll_blocked",
-        # Known: ckpt dies while it forks a stopped task's memory; the task, which cannot run on, stays away from its
-        # registers, and the next dump waits for it without end.
-        pytest.param("processes/stopped_child", marks=pytest.mark.xfail(run=False, reason="the next dump hangs")),
+        "processes/stopped_child",
         "signals/alternate_stack",
         "signals/sigsuspend",
         "sockets/tcp_loopback",

@@ -18,8 +18,6 @@ from ckpt.trace import stub
 from ckpt.trace.skeleton import Skeleton
 from ckpt.trace.spawn import take_skeleton
 
-INIT = 1
-
 
 @dataclass(slots=True)
 class InitRoot:
@@ -54,7 +52,7 @@ class InitRoot:
         """In the worker, in good time before the process that started it ends: from here on the two die together."""
         namespaces.die_with_parent(signal.SIGKILL)
         self.settle()
-        self.skeleton = take_skeleton(INIT, self.address)
+        self.skeleton = take_skeleton(namespaces.INIT, self.address)
         namespaces.die_with_parent(0)
 
     def with_channel(self, channel: int) -> Skeleton:

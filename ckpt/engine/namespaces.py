@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt.engine.elsewhere import work_elsewhere
-from ckpt.engine.init_root import INIT
 from ckpt.engine.progress import Progress
 from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageError
 from ckpt.kernel import features, namespaces, procfs
@@ -106,7 +105,7 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
             notes.append("this user may not choose pids: the tree runs in a new user and pid namespace")
     elif wanted.userns:
         flags = un.CLONE_NEWUSER
-    init = tree.root_pid == INIT
+    init = tree.root_pid == namespaces.INIT
     if init:
         notes.append("the root was the init of a pid namespace: the tree runs in a new one")
     if flags or wanted.pidns or init:

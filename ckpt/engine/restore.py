@@ -14,7 +14,7 @@ from typing import NoReturn
 from ckpt import chain
 from ckpt.engine import preflight
 from ckpt.engine.elsewhere import work_elsewhere
-from ckpt.engine.init_root import INIT, InitRoot
+from ckpt.engine.init_root import InitRoot
 from ckpt.engine.namespaces import HERE, Place, Wanted, choose, outside_pid
 from ckpt.engine.plan import Plan, plan
 from ckpt.engine.progress import Progress
@@ -23,7 +23,7 @@ from ckpt.engine.relay import relay
 from ckpt.engine.restore_wait import wait_for
 from ckpt.errors import RestoreError
 from ckpt.kernel.adoption import adopting
-from ckpt.kernel.namespaces import become_init
+from ckpt.kernel.namespaces import INIT, become_init
 from ckpt.records.image import ImageHeader
 from ckpt.records.mm import MmRecord
 from ckpt.records.seams import ImageView

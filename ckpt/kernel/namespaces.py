@@ -21,6 +21,8 @@ from ckpt.kernel.descriptors import pidfd_of_holder
 from ckpt.kernel.libc import kernel_error, syscall
 
 _LINKS = {"user": un.CLONE_NEWUSER, "pid": un.CLONE_NEWPID, "mnt": un.CLONE_NEWNS, "time": un.CLONE_NEWTIME}
+INIT = 1
+"""The pid of the first process of a pid namespace, as it is known in there."""
 STATUS_FD = 3
 """The descriptor on which the init of a pid namespace tells the wait status of the process it was started for."""
 

@@ -16,13 +16,12 @@ from ckpt.errors import CkptError, KernelError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_restore as ur
 from ckpt.kernel import uapi_state as us
+from ckpt.kernel.namespaces import INIT
 from ckpt.trace.release import kill
 from ckpt.trace.remote import LiveRemote
 
 if TYPE_CHECKING:
     from ckpt.trace.freezer import FrozenTree
-
-_INIT = 1  # of the pid namespace that ckpt's worker is in, too
 
 
 def end(tree: FrozenTree, deadline: float) -> None:
@@ -32,8 +31,8 @@ def end(tree: FrozenTree, deadline: float) -> None:
     if (len(levels) > 1 or tree.zombies) and not any(task.held for task in tree.tasks.values()):
         with suppress(CkptError):  # the rest is for those who adopt them
             _from_below(tree, levels, until)
-    if _INIT in tree.tasks:
-        init = tree.tasks[_INIT]
+    if INIT in tree.tasks:
+        init = tree.tasks[INIT]
         for remote in [init.remote(tid) for tid in init.threads]:
             if isinstance(remote, LiveRemote):
                 remote.end_with_us()
@@ -74,7 +73,7 @@ def _from_below(tree: FrozenTree, levels: list[list[int]], until: float) -> None
 def _kill(tree: FrozenTree, pids: Iterable[int], until: float) -> None:
     left = set()
     for pid in pids:
-        if pid == _INIT:  # no signal from within its namespace ends it: it stands still, and ends with ckpt's worker
+        if pid == INIT:  # no signal from within its namespace ends it: it stands still, and ends with ckpt's worker
             continue
         left |= set(tree.tasks[pid].threads)
         kill(pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from ckpt.kernel import keeper, procfs, reports, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.libc import kernel_error
+from ckpt.kernel.namespaces import INIT
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import critical_section, ending, executing, homeward, vforks, waits
 from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
@@ -184,7 +185,7 @@ class _Freeze:
                             f"ckpt runs inside the tree of task {tree.root}",
                             hint="start ckpt from outside the tree that is to be dumped",
                         )
-                    if pid == 1 and _is_keeper(child):
+                    if pid == INIT and _is_keeper(child):
                         continue
                     tree.parents[child], tree.parent_threads[child] = pid, tid
                     found.append(child)

@@ -9,16 +9,13 @@ import http.client
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import harness
 from tests.support.programs import WAIT, Line, Program, ask_anew, free_port, need, reap, until
 
 pytestmark = [
@@ -28,17 +25,6 @@ pytestmark = [
 ]
 SOURCES = Path(__file__).resolve().parent.parent / "programs"
 """Servers that answer each line with how many lines all their clients have sent."""
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    harness.become_subreaper()
-    made = Program(tmp_path)
-    try:
-        yield made
-    finally:
-        made.end()
-        harness.become_subreaper(False)
 
 
 def test_redis(program: Program) -> None:
@@ -236,90 +222,6 @@ def test_java_when_another_jvm_has_tidied_up(program: Program) -> None:
     assert ask_anew(port, "x") == "2"
     after = counters.stat()
     assert (after.st_mode, after.st_uid, after.st_size) == (before.st_mode, before.st_uid, before.st_size)
-
-
-SHARED = """
-import os, sys, time
-from multiprocessing import shared_memory
-shared = shared_memory.SharedMemory("ckpt-test-%d" % os.getpid(), create=True, size=8)
-other = shared_memory.SharedMemory(shared.name)
-print(shared.name, flush=True)
-while True:
-    n = int.from_bytes(shared.buf[:8], "little")
-    shared.buf[:8] = (n + 1).to_bytes(8, "little")
-    assert int.from_bytes(other.buf[:8], "little") == n + 1
-    time.sleep(0.01)
-"""
-
-
-def test_shared_memory_by_name_that_is_gone(program: Program) -> None:
-    """As after a reboot."""
-    program.start(sys.executable, "-c", SHARED)
-    until(lambda: program.log().endswith("\n"), "it has its memory")
-    memory = Path("/dev/shm") / program.log().strip()
-
-    def now() -> int:
-        return int.from_bytes(memory.read_bytes(), "little")
-
-    until(now, "it counts")
-    program.ckpt("dump", "-t", program.root, "-D", program.place / "chain")
-    until(lambda: reap([program.root]), "it is gone")
-    last = now()
-    memory.unlink()
-    try:
-        program.ckpt("restore", "-D", program.place / "chain", "--detach")
-        until(lambda: now() > last, "it goes on counting there")
-        assert last < now() < last + 100_000
-    finally:
-        memory.unlink(missing_ok=True)
-
-
-MEMORY = """
-import mmap, os, sys, time
-fd = os.open("/dev/shm/ckpt-test-%d" % os.getpid(), os.O_RDWR | os.O_CREAT | os.O_EXCL)
-os.ftruncate(fd, 3 << 20)
-memory = mmap.mmap(fd, 3 << 20)
-os.close(fd)
-print("/dev/shm/ckpt-test-%d" % os.getpid(), flush=True)
-n = 0
-while True:
-    assert int.from_bytes(memory[:8], "little") == n == int.from_bytes(memory[-8:], "little")
-    n += 1
-    memory[:8] = memory[-8:] = n.to_bytes(8, "little")
-    time.sleep(0.01)
-"""
-
-
-@pytest.mark.parametrize("how", ["fork", "frozen"])
-def test_shared_memory_by_name_in_a_snapshot(program: Program, how: str) -> None:
-    """The original wrote in it afterwards; as with the semaphores of multiprocessing's forkserver."""
-    program.start(sys.executable, "-c", MEMORY)
-    until(lambda: program.log().endswith("\n"), "it has its memory")
-    memory = Path(program.log().strip())
-
-    def now() -> int:
-        return int.from_bytes(memory.read_bytes()[:8], "little")
-
-    try:
-        until(now, "it counts")
-        program.ckpt("dump", "-t", program.root, "-D", program.place / "chain", "--leave-running", "--snapshot", how)
-        last = now()
-        until(lambda: now() > last + 5, "it goes on")
-        os.kill(program.root, signal.SIGKILL)
-        until(lambda: reap([program.root]), "it is gone")
-        inode = memory.stat().st_ino
-        program.ckpt("restore", "-D", program.place / "chain", "--detach")
-        last = now()
-        until(lambda: now() > last + 5, f"it goes on from the snapshot; {program.log()}")
-        assert memory.stat().st_ino == inode
-        with memory.open("rb") as other:  # somebody outside has it open: it stays as it is
-            program.ckpt("dump", "-t", program.root, "-D", program.place / "again")
-            until(lambda: reap([program.root]), "it is gone")
-            memory.write_bytes(bytes(3 << 20))
-            program.ckpt("restore", "-D", program.place / "again", "--detach")
-            assert other.read(8) == bytes(8)
-    finally:
-        memory.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- terminals

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import datagrams, sock_diag, sockets, tcp_holder, tcp_repair
 from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.namespaces import INIT
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, SocketOptions, TcpConnection
 from ckpt.records.support import Support
@@ -122,7 +123,7 @@ def finish_tcp(context: CollectContext) -> None:
     dump.waiting = waiting
     left = _leaving(dump)
     if context.options.tcp_established:
-        for ino in left if any(task.pid == 1 for task in context.tasks) else ():
+        for ino in left if any(task.pid == INIT for task in context.tasks) else ():
             view = dump.views[ino]
             reason = "is a TCP connection to the outside, whose holder would end with this pid namespace"
             context.refuse(view.pid, view.subject, reason, "--tcp-close ends it")

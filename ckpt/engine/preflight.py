@@ -111,19 +111,19 @@ def _holder_of(numbers: Collection[int]) -> _Holder | None:
     return dead
 
 
-def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord]) -> None:
-    """The files that are mapped or executed are there, with the size and time they had at the dump."""
+def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord], but: Collection[str] = ()) -> None:
+    """The files that are mapped or executed, except `but`, are there, with the size and time they had at the dump."""
     kinds = {file.file_id: file.kind for file in files}
     seen: set[tuple[str, int, int]] = set()
     for mm in mms:
-        if mm.exe and not mm.exe.endswith(_DELETED) and not Path(mm.exe).exists():
+        if mm.exe and mm.exe not in but and not mm.exe.endswith(_DELETED) and not Path(mm.exe).exists():
             raise FileChanged(f"task {mm.mm_id}: its executable {mm.exe} is gone", hint="put the file back")
         for vma in mm.vmas:
             key = (vma.name, vma.file_size, vma.file_mtime_ns)
             if vma.backing != "file" or not vma.name.startswith("/") or key in seen:
                 continue
             seen.add(key)
-            if vma.name.endswith(_DELETED) or kinds.get(vma.file_id or 0) != "regular":
+            if vma.name in but or vma.name.endswith(_DELETED) or kinds.get(vma.file_id or 0) != "regular":
                 continue  # its content is in the image, or it is no plain file
             _check_mapped(mm, vma)
 

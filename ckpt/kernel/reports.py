@@ -6,6 +6,7 @@ wait(2) gives the stops of traced threads too, and nobody is told of a stop twic
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
@@ -36,8 +37,11 @@ def poll(tid: int) -> tuple[int, int]:
     return told if told[0] else (tid, _status(info))
 
 
-def wait(tid: int) -> int:
-    """The status of the thread's next stop, or of its end; ChildProcessError when somebody else was told of that."""
+def wait(tid: int, until: float = math.inf) -> int:
+    """The status of the thread's next stop, or of its end; ChildProcessError when somebody else was told of that.
+
+    TimeoutError when there is none at `until`, by time.monotonic().
+    """
     for _ in range(_SPINS):
         got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
         if got:
@@ -48,6 +52,8 @@ def wait(tid: int) -> int:
         got, status = poll(tid)
         if got:
             return status
+        if time.monotonic() > until:
+            raise TimeoutError
         # Not os.waitpid without WNOHANG: a report that is taken meanwhile would never come.
         time.sleep(min(max(_SHORTEST, (time.monotonic() - started) / 8), _LONGEST))
 

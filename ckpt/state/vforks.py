@@ -44,7 +44,8 @@ def make_wait(skeleton: Skeleton, record: ThreadRecord, child: ThreadRecord) -> 
         writable, flags = uapi.PROT_READ | uapi.PROT_WRITE, uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS
         start = skeleton.syscall(uapi.SYS_mmap, 0, _SIZE, writable, flags, _ALL, 0)
         after = unpack(record.registers.gpr)
-        frame, raw = sigframe.build(start + _FRAME, 0, after, record.registers.xstate, record.sigmask)
+        xstate, mark = record.registers.xstate, sigframe.MARK_OF_WAIT
+        frame, raw = sigframe.build(start + _FRAME, 0, after, xstate, record.sigmask, mark=mark)
         skeleton.write(start + _FRAME, raw)
         skeleton.write(start + _WORD, expected.to_bytes(4, "little"))
         head, entry = start + _LIST, start + _LIST + _robust_list_head.size

@@ -6,6 +6,7 @@ Its registers are not its own yet, and what a remote syscall writes would stand 
 from __future__ import annotations
 
 import os
+import time
 
 from ckpt.errors import KernelError
 from ckpt.kernel import ptrace_requests as ptrace
@@ -16,6 +17,7 @@ from ckpt.trace.sigframe import RSP
 from ckpt.trace.stepper import Stepper
 
 _NEARLY_ALL = 61  # signals; KILL and STOP cannot be blocked, and one may be let through
+_LONG = 10.0  # seconds; the longest call on the way is a fork
 _BEFORE = 48  # bytes that may stand between the stack pointer and the mark: code to return to, and the flags
 
 
@@ -24,9 +26,13 @@ def lead(pid: int, tid: int) -> None:
     if not _on_the_way(tid):
         return
     stepper = Stepper(pid, tid)
-    while _on_the_way(tid):
-        stepper.step()
-    stepper.stand()
+    until = time.monotonic() + _LONG
+    try:
+        while _on_the_way(tid):
+            stepper.step(until)
+        stepper.stand()
+    except TimeoutError:  # what it waits in is its own call, beside the rest of such a frame
+        stepper.stand(runs=True)
     for number in stepper.held:
         os.kill(pid, number)
 

@@ -16,8 +16,9 @@ FP_XSTATE_MAGIC2 = 0x46505845
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 XFEATURE_MASK_XTILE = 0x60000
 XTILE_OFFSET = 2752  # of XTILECFG in the standard format; everything below is in every task's user_size
-MARK = struct.pack("<QQiiQ", 0, 0, 0x7FFFFFFF, 0, 0)
-"""What follows the flags in the struct ucontext of a frame, and of no other: no link, and no alternate stack at all."""
+MARK, MARK_OF_WAIT = (struct.pack("<QQiiQ", 0, 0, flags, 0, 0) for flags in (0x7FFFFFFF, 0x7FFFFFFE))
+"""What follows the flags in the struct ucontext of a frame, and of no other: no link, and no alternate stack at all.
+The second in one that stays after a restore, for a thread that waits."""
 RED_ZONE = 128
 _SIGINFO = 128
 SIZE = 8 + 40 + 256 + 8 + _SIGINFO
@@ -108,12 +109,19 @@ def xstate_for_frame(xstate: bytes) -> bytes:
 
 
 def build(
-    address: int, restorer: int, registers: list[int], xstate: bytes, sigmask: int, *, fpstate_at: int = 0
+    address: int,
+    restorer: int,
+    registers: list[int],
+    xstate: bytes,
+    sigmask: int,
+    *,
+    fpstate_at: int = 0,
+    mark: bytes = MARK,
 ) -> tuple[int, bytes]:
     """(stack pointer, bytes): a frame to be written at `address` upwards; a `ret` at that pointer enters `restorer`.
 
     Nothing of it is below that pointer, where the frame of a handler would stand that ran before the `ret`.
-    The alternate stack in it (MARK) is deliberately not valid, so that the kernel leaves the task's own as it is.
+    The alternate stack in it (`mark`) is deliberately not valid, so that the kernel leaves the task's own as it is.
     Without `xstate` the FP registers become what is at `fpstate_at`, else what they are in a new program.
     """
     frame = -(-address // 16) * 16 + 8
@@ -128,7 +136,7 @@ def build(
         0, 0, 0, 0, fpstate if xstate else fpstate_at,
     )  # fmt: skip
     flags = (UC_FP_XSTATE if xstate or fpstate_at else 0) | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-    ucontext = struct.pack("<Q", flags) + MARK + context + struct.pack("<Q", sigmask)
+    ucontext = struct.pack("<Q", flags) + mark + context + struct.pack("<Q", sigmask)
     whole = bytes(frame - address) + struct.pack("<Q", restorer) + ucontext + bytes(_SIGINFO)
     if not xstate:
         return frame, whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from contextlib import suppress
@@ -48,11 +49,11 @@ class Stepper:
             raise kernel_error(f"remote syscall {nr} in thread {self.tid}", -signed)
         return signed if signed < 0 else result
 
-    def step(self) -> None:
-        """PTRACE_SYSCALL until the next syscall stop."""
+    def step(self, until: float = math.inf) -> None:
+        """PTRACE_SYSCALL until the next syscall stop; TimeoutError when none has come at `until`."""
         ptrace.syscall_step(self.tid)
         while True:
-            status = self.wait()
+            status = self.wait(until)
             number = os.WSTOPSIG(status)
             if number == signal.SIGTRAP | 0x80:
                 return
@@ -81,16 +82,17 @@ class Stepper:
                     return
                 self.held.append(os.WSTOPSIG(status))
 
-    def stand(self) -> None:
-        """Stop in the way from which the kernel restarts an interrupted call."""
-        ptrace.interrupt(self.tid)
-        ptrace.cont(self.tid, 0)
+    def stand(self, *, runs: bool = False) -> None:
+        """Stop in the way from which the kernel restarts an interrupted call, when it `runs` one that is under way."""
         while True:
-            status = self.wait()
+            ptrace.interrupt(self.tid)  # each time: any other stop makes it forgotten
+            if not runs:
+                ptrace.cont(self.tid, 0)
+            status, runs = self.wait(), False
             if status >> 16 == uapi.PTRACE_EVENT_STOP:
                 return
-            self.held.append(os.WSTOPSIG(status))
-            ptrace.cont(self.tid, 0)
+            if status >> 16 == 0 and os.WSTOPSIG(status) != signal.SIGTRAP | 0x80:
+                self.held.append(os.WSTOPSIG(status))
 
     def newborn(self, stack: int) -> Stepper:
         """The process that the last clone made, in its first stop."""
@@ -109,10 +111,10 @@ class Stepper:
             while os.WIFSTOPPED(os.waitpid(self.tid, us.WALL)[1]):
                 ptrace.cont(self.tid, 0)
 
-    def wait(self) -> int:
-        """The status of the thread's next stop; NoSuchTask when it ended."""
+    def wait(self, until: float = math.inf) -> int:
+        """The status of the thread's next stop; NoSuchTask when it ended, TimeoutError when it runs on at `until`."""
         try:
-            status = reports.wait(self.tid)
+            status = reports.wait(self.tid, until)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
         if not os.WIFSTOPPED(status):

@@ -45,6 +45,26 @@ def refused(program: Program) -> str:
     return done.stderr
 
 
+def test_a_restore_that_is_refused_leaves_them(program: Program, memory: Path, tmp_path: Path) -> None:
+    """Another file of the tree's has changed since: then nothing is written."""
+    mapped = tmp_path / "mapped"
+    mapped.write_bytes(bytes(8192))
+    memory.mkdir()
+    code = f"import mmap, time; f = open({str(memory / 'file')!r}, 'w'); f.write('as it was'); f.flush(); "
+    code += f"g = open({str(mapped)!r}, 'rb'); m = mmap.mmap(g.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ); "
+    program.start(sys.executable, "-c", code + "print('ready', flush=True); time.sleep(1000)")
+    until(lambda: program.log().endswith("ready\n"), "it has its files")
+    program.ckpt("dump", "-t", program.root, "-D", program.place / "chain")
+    until(lambda: reap([program.root]), "it is gone")
+    (memory / "file").write_text("written since")
+    mapped.write_bytes(bytes(4096))
+    assert "has changed since the dump" in refused(program)
+    assert (memory / "file").read_text() == "written since"
+    (memory / "file").unlink()
+    assert "has changed since the dump" in refused(program)
+    assert not (memory / "file").exists()
+
+
 def test_what_the_tree_only_reads_stays_as_others_wrote_it(program: Program, memory: Path) -> None:
     dumped(program, memory, "9<")
     (memory / "file").write_text("written since")

@@ -62,6 +62,11 @@ def _counters(view: FileView) -> bool:
     return bool(os.lstat(view.magic).st_mode & stat.S_IWUSR)
 
 
+def names(context: RestoreContext) -> frozenset[str]:
+    """Those that `put_back` may make or fill; and of files that were deleted."""
+    return frozenset(record.path for record in context.view.records("ghost"))
+
+
 def put_back(context: RestoreContext) -> None:
     """Fill those that the tree writes in and nobody has open, and make those that are gone."""
     files: Sequence[FileRecord] = context.view.records("file")

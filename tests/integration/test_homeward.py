@@ -1,0 +1,55 @@
+"""A thread that a freeze finds in what looks like frames of a ckpt that has died: led home, or left where it is.
+
+root: not needed; guest: off. That one is led home shows test_kill.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ckpt
+from ckpt.trace import homeward, sigframe
+
+PROGRAM = """
+import ctypes, mmap, sys
+code = mmap.mmap(-1, 4096, prot=7)
+# rdi: fd, rsi: the stack on which it waits in read(2)
+code.write(bytes.fromhex("4889e0 4889f4 50 6a00 4889e6 ba01000000 31c0 0f05 5a 5a 4889d4 c3"))
+room = ctypes.create_string_buffer(65536)
+top = (ctypes.addressof(room) + 32768) & -64
+ctypes.memmove(top, bytes.fromhex(sys.argv[1]), len(sys.argv[1]) // 2)
+wait = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+every = ctypes.c_uint64((1 << 64) - 1)
+assert ctypes.CDLL(None).syscall(14, 0, ctypes.byref(every), None, 8) == 0  # glibc keeps two signals for itself
+print("ready", flush=True)
+print(wait(0, top), flush=True)
+"""
+
+
+def test_a_wait_beside_the_rest_of_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every signal blocked, for hours: the freeze does not wait for its end."""
+    monkeypatch.setattr(homeward, "_LONG", 0.2)
+    led: list[int] = []
+    look = homeward._on_the_way
+    monkeypatch.setattr(homeward, "_on_the_way", lambda tid: look(tid) and not led.append(tid))
+    command = [sys.executable, "-S", "-c", PROGRAM, sigframe.MARK.hex()]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as target:
+        try:
+            assert target.stdin is not None and target.stdout is not None
+            assert target.stdout.readline() == b"ready\n"
+            while Path(f"/proc/{target.pid}/syscall").read_text().split()[0] != "0":
+                os.sched_yield()
+            ckpt.pre_dump(target.pid, tmp_path / "chain")
+            ckpt.pre_dump(target.pid, tmp_path / "chain")
+            assert set(led) == {target.pid}
+            target.stdin.write(b"x")
+            target.stdin.flush()
+            assert target.stdout.readline() == b"1\n"
+        finally:
+            target.kill()

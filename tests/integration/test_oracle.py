@@ -61,14 +61,19 @@ def test_fixed_seeds(tracker: str, seed: int, program: Path) -> None:
     verdict(steps(seed, COUNT, [tracker]), program, f"--seed {seed} --steps {COUNT} --tracker {tracker}")
 
 
-def test_trackers_take_turns(program: Path) -> None:
-    verdict(steps(3, COUNT, WORKING), program, f"--seed 3 --steps {COUNT} --tracker all")
+together = pytest.mark.parametrize("trackers", [pytest.param(WORKING, id="+".join(WORKING))])
 
 
-def test_another_seed_each_time(program: Path) -> None:
+@together
+def test_trackers_take_turns(trackers: list[str], program: Path) -> None:
+    verdict(steps(3, COUNT, trackers), program, f"--seed 3 --steps {COUNT} --tracker all")
+
+
+@together
+def test_another_seed_each_time(trackers: list[str], program: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    verdict(steps(seed, COUNT, WORKING), program, f"--seed {seed} --steps {COUNT} --tracker all")
+    verdict(steps(seed, COUNT, trackers), program, f"--seed {seed} --steps {COUNT} --tracker all")
 
 
 def _rounds(kinds: str) -> list[Step]:

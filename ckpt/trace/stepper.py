@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ckpt.errors import KernelError, NoSuchTask
+from ckpt.errors import KernelError, NoSuchTask, RemoteCallError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import reports, uapi
 from ckpt.kernel import uapi_state as us
@@ -17,6 +17,7 @@ from ckpt.trace import sigframe
 from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP
 
 _MAX_ERRNO = 4095
+_LONGEST = 120.0  # seconds; to fork the memory of a large process takes some
 _M64 = (1 << 64) - 1
 
 
@@ -49,8 +50,8 @@ class Stepper:
             raise kernel_error(f"remote syscall {nr} in thread {self.tid}", -signed)
         return signed if signed < 0 else result
 
-    def step(self, until: float = math.inf) -> None:
-        """PTRACE_SYSCALL until the next syscall stop; TimeoutError when none has come at `until`."""
+    def step(self, until: float = 0) -> None:
+        """PTRACE_SYSCALL until the next syscall stop; `until`: see `wait`."""
         ptrace.syscall_step(self.tid)
         while True:
             status = self.wait(until)
@@ -111,12 +112,22 @@ class Stepper:
             while os.WIFSTOPPED(os.waitpid(self.tid, us.WALL)[1]):
                 ptrace.cont(self.tid, 0)
 
-    def wait(self, until: float = math.inf) -> int:
-        """The status of the thread's next stop; NoSuchTask when it ended, TimeoutError when it runs on at `until`."""
+    def wait(self, until: float = 0) -> int:
+        """The status of the thread's next stop; NoSuchTask when it ended.
+
+        TimeoutError when it runs on at `until`; without that RemoteCallError, after longer than any call takes.
+        """
         try:
-            status = reports.wait(self.tid, until)
+            status = reports.wait(self.tid, until or time.monotonic() + _LONGEST)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
+        except TimeoutError:
+            if until:
+                raise
+            raise RemoteCallError(
+                f"thread {self.tid} of task {self.pid} has not come back from a call of ckpt's for {_LONGEST:g} s",
+                hint="see /proc/PID/wchan: a file system or a device may not answer; the task goes on when it does",
+            ) from None
         if not os.WIFSTOPPED(status):
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} was killed while it was frozen")
         return status

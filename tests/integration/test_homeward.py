@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import ckpt
-from ckpt.trace import homeward, sigframe
+from ckpt.errors import RemoteCallError
+from ckpt.kernel import procfs, uapi
+from ckpt.trace import freezer, homeward, sigframe, stepper
 
 PROGRAM = """
 import ctypes, mmap, sys
@@ -51,5 +53,27 @@ def test_a_wait_beside_the_rest_of_a_frame(tmp_path: Path, monkeypatch: pytest.M
             target.stdin.write(b"x")
             target.stdin.flush()
             assert target.stdout.readline() == b"1\n"
+        finally:
+            target.kill()
+
+
+def test_a_call_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The freeze ends with an error; the next one finds the thread under way, and it goes on when the call ends."""
+    monkeypatch.setattr(stepper, "_LONGEST", 0.3)
+    with subprocess.Popen(["cat"], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as target:
+        try:
+            assert target.stdin is not None and target.stdout is not None
+            while Path(f"/proc/{target.pid}/syscall").read_text().split()[0] != "0":
+                os.sched_yield()
+            with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
+                remote = tree.tasks[target.pid].remote()
+                remote.syscall(uapi.SYS_nanosleep, remote.put((3).to_bytes(8, "little") + bytes(8)), 0)
+            assert procfs.status(target.pid)["SigBlk"].strip("0") != ""
+            monkeypatch.undo()
+            ckpt.pre_dump(target.pid, tmp_path / "chain")
+            assert procfs.status(target.pid)["SigBlk"].strip("0") == ""
+            target.stdin.write(b"line\n")
+            target.stdin.flush()
+            assert target.stdout.readline() == b"line\n"
         finally:
             target.kill()

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from ckpt.engine.doctor import dumpable
 from ckpt.errors import TaskError
 from ckpt.kernel import features, namespaces
 from tests.support import harness
-from tests.support.commands import REPOSITORY, WAIT, Done, commands
+from tests.support.commands import REPOSITORY, Done, commands
 from tests.support.harness import MODES, Mode, Run, Target
+from tests.support.programs import CLOCKS, until
 
 ROOT = os.geteuid() == 0
 USER = 65534
@@ -192,94 +193,6 @@ def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypat
     harness.become_subreaper(False)
 
 
-CLOCKS = """
-import os, sys, time
-while not os.path.exists(sys.argv[1] + ".end"):
-    with open(sys.argv[1] + ".part", "w") as out:
-        out.write(f"{time.monotonic()} {time.clock_gettime(time.CLOCK_BOOTTIME)}")
-    os.rename(sys.argv[1] + ".part", sys.argv[1])
-    time.sleep(0.01)
-sys.exit(9)
-"""
-
-
-@pytest.mark.skipif(not ROOT or not features.probe("time-namespace").available, reason="needs root and time namespaces")
-@pytest.mark.parametrize("options", [("--timens",), ("--timens", "--pidns")])
-def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The clocks stood still from the dump to the restore, and the exit status comes back."""
-    said, program = tmp_path / "said", tmp_path / "program"
-    program.write_text(CLOCKS)
-    null = subprocess.DEVNULL
-    started = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
-    until(said.exists)
-    ckpt = [sys.executable, "-m", "ckpt"]
-    subprocess.run([*ckpt, "dump", "-t", str(started.pid), "-D", str(tmp_path / "i")], check=True, stdout=null)
-    started.wait()
-    before = [float(word) for word in said.read_text().split()]
-    said.unlink()
-    dumped = time.monotonic()
-    time.sleep(3)
-    restoring = subprocess.Popen([*ckpt, "restore", "-D", str(tmp_path / "i"), *options])
-    until(said.exists)
-    gone = time.monotonic() - dumped
-    after = [float(word) for word in said.read_text().split()]
-    Path(f"{said}.end").touch()
-    assert restoring.wait(60) == 9
-    for old, new in zip(before, after, strict=True):
-        assert 0 <= new - old < gone - 2, (old, new, gone)
-
-
-@pytest.mark.skipif(not ROOT or not features.probe("time-namespace").available, reason="needs root and time namespaces")
-def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None:
-    """A tree that was restored with --timens, dumped again and restored without a word about clocks."""
-    said, program = tmp_path / "said", tmp_path / "program"
-    program.write_text(CLOCKS)
-    null = subprocess.DEVNULL
-    started = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
-    until(said.exists)
-    pid, ckpt = str(started.pid), [sys.executable, "-m", "ckpt"]
-
-    def clocks() -> list[float]:
-        """How far the tree's clocks are behind ours."""
-        said.unlink()
-        until(said.exists)
-        ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        return [our - float(word) for our, word in zip(ours, said.read_text().split(), strict=True)]
-
-    harness.become_subreaper()
-    try:
-        subprocess.run([*ckpt, "dump", "-t", pid, "-D", str(tmp_path / "1")], check=True, stdout=null)
-        started.wait()
-        time.sleep(2)
-        subprocess.run([*ckpt, "restore", "-D", str(tmp_path / "1"), "--detach", "--timens"], check=True, stdout=null)
-        behind = clocks()
-        assert min(behind) > 2, behind
-        subprocess.run([*ckpt, "dump", "-t", pid, "-D", str(tmp_path / "2")], check=True, stdout=null)
-        os.waitpid(int(pid), 0)
-        time.sleep(1)
-        restore = [*ckpt, "restore", "-D", str(tmp_path / "2"), "--detach", "--json"]
-        answer = json.loads(subprocess.run(restore, check=True, stdout=subprocess.PIPE).stdout)
-        assert answer["namespaces"] == ["time"]
-        offsets = Path(f"/proc/{pid}/timens_offsets").read_text()
-        again = clocks()
-        assert all(abs(a - b) < 0.9 for a, b in zip(behind, again, strict=True)), (behind, again, offsets)
-    finally:
-        Path(f"{said}.end").touch()
-        os.waitpid(int(pid), 0)
-        harness.become_subreaper(False)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
     """The error names --pidns, which gives the tree the same pid; a pid file that cannot be written undoes it all."""
@@ -290,7 +203,7 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
         [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
     )
     try:
-        until(said.exists)
+        until(said.exists, "it has written")
 
         def ckpt(*words: str) -> Done:
             return commands().run([*words, "-D", str(tmp_path / "i"), "--json"], tmp_path)
@@ -300,13 +213,13 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
         assert taken.returncode == 51 and "--pidns" in json.loads(taken.stderr)["error"]["hint"]
         failed = ckpt("restore", "--detach", "--pidns", "--pidfile", "/nowhere/pid")
         assert failed.returncode == 50, failed.stderr
-        until(lambda: not inits() - before)
+        until(lambda: not inits() - before, "no init is left")
         done = ckpt("restore", "--detach", "--pidns")
         answer = json.loads(done.stdout)
         assert answer["pid"] == first.pid != answer["outside_pid"] and answer["namespaces"] == ["pid"]
         assert namespaces.pid_inside(answer["outside_pid"]) == first.pid
         os.kill(answer["outside_pid"], signal.SIGKILL)
-        until(lambda: not inits() - before)
+        until(lambda: not inits() - before, "no init is left")
     finally:
         first.kill()
         first.wait()
@@ -329,7 +242,7 @@ def test_the_directory_is_the_callers(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
     try:
-        until(said.exists)
+        until(said.exists, "it has written")
         assert ckpt(tmp_path, "dump", "-t", str(first.pid), "-D", "images").returncode == 0
         done = ckpt(tmp_path, "restore", "-D", "images", "--detach", "--pidns")
         pid = json.loads(done.stdout)["outside_pid"]
@@ -346,7 +259,7 @@ def test_the_directory_is_the_callers(tmp_path: Path) -> None:
             subprocess.run(["umount", str(later)], check=True)
         assert not list(later.iterdir())
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not inits() - before)
+        until(lambda: not inits() - before, "no init is left")
     finally:
         first.kill()
         first.wait()
@@ -386,7 +299,7 @@ def test_terminals_of_its_own(tmp_path: Path) -> None:
         [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
     )
     try:
-        until(said.exists)
+        until(said.exists, "it has written")
         name = said.read_text()
         images = str(tmp_path / "i")
         dump = ["dump", "-t", str(first.pid), "-D", images, "--leave-stopped"]
@@ -395,7 +308,7 @@ def test_terminals_of_its_own(tmp_path: Path) -> None:
         done = commands().run(["restore", "-D", images, "--detach", "--pidns", "--json"], tmp_path)
         assert done.returncode == 0, done.stderr
         try:
-            until(said.exists)
+            until(said.exists, "it has written")
             assert said.read_text() == name
         finally:
             os.kill(json.loads(done.stdout)["outside_pid"], signal.SIGKILL)
@@ -429,9 +342,9 @@ def in_a_pid_namespace(*options: str) -> Iterator[int]:
     with subprocess.Popen(command, start_new_session=True, stdin=null, stdout=null, stderr=null) as started:
         try:
             children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
-            until(lambda: children.read_text() != "")
+            until(lambda: children.read_text() != "", "a child")
             inside = int(children.read_text())
-            until(lambda: Path(f"/proc/{inside}/comm").read_text() == "sleep\n")
+            until(lambda: Path(f"/proc/{inside}/comm").read_text() == "sleep\n", "it sleeps")
             yield inside
         finally:
             started.kill()

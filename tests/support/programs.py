@@ -18,6 +18,16 @@ from tests.support import harness
 from tests.support.commands import commands
 
 WAIT = 60
+CLOCKS = """
+import os, sys, time
+while not os.path.exists(sys.argv[1] + ".end"):
+    with open(sys.argv[1] + ".part", "w") as out:
+        out.write(f"{time.monotonic()} {time.clock_gettime(time.CLOCK_BOOTTIME)}")
+    os.rename(sys.argv[1] + ".part", sys.argv[1])
+    time.sleep(0.01)
+sys.exit(9)
+"""
+"""A program that writes CLOCK_MONOTONIC and CLOCK_BOOTTIME to the file it is given, until one with .end is there."""
 
 
 def until(condition: Callable[[], object], what: str) -> None:

@@ -18,6 +18,7 @@ from ckpt import chain
 from tests.support import harness
 from tests.support.commands import WAIT, commands
 from tests.support.oracle import truth
+from tests.support.oracle.orders import CONTROL, NUMBERS, Orders
 from tests.support.oracle.steps import (
     ADVICE,
     DONTUNMAP,
@@ -30,19 +31,9 @@ from tests.support.oracle.steps import (
 from tests.support.oracle.truth import PAGE
 
 _SOURCE = Path(__file__).with_name("target.c")
-_CONTROL = 0x0E0000000000
-_KINDS = (
-    "CALL", "FILL", "WRITE_BYTES", "READ_BYTES", "FORK_WRITE", "CHILD", "EXEC", "VFORK", "SPIN", "REST", "DEEPEN",
-    "REAP", "FILE_AT", "LEAVE", "WRITE_FILE", "SCATTER", "ADVISE_EACH",
-)  # fmt: skip
-_NR = {
-    "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "madvise": 28, "ftruncate": 77, "close": 3,
-    "mlock": 149, "munlock": 150, "fallocate": 285, "dup3": 292, "memfd_create": 319,
-}  # fmt: skip
 _PUNCH_HOLE = 1 | 2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _MEMFDS, _FILES = 100, 110  # the descriptors of the first slots
 _MOST_CHILDREN = 2
-_PATIENCE = WAIT
 # The kernel writes to an rseq area whenever a thread changes its CPU.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
@@ -51,68 +42,24 @@ class Mismatch(AssertionError):
     """An image, or a restored tree, is not what memory was."""
 
 
-class Session:
+class Session(Orders):
     """A target and its chain. `close` ends both; `apply` raises Mismatch."""
 
     def __init__(self, directory: Path, program: Path) -> None:
+        super().__init__()
         self.directory = directory
         self.chain = directory / "chain-0"
         self.pids: list[int] = []
         self.spinning: set[int] = set()
-        self.numbers: dict[int, int] = {}
         self.grown: dict[int, int] = {}
-        self.rounds = self.vouched = 0
+        self.rounds = self.vouched = self.files = 0
         self._program = program
         self.process = subprocess.Popen(
             [str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             close_fds=True, cwd=directory, env=_ENVIRONMENT, start_new_session=True,
         )  # fmt: skip
-        self._arrived(self.process.pid)
+        self.arrived(self.process.pid)
         self.pids = [self.process.pid]
-
-    # ------------------------------------------------------------ the target
-
-    def _words(self, pid: int, first: int, count: int) -> tuple[int, ...]:
-        return truth.read_words(pid, _CONTROL + 8 * first, count)
-
-    def _arrived(self, pid: int) -> None:
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            try:
-                if self._words(pid, 10, 1)[0] == -1:
-                    self.numbers[pid] = 0
-                    return
-            except OSError:
-                pass
-            time.sleep(0.001)
-        raise RuntimeError("the target did not come up")
-
-    def order(self, pid: int, kind: str, *args: int, text: str = "", wait: bool = True) -> int:
-        """One order to a process; its answer (negative: an errno)."""
-        number = self.numbers[pid] = self.numbers.get(pid, 0) + 1
-        padded = [*args, *[0] * (8 - len(args))]
-        body = struct.pack("<9q", _KINDS.index(kind), *(a if a < 1 << 63 else a - (1 << 64) for a in padded))
-        if text:
-            truth.write_from_outside(pid, _CONTROL + 1024, os.fsencode(text) + b"\0", through_mem=False)
-        truth.write_from_outside(pid, _CONTROL + 8, body, through_mem=False)
-        truth.write_from_outside(pid, _CONTROL, struct.pack("<q", number), through_mem=False)
-        os.kill(pid, signal.SIGUSR1)
-        if not wait:
-            return 0
-        end = time.monotonic() + _PATIENCE
-        spins = 0
-        while True:
-            done, result = self._words(pid, 10, 2)
-            if done == number:
-                return result
-            spins += 1
-            if spins > 20:
-                time.sleep(0.0001)
-            if time.monotonic() > end:
-                raise RuntimeError(f"process {pid} does not answer order {kind} {args}")
-
-    def call(self, pid: int, name: str, *args: int, text: str = "") -> int:
-        return self.order(pid, "CALL", _NR[name], *args, text=text)
 
     # ------------------------------------------------------------ steps
 
@@ -202,9 +149,9 @@ class Session:
         self.spinning.discard(pid)
         self.grown.pop(pid, None)
         # After another exec the page says "here" already.
-        truth.write_from_outside(pid, _CONTROL + 8 * 10, struct.pack("<q", 0), through_mem=False)
+        truth.write_from_outside(pid, CONTROL + 8 * 10, struct.pack("<q", 0), through_mem=False)
         self.order(pid, "EXEC", wait=False)
-        self._arrived(pid)
+        self.arrived(pid)
 
     def _leave(self, pid: int) -> None:
         if pid == self.pids[0] or self._children(pid):
@@ -212,7 +159,7 @@ class Session:
         self.order(pid, "LEAVE", wait=False)
         self.pids.remove(pid)
         self.spinning.discard(pid)
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + WAIT
         while not harness.is_dead(pid) and time.monotonic() < end:
             time.sleep(0.001)
         for left in self.pids:
@@ -237,15 +184,15 @@ class Session:
     # ------------------------------------------------------------ memfds and files
 
     def _memfd(self, pid: int, slot: int, n: int) -> None:
-        fd = self.order(pid, "CALL", _NR["memfd_create"], _CONTROL + 1024, 3, text=f"slot {slot}")
+        fd = self.order(pid, "CALL", NUMBERS["memfd_create"], CONTROL + 1024, 3, text=f"slot {slot}")
         if fd >= 0:
             self.call(pid, "dup3", fd, _MEMFDS + slot, 0)
             self.call(pid, "close", fd)
             self.call(pid, "ftruncate", _MEMFDS + slot, n * PAGE)
 
     def _file(self, pid: int, slot: int, n: int, unlinked: int) -> None:
-        self.numbers["file"] = self.numbers.get("file", 0) + 1  # type: ignore[index, call-overload]
-        name = self.directory / f"file-{self.numbers['file']}"  # type: ignore[index]
+        self.files += 1
+        name = self.directory / f"file-{self.files}"
         self.order(pid, "FILE_AT", _FILES + slot, n, unlinked, text=str(name))
 
     def _map_at(self, pid: int, fd: int, page: int, n: int, offset: int, kind: int, prot: int) -> None:
@@ -358,14 +305,14 @@ class Session:
             wrong = [
                 f"{page * PAGE:#x}"
                 for page in sorted(was.pages.keys() | now.pages.keys())
-                if page * PAGE != _CONTROL and was.pages.get(page, bytes(PAGE)) != now.pages.get(page, bytes(PAGE))
+                if page * PAGE != CONTROL and was.pages.get(page, bytes(PAGE)) != now.pages.get(page, bytes(PAGE))
             ]
             if wrong or was.guards != now.guards:
                 raise Mismatch(f"after a restore pages of {pid} differ: {wrong[:12]}, guards {was.guards ^ now.guards}")
         self._new_chain()
 
     def _all_gone(self) -> None:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + WAIT
         while time.monotonic() < end:
             self._reap()
             if not any(Path(f"/proc/{pid}").exists() for pid in self.pids):

@@ -81,6 +81,10 @@ class MmAccess(Protocol):
     def vma_keys(self) -> Sequence[str]:
         """For each row of `ranges` what must not change from round to round: flags, file, offset, protection."""
 
+    def pinned(self) -> str | None:
+        """Why the kernel may write to pages from now on without a dirty bit: the next round's reason to vouch for
+        none of them."""
+
     def remote(self) -> LiveTask:
         """A thread of the task for remote syscalls; made on first use."""
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from ckpt.errors import KernelError
-from ckpt.kernel import mapped, procfs, uapi
+from ckpt.kernel import mapped, pinned, procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.pagemap import contiguous
@@ -60,6 +60,7 @@ class Layout:
     joined: U64  # the same, neighbours in one row
     vma_keys: tuple[str, ...]  # of each of the ranges
     shared_ranges: U64
+    rings: Sequence[str]  # paths of mapped rings of io_uring and AIO
     objects: Sequence[tuple[str, MapsLine]]  # space key and mapping of each shared memory object
 
 
@@ -75,8 +76,9 @@ def layout_of(text: str) -> Layout:
         keys.append(f"{tracked}:{line.perms}:{line.dev}:{line.ino}:{line.offset}:{line.prot}")
     shared = [line for line, kind in zip(lines, kinds, strict=True) if line.shared and kind != "special"]
     objects = [(shm.shm_key(line), line) for line, kind in zip(lines, kinds, strict=True) if kind == "shm"]
+    rings = [line.path for line in lines if pinned.is_ring(line.path)]
     ranges = _ranges([line for line, _ in private])
-    return Layout(lines, ranges, contiguous(ranges), tuple(keys), _ranges(shared), objects)
+    return Layout(lines, ranges, contiguous(ranges), tuple(keys), _ranges(shared), rings, objects)
 
 
 @dataclass
@@ -117,6 +119,10 @@ class Mm:
     def shared_ranges(self) -> U64:
         """The shared mappings, shape (n, 2) in bytes: their contents belong to others, their guard pages do not."""
         return self.layout.shared_ranges
+
+    def pinned(self) -> str | None:
+        """Asked when tracking is armed (see MmAccess)."""
+        return pinned.why(self.pid, self.layout.rings)
 
     def remote(self) -> LiveTask:
         return (self.driver or self.task).remote()

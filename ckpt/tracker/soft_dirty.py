@@ -68,16 +68,23 @@ class SoftDirty:
                     clear_soft_dirty(mm.pid)
                     canaries = _new_canaries(mm, pagemap, old)
             merged = procfs.merged_pages(mm.pid)
+            pinned = mm.pinned() if arm else None
         except NoSuchTask:
             raise
         except KernelError as error:
             why = f"soft-dirty bits could not be read or cleared: {error.message}"
             return lambda: (None, why, pack(self.name, {}))
         self.seen = cache(lambda: sifted(blocks, mm.joined))
-        return partial(self._conclude, mm, state, self.seen, canaries, merged)
+        return partial(self._conclude, mm, state, self.seen, canaries, merged, pinned)
 
     def _conclude(
-        self, mm: MmAccess, state: bytes | None, seen: Seen, canaries: list[int] | None, merged: bool
+        self,
+        mm: MmAccess,
+        state: bytes | None,
+        seen: Seen,
+        canaries: list[int] | None,
+        merged: bool,
+        pinned: str | None,
     ) -> tuple[U64 | None, str | None, bytes]:
         """`canaries` are the new ones; empty when none obeys, None when nothing was cleared."""
         pages, entries = seen()
@@ -100,6 +107,7 @@ class SoftDirty:
             "canaries": canaries,
             "witness": [self._witness.pid, self._witness.start_time] if self._witness else None,
             "epoch": self._epoch,
+            "pinned": pinned,
         }
         return clean, reason, pack(self.name, made)
 
@@ -159,6 +167,8 @@ class SoftDirty:
             return "frame numbers are hidden from this user, without which moved pages cannot be told"
         if merged:
             return "KSM has merged pages of the task, which loses soft-dirty bits"
+        if fields.get("pinned"):
+            return str(fields["pinned"])
         return None
 
     def _canaries_say(self, fields: Mapping[str, Any], pages: U64, entries: U64) -> str | None:

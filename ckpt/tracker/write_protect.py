@@ -109,6 +109,7 @@ class WriteProtect:
                 reason = self._drop(_EXEC)
             if reason is None:
                 old, dirty, reason = self._round(mm, rows, fields["canaries"], arm)
+                reason = reason or fields.get("pinned")
             elif arm:
                 self._make(mm)
                 self._arm(mm.pid, rows)
@@ -222,6 +223,7 @@ class WriteProtect:
             "keeper": [self._keeper.pid, self._keeper.start_time] if self._keeper else None,
             "held": self._token,
             "epoch": self._epoch,
+            "pinned": mm.pinned(),
         }
 
     def _sing(self, mm: MmAccess, rows: U64) -> list[int]:

@@ -64,7 +64,7 @@ class Killing:
         self.tracker = ["--tracker", tracker]
         self.extra = extra or []  # options of dumps
         self.number = self.deaths = 0
-        self.chain = run.images / "none"
+        self.chain = self.ended = run.images / "none"  # `ended`: one that ends in a dump
         self.fresh()
 
     # ------------------------------------------------------------ commands
@@ -117,16 +117,21 @@ class Killing:
     # ------------------------------------------------------------ one death
 
     def prepare(self, verb: str) -> None:
-        """A chain in which a verb can go on; a live one serves for some deaths."""
+        """A chain in which a verb can go on; a live one serves for some deaths, and one that has ended to be merged."""
         self.deaths += 1
-        if verb in ("first", "merge", "restore") or self.deaths % 8 == 1 or not self.chain.exists():
-            self.fresh()
-            if verb != "first":
-                self.take()
+        serves = self.chain.exists() and self.deaths % 8 != 1 and (verb != "merge" or self.ended == self.chain)
+        if verb not in ("first", "restore") and serves:
+            return
+        self.fresh()
+        if verb == "first":
+            return
+        if verb != "restore" or self.deaths % 2:  # else the dump stands alone
+            self.take()
         if verb in ("merge", "restore"):
             self.take("dump", *self.extra, *(["--leave-running"] if verb == "merge" else []))
-            if verb == "restore":
-                self.run.gone()
+            self.ended = self.chain
+        if verb == "restore":
+            self.run.gone()
 
     def once(self, verb: str, **death: object) -> int:
         """Prepare, die as `death` says, look at everything, and go on; gives the exit code of the verb."""

@@ -155,13 +155,16 @@ class Run:
             raise TargetFailed(done.stderr)
         return [str(program), str(self.work)]
 
-    def start(self) -> None:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SUPPORT), MARK: str(self.dir), "LC_ALL": "C.UTF-8"}
+    def environment(self) -> dict[str, str]:
+        made = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SUPPORT), MARK: str(self.dir), "LC_ALL": "C.UTF-8"}
         if "numpy" in self.target.name:
             import numpy
 
-            environment["PYTHONPATH"] += f":{Path(numpy.__file__).parent.parent}"
-            environment["OPENBLAS_NUM_THREADS"] = "1"
+            made["PYTHONPATH"] += f":{Path(numpy.__file__).parent.parent}"
+            made["OPENBLAS_NUM_THREADS"] = "1"
+        return made
+
+    def start(self) -> None:
         with (self.work / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -170,7 +173,7 @@ class Run:
                 stderr=log,
                 close_fds=True,
                 start_new_session=True,
-                env=environment,
+                env=self.environment(),
                 cwd=self.work,
             )
         self.pid = self.process.pid

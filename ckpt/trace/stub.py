@@ -25,21 +25,27 @@ _WAIT = (
 )  # fmt: skip
 
 _SPAWN = (
-    b"\x53\x41\x54\x41\x55"  # push rbx; push r12; push r13
+    b"\x53\x41\x54\x41\x55\x41\x56"  # push rbx; push r12; push r13; push r14
     b"\x48\x89\xf3"  # mov rbx, rsi   the memfd
     b"\x49\x89\xd4"  # mov r12, rdx   an empty string
     b"\x49\x89\xcd"  # mov r13, rcx   argv and envp
+    b"\xb8\x27\x00\x00\x00\x0f\x05"  # mov eax, SYS_getpid; syscall
+    b"\x41\x89\xc6"  # mov r14d, eax
     b"\xbe\x58\x00\x00\x00"  # mov esi, 88   sizeof(struct clone_args)
     b"\xb8\xb3\x01\x00\x00\x0f\x05"  # mov eax, SYS_clone3; syscall
-    b"\x48\x85\xc0\x74\x06"  # test rax, rax; jz child
-    b"\x41\x5d\x41\x5c\x5b\xc3"  # pop r13; pop r12; pop rbx; ret
+    b"\x48\x85\xc0\x74\x08"  # test rax, rax; jz child
+    b"\x41\x5e\x41\x5d\x41\x5c\x5b\xc3"  # pop r14; pop r13; pop r12; pop rbx; ret
     # child: it dies with ckpt from here on
     b"\xbf\x01\x00\x00\x00\xbe\x09\x00\x00\x00"  # mov edi, PR_SET_PDEATHSIG; mov esi, SIGKILL
     b"\xb8\x9d\x00\x00\x00\x0f\x05"  # mov eax, SYS_prctl; syscall
-    b"\x48\x89\xdf\x4c\x89\xe6\x4c\x89\xea\x4d\x89\xea"  # mov rdi, rbx; rsi, r12; rdx, r13; r10, r13
+    # unless ckpt has died already; 0: ckpt is outside of its pid namespace, whose init dies with ckpt
+    b"\xb8\x6e\x00\x00\x00\x0f\x05"  # mov eax, SYS_getppid; syscall
+    b"\x85\xc0\x74\x05"  # test eax, eax; jz execute
+    b"\x44\x39\xf0\x75\x19"  # cmp eax, r14d; jne end
+    b"\x48\x89\xdf\x4c\x89\xe6\x4c\x89\xea\x4d\x89\xea"  # execute: mov rdi, rbx; rsi, r12; rdx, r13; r10, r13
     b"\x41\xb8\x00\x10\x00\x00"  # mov r8d, AT_EMPTY_PATH
     b"\xb8\x42\x01\x00\x00\x0f\x05"  # mov eax, SYS_execveat; syscall
-    b"\x89\xc7\xf7\xdf"  # mov edi, eax; neg edi   the errno
+    b"\x89\xc7\xf7\xdf"  # end: mov edi, eax; neg edi   the errno
     b"\xb8\xe7\x00\x00\x00\x0f\x05"  # mov eax, SYS_exit_group; syscall
     b"\xf4"
 )

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, uapi, uapi_restore
+from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.trace.skeleton import BLOCK_SIZE, Skeleton, reap
 from ckpt.trace.spawn import spawn_skeleton
 
@@ -135,3 +137,31 @@ def test_a_dead_ckpt_leaves_nothing() -> None:
     while any(runs(pid) for pid in pids):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_ckpt_dies_before_the_newborn_has_run() -> None:
+    """When the newborn asks to be killed with ckpt, nobody is left to be killed with."""
+    code = f"from ckpt.trace import stub; input(); stub.start(0, {STUB})"
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=root) as maker:
+        try:
+            assert maker.stdin is not None
+            ptrace.seize(maker.pid, uapi.PTRACE_O_TRACEVFORK)
+            maker.stdin.write(b"\n")
+            maker.stdin.flush()
+            while os.waitpid(maker.pid, uapi_restore.WALL)[1] >> 16 != uapi.PTRACE_EVENT_VFORK:
+                ptrace.cont(maker.pid, 0)
+            newborn = ptrace.geteventmsg(maker.pid)
+            os.waitpid(newborn, uapi_restore.WALL)
+        finally:
+            maker.kill()
+    assert runs(newborn)
+    ptrace.detach(newborn, 0)
+    try:
+        end = time.monotonic() + 30
+        while runs(newborn):
+            assert time.monotonic() < end, "it waits for ever"
+            time.sleep(0.01)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(newborn, signal.SIGKILL)

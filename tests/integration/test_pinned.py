@@ -16,7 +16,7 @@ from tests.support import harness
 from tests.support.oracle import truth
 from tests.support.programs import harness_tree, need
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 SOURCE = Path(__file__).parent.parent / "programs" / "registered.c"
 SERVER = Path(__file__).parent.parent / "support" / "slow_file.py"

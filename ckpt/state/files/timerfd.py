@@ -17,7 +17,12 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("timers", "timerfd", "clock, what is left, interval, expirations not read")
+SUPPORT = Support(
+    "timers",
+    "timerfd",
+    "clock, what is left, interval, expirations not read; lost: that somebody has set the clock (ECANCELED, "
+    "TFD_TIMER_CANCEL_ON_SET) and the reader has not heard of it yet",
+)
 
 _REAL_CLOCKS = (0, 8)  # CLOCK_REALTIME, CLOCK_REALTIME_ALARM
 _BILLION = 1_000_000_000
@@ -45,7 +50,10 @@ class TimerFds:
         flags = int(info["settime flags"][0], 8)
         absolute = flags & uapi_files.TFD_TIMER_ABSTIME and clock in _REAL_CLOCKS and value
         deadline = time.clock_gettime_ns(time.CLOCK_REALTIME) + value if absolute else 0
-        return TimerFd(clock, int(info["ticks"][0]), flags, value, interval, deadline)
+        ticks = int(info["ticks"][0])
+        if not interval:  # the kernel counts a clock that was set, too
+            ticks = 0 if value else min(ticks, 1)
+        return TimerFd(clock, ticks, flags, value, interval, deadline)
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: TimerFd = file.payload

@@ -11,11 +11,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import ckpt
 from ckpt import chain
-from tests.support import harness
+from tests.support import harness, huge_pages
 from tests.support.commands import WAIT, commands
 from tests.support.oracle import truth
 from tests.support.oracle.orders import CONTROL, NUMBERS, Orders
@@ -34,6 +35,7 @@ _SOURCE = Path(__file__).with_name("target.c")
 _PUNCH_HOLE = 1 | 2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _MEMFDS, _FILES = 100, 110  # the descriptors of the first slots
 _MOST_CHILDREN = 2
+_HUGE_PAGES = 64
 # The kernel writes to an rseq area whenever a thread changes its CPU.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 
@@ -351,6 +353,9 @@ def build(directory: Path) -> Path:
 def run(steps: Sequence[Step], program: Path, *, say: bool = False) -> tuple[int, str] | None:
     """Take all steps; (number of the step, what was wrong) when one shows a mismatch. Needs a subreaper."""
     session = Session(Path(tempfile.mkdtemp(prefix="ckpt-oracle-")), program)
+    allowed = ExitStack()
+    with suppress(OSError):  # else hugetlb mappings are impossible ones
+        allowed.enter_context(huge_pages.raised(_HUGE_PAGES))
     try:
         for number, step in enumerate(steps):
             try:
@@ -364,3 +369,4 @@ def run(steps: Sequence[Step], program: Path, *, say: bool = False) -> tuple[int
         return None
     finally:
         session.close()
+        allowed.close()

@@ -262,10 +262,13 @@ class WriteProtect:
             self._arm_new(pagemap, ours)
 
     def _arm_new(self, pagemap: Pagemap, wanted: U64) -> None:
-        """Arm what has just been registered."""
-        if userfault.mremap_keeps_bits():
-            for start, end in wanted.tolist():
-                userfault.unprotect(self._fd, start, end)
+        """Arm what has just been registered.
+
+        A page that was armed before its mapping lost the registration can be written, and still has its bit: where
+        mremap keeps that (userfault.mremap_keeps_bits), and everywhere in a mapping with which a moved one was merged.
+        """
+        for start, end in _spans(_armed(pagemap, wanted)).tolist():
+            userfault.unprotect(self._fd, start, end)
         _scan(pagemap, wanted, arm=True)
 
     def _register(self, pid: int, rows: U64, *, evict: bool = True) -> U64:
@@ -314,6 +317,17 @@ def _scan(pagemap: Pagemap, wanted: U64, arm: bool) -> Regions:
         anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED,
         returned=up.PAGE_IS_WRITTEN,
         flags=up.PM_SCAN_WP_MATCHING if arm else 0,
+    )
+
+
+def _armed(pagemap: Pagemap, wanted: U64) -> Regions:
+    """The populated pages that have the bit of write-protection."""
+    return pagemap.scan(
+        wanted,
+        mask=up.PAGE_IS_WRITTEN,
+        inverted=up.PAGE_IS_WRITTEN,
+        anyof=up.PAGE_IS_PRESENT | up.PAGE_IS_SWAPPED,
+        returned=up.PAGE_IS_PRESENT,
     )
 
 

@@ -171,6 +171,20 @@ def test_written_from_outside(tracker: str, target: Target) -> None:
     assert rounds.clean_in(target.a, 16) == ALL - {5}
 
 
+def test_a_neighbour_moves_in(tracker: str, target: Target) -> None:
+    """Linux merges it with what is there, and write-protection of the whole is lost, but for the bits in the tables."""
+    room = "mmap(B, 16, RW, PRIVATE | ANON | FIXED)"
+    _all(target, ["area()", room, "advise(B, 16, NOHUGEPAGE)"])
+    rounds = Rounds(target, tracker)
+    rounds.round()
+    rounds.round()
+    _all(target, ["move(B, 16, A + 16 * PAGE)", "put(A + 2 * PAGE, 99)"])
+    rounds.round()
+    _all(target, ["put(A + 2 * PAGE, 100)"])
+    rounds.round()
+    assert 2 not in rounds.clean_in(target.a, 16)
+
+
 def test_many_rounds(tracker: str, target: Target) -> None:
     """Only the page of each round is dirty in it, whatever was dirty before."""
     _all(target, ["area()"])

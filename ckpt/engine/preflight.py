@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,20 +111,23 @@ def _holder_of(numbers: Collection[int]) -> _Holder | None:
     return dead
 
 
-def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord], but: Collection[str] = ()) -> None:
-    """The files that are mapped or executed, except `but`, are there, with the size and time they had at the dump."""
+def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord], which: Callable[[str], bool]) -> None:
+    """The files that are mapped or executed are there, with the size and time they had at the dump.
+
+    `which` takes a path, and says whether it is looked at.
+    """
     kinds = {file.file_id: file.kind for file in files}
     seen: set[tuple[str, int, int]] = set()
     for mm in mms:
-        if mm.exe and mm.exe not in but and not mm.exe.endswith(_DELETED) and not Path(mm.exe).exists():
+        if mm.exe and which(mm.exe) and not mm.exe.endswith(_DELETED) and not Path(mm.exe).exists():
             raise FileChanged(f"task {mm.mm_id}: its executable {mm.exe} is gone", hint="put the file back")
         for vma in mm.vmas:
             key = (vma.name, vma.file_size, vma.file_mtime_ns)
             if vma.backing != "file" or not vma.name.startswith("/") or key in seen:
                 continue
             seen.add(key)
-            if vma.name in but or vma.name.endswith(_DELETED) or kinds.get(vma.file_id or 0) != "regular":
-                continue  # its content is in the image, or it is no plain file
+            if vma.name.endswith(_DELETED) or kinds.get(vma.file_id or 0) != "regular" or not which(vma.name):
+                continue  # its content is in the image, it is no plain file, or not asked for
             _check_mapped(mm, vma)
 
 

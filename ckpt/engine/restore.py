@@ -182,10 +182,11 @@ def restore_view(
     order = _order(tasks, tree, shell_job)
     preflight.check_numbers(order.numbers - {INIT} if init is not None else order.numbers)
     context = RestoreContext(view, frozenset(task.pid for task in tasks))
-    preflight.check_files(mms, view.records("file"), kept.names(context))
+    files, put_back = view.records("file"), kept.names(context)
+    preflight.check_files(mms, files, lambda path: path not in put_back)
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
     kept.put_back(context)  # nothing before it has changed anything
-    preflight.check_files(mms, view.records("file"))
+    preflight.check_files(mms, files, put_back.__contains__)
     context.options["shell_job"] = shell_job
     context.options["detach"] = detach
     context.options["relays"] = not detach and not place.flags

@@ -5,17 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import mmap
 import os
-from functools import cache
-
-import numpy as np
 
 from ckpt.errors import KernelError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.libc import kernel_error, syscall
-from ckpt.kernel.pagemap import Pagemap
 from ckpt.kernel.standins import entry
 
 FEATURES = up.UFFD_FEATURE_WP_ASYNC | up.UFFD_FEATURE_WP_UNPOPULATED
@@ -52,40 +47,6 @@ def unprotect(fd: int, start: int, end: int) -> None:
     """Take the write-protection of registered memory away."""
     argument = up.uffdio_writeprotect(start=start, len=end - start, mode=0)
     _ioctl(f"UFFDIO_WRITEPROTECT of {start:#x}-{end:#x}", fd, up.UFFDIO_WRITEPROTECT, argument)
-
-
-@cache
-def mremap_keeps_bits() -> bool:
-    """Whether moved pages keep the bit of write-protection though their registration is lost.
-
-    They do before "mm: clear uffd-wp PTE/PMD state on mremap()" (2025); registered again, such a page
-    would look armed while it can be written.
-    """
-    size = 2 * uapi.PAGE_SIZE
-    with (
-        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area,
-        Pagemap(os.getpid()) as pagemap,
-    ):
-        handle = ctypes.c_char.from_buffer(area)
-        address = ctypes.addressof(handle)
-        del handle
-        area[0] = area[uapi.PAGE_SIZE] = 1
-        fd = open_own()
-        try:
-            enable(fd)
-            register(fd, address, address + size)
-            spans = np.array([[address, address + size]], np.uint64)
-            pagemap.scan(spans, mask=up.PAGE_IS_WRITTEN, returned=up.PAGE_IS_WRITTEN, flags=up.PM_SCAN_WP_MATCHING)
-            # Moved into a hole that is known to be free: the second page over the place of the first.
-            flags = uapi.MREMAP_MAYMOVE | uapi.MREMAP_FIXED
-            page = uapi.PAGE_SIZE
-            syscall("mremap", uapi.SYS_mremap, address + page, page, page, flags, address)
-            kept = pagemap.entry(address // page) & up.PM_UFFD_WP != 0
-            # Put back what the mmap object will unmap.
-            syscall("mremap", uapi.SYS_mremap, address, page, size, 0)
-        finally:
-            os.close(fd)
-    return kept
 
 
 def is_alive(fd: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
 from ckpt.kernel.memory import Memory
@@ -25,14 +25,14 @@ def lead(pid: int, tid: int) -> None:
     """Of a thread that has just stopped: let it go the rest of its way, and stand there."""
     if not _on_the_way(tid):
         return
-    stepper = Stepper(pid, tid)
-    until = time.monotonic() + _LONG
+    stepper = Stepper(pid, tid, patience=_LONG)
+    end, runs = time.monotonic() + _LONG, False
     try:
-        while _on_the_way(tid):
-            stepper.step(until)
-        stepper.stand()
-    except TimeoutError:  # what it waits in is its own call, beside the rest of such a frame
-        stepper.stand(runs=True)
+        while _on_the_way(tid) and time.monotonic() < end:
+            stepper.step()
+    except RemoteCallError:
+        runs = True  # in a call of its own, beside the rest of such a frame
+    stepper.stand(runs=runs)
     for number in stepper.held:
         os.kill(pid, number)
 

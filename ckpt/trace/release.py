@@ -63,13 +63,17 @@ def _detach_unseen(tid: int) -> bool:
 def detach(tid: int) -> None:
     """Let go of a thread that stands, is about to, or was killed: its parent hears of its end only when we reap it."""
     number = 0
+    asked = False
     end = time.monotonic() + _DETACH_PATIENCE
     while True:
         try:
             ptrace.detach(tid, number)
             return
-        except KernelError:
-            pass  # it does not stand
+        except KernelError:  # it does not stand
+            if not asked:
+                asked = True
+                with suppress(KernelError):
+                    ptrace.interrupt(tid)  # it may be in a call of ckpt's that does not come back
         try:
             got, status = os.waitpid(tid, os.WNOHANG | us.WALL)
         except ChildProcessError:

@@ -17,7 +17,7 @@ from ckpt.trace import sigframe
 from ckpt.trace.sigframe import ARGUMENTS, ORIG_RAX, RAX, RIP, RSP
 
 _MAX_ERRNO = 4095
-_LONGEST = 120.0  # seconds; to fork the memory of a large process takes some
+_LONGEST = 120.0  # seconds that a call may take; to fork the memory of a large process takes some
 _M64 = (1 << 64) - 1
 
 
@@ -30,6 +30,7 @@ class Stepper:
     registers: list[int] = field(default_factory=list)
     held: list[int] = field(default_factory=list)  # stop signals that came in between
     born: int = 0  # the last process that the thread made under PTRACE_O_TRACECLONE, as ckpt numbers it
+    patience: float = field(default_factory=lambda: _LONGEST)  # seconds
 
     def load(self, nr: int, *args: int) -> None:
         """Set the registers for a call."""
@@ -50,11 +51,11 @@ class Stepper:
             raise kernel_error(f"remote syscall {nr} in thread {self.tid}", -signed)
         return signed if signed < 0 else result
 
-    def step(self, until: float = 0) -> None:
-        """PTRACE_SYSCALL until the next syscall stop; `until`: see `wait`."""
+    def step(self) -> None:
+        """PTRACE_SYSCALL until the next syscall stop."""
         ptrace.syscall_step(self.tid)
         while True:
-            status = self.wait(until)
+            status = self.wait()
             number = os.WSTOPSIG(status)
             if number == signal.SIGTRAP | 0x80:
                 return
@@ -84,7 +85,7 @@ class Stepper:
                 self.held.append(os.WSTOPSIG(status))
 
     def stand(self, *, runs: bool = False) -> None:
-        """Stop in the way from which the kernel restarts an interrupted call, when it `runs` one that is under way."""
+        """Stop in the way from which the kernel restarts an interrupted call; `runs`: it does not stand yet."""
         while True:
             ptrace.interrupt(self.tid)  # each time: any other stop makes it forgotten
             if not runs:
@@ -112,20 +113,15 @@ class Stepper:
             while os.WIFSTOPPED(os.waitpid(self.tid, us.WALL)[1]):
                 ptrace.cont(self.tid, 0)
 
-    def wait(self, until: float = 0) -> int:
-        """The status of the thread's next stop; NoSuchTask when it ended.
-
-        TimeoutError when it runs on at `until`; without that RemoteCallError, after longer than any call takes.
-        """
+    def wait(self) -> int:
+        """The status of the thread's next stop; NoSuchTask when it ended, RemoteCallError when there is none."""
         try:
-            status = reports.wait(self.tid, until or time.monotonic() + _LONGEST)
+            status = reports.wait(self.tid, time.monotonic() + self.patience)
         except ChildProcessError:
             raise NoSuchTask(f"thread {self.tid} of task {self.pid} ended while it was frozen") from None
         except TimeoutError:
-            if until:
-                raise
             raise RemoteCallError(
-                f"thread {self.tid} of task {self.pid} has not come back from a call of ckpt's for {_LONGEST:g} s",
+                f"thread {self.tid} of task {self.pid} has not come back from a call of ckpt's for {self.patience:g} s",
                 hint="see /proc/PID/wchan: a file system or a device may not answer; the task goes on when it does",
             ) from None
         if not os.WIFSTOPPED(status):

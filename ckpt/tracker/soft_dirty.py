@@ -167,9 +167,8 @@ class SoftDirty:
             return "frame numbers are hidden from this user, without which moved pages cannot be told"
         if merged:
             return "KSM has merged pages of the task, which loses soft-dirty bits"
-        if fields.get("pinned"):
-            return str(fields["pinned"])
-        return None
+        pinned: str | None = fields["pinned"]
+        return pinned
 
     def _canaries_say(self, fields: Mapping[str, Any], pages: U64, entries: U64) -> str | None:
         there, dirty = [], []

@@ -109,7 +109,7 @@ class WriteProtect:
                 reason = self._drop(_EXEC)
             if reason is None:
                 old, dirty, reason = self._round(mm, rows, fields["canaries"], arm)
-                reason = reason or fields.get("pinned")
+                reason = reason or fields["pinned"]
             elif arm:
                 self._make(mm)
                 self._arm(mm.pid, rows)
@@ -264,8 +264,9 @@ class WriteProtect:
     def _arm_new(self, pagemap: Pagemap, wanted: U64) -> None:
         """Arm what has just been registered.
 
-        A page that was armed before its mapping lost the registration can be written, and still has its bit: where
-        mremap keeps that (userfault.mremap_keeps_bits), and everywhere in a mapping with which a moved one was merged.
+        A page that was armed before its mapping lost the registration can be written, and still has its bit: it is in
+        a mapping with which a moved one was merged, or was moved itself (there the bit goes since 2025, "mm: clear
+        uffd-wp PTE/PMD state on mremap()"). Armed as it is, no write to it would be seen.
         """
         for start, end in _spans(_armed(pagemap, wanted)).tolist():
             userfault.unprotect(self._fd, start, end)

@@ -13,26 +13,21 @@ import pytest
 
 from ckpt.kernel import features
 from tests.support import harness
-from tests.support.programs import CLOCKS, until
+from tests.support.programs import CLOCKS, telling, until
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(os.geteuid() != 0, reason="a time namespace needs root"),
-    pytest.mark.skipif(not features.probe("time-namespace").available, reason="no time namespaces"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a time namespace needs root: run as root"),
+    pytest.mark.skipif(not features.probe("time-namespace").available, reason="no time namespaces: see ckpt doctor"),
 ]
 
 
 @pytest.mark.parametrize("options", [("--timens",), ("--timens", "--pidns")])
 def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
     """The clocks stood still from the dump to the restore, and the exit status comes back."""
-    said, program = tmp_path / "said", tmp_path / "program"
-    program.write_text(CLOCKS)
+    started, said = telling(CLOCKS, tmp_path)
     null = subprocess.DEVNULL
-    started = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
-    until(said.exists, "it has told its clocks")
     ckpt = [sys.executable, "-m", "ckpt"]
     subprocess.run([*ckpt, "dump", "-t", str(started.pid), "-D", str(tmp_path / "i")], check=True, stdout=null)
     started.wait()
@@ -52,13 +47,8 @@ def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None:
     """A tree that was restored with --timens, dumped again and restored without a word about clocks."""
-    said, program = tmp_path / "said", tmp_path / "program"
-    program.write_text(CLOCKS)
+    started, said = telling(CLOCKS, tmp_path)
     null = subprocess.DEVNULL
-    started = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
-    until(said.exists, "it has told its clocks")
     pid, ckpt = str(started.pid), [sys.executable, "-m", "ckpt"]
 
     def clocks() -> list[float]:

@@ -25,7 +25,7 @@ from ckpt.kernel import features, namespaces
 from tests.support import harness
 from tests.support.commands import REPOSITORY, Done, commands
 from tests.support.harness import MODES, Mode, Run, Target
-from tests.support.programs import CLOCKS, until
+from tests.support.programs import CLOCKS, telling, until
 
 ROOT = os.geteuid() == 0
 USER = 65534
@@ -196,14 +196,9 @@ def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypat
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
     """The error names --pidns, which gives the tree the same pid; a pid file that cannot be written undoes it all."""
-    said, program, before = tmp_path / "said", tmp_path / "program", inits()
-    program.write_text(CLOCKS)
-    null = subprocess.DEVNULL
-    first = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
+    before = inits()
+    first, _ = telling(CLOCKS, tmp_path)
     try:
-        until(said.exists, "it has written")
 
         def ckpt(*words: str) -> Done:
             return commands().run([*words, "-D", str(tmp_path / "i"), "--json"], tmp_path)
@@ -228,13 +223,9 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 def test_the_directory_is_the_callers(tmp_path: Path) -> None:
     """A round of a tree with mounts of its own counts a path from where ckpt was called, and finds no other by it."""
-    said, program, later, before = tmp_path / "said", tmp_path / "program", tmp_path / "later", inits()
-    program.write_text(CLOCKS)
+    later, before = tmp_path / "later", inits()
     later.mkdir()
-    null = subprocess.DEVNULL
-    first = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
+    first, _ = telling(CLOCKS, tmp_path)
 
     def ckpt(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-B", "-m", "ckpt", *words, "--json"]
@@ -242,7 +233,6 @@ def test_the_directory_is_the_callers(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
     try:
-        until(said.exists, "it has written")
         assert ckpt(tmp_path, "dump", "-t", str(first.pid), "-D", "images").returncode == 0
         done = ckpt(tmp_path, "restore", "-D", "images", "--detach", "--pidns")
         pid = json.loads(done.stdout)["outside_pid"]
@@ -292,14 +282,8 @@ while True:
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
 def test_terminals_of_its_own(tmp_path: Path) -> None:
     """With --pidns a terminal has its old number, though that is in use here."""
-    said, program = tmp_path / "said", tmp_path / "program"
-    program.write_text(TERMINAL)
-    null = subprocess.DEVNULL
-    first = subprocess.Popen(
-        [sys.executable, "-S", str(program), str(said)], stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
+    first, said = telling(TERMINAL, tmp_path)
     try:
-        until(said.exists, "it has written")
         name = said.read_text()
         images = str(tmp_path / "i")
         dump = ["dump", "-t", str(first.pid), "-D", images, "--leave-stopped"]

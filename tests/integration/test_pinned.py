@@ -16,7 +16,11 @@ from tests.support import harness
 from tests.support.oracle import truth
 from tests.support.programs import harness_tree, need
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.geteuid() != 0, reason="run it as root"),
+]
 
 SOURCE = Path(__file__).parent.parent / "programs" / "registered.c"
 SERVER = Path(__file__).parent.parent / "support" / "slow_file.py"
@@ -46,8 +50,8 @@ sys.stdin.readline()
 @pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty", "content-hash"])
 @pytest.mark.parametrize("who", ["own", "child"])
 def test_reads_into_registered_buffers_are_seen(tmp_path: Path, who: str, tracker: str) -> None:
-    if choice.missing(tracker):
-        pytest.skip(f"{tracker} does not work here")
+    if lacks := choice.missing(tracker):
+        pytest.skip(f"{tracker}: {lacks[0].evidence}")
     need("gcc")
     program = tmp_path / "registered"
     subprocess.run(["gcc", "-O1", "-o", program, SOURCE], check=True)
@@ -55,7 +59,7 @@ def test_reads_into_registered_buffers_are_seen(tmp_path: Path, who: str, tracke
     with subprocess.Popen([program, tmp_path / "file", who], text=True, **ends) as process:
         assert process.stdin is not None and process.stdout is not None
         if process.stdout.readline() != "ready\n":
-            pytest.skip("no io_uring with registered buffers")
+            pytest.skip("no io_uring with registered buffers: see kernel.io_uring_disabled")
         pids = harness_tree(process.pid)
         try:
             lost: list[str] = []
@@ -80,14 +84,14 @@ def _ask(process: subprocess.Popen[str], line: str = "x\n") -> str:
 
 @pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty", "content-hash"])
 def test_direct_reads_under_way_are_seen(tmp_path: Path, tracker: str) -> None:
-    if choice.missing(tracker):
-        pytest.skip(f"{tracker} does not work here")
+    if lacks := choice.missing(tracker):
+        pytest.skip(f"{tracker}: {lacks[0].evidence}")
     place = tmp_path / "slow"
     place.mkdir()
     ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, SERVER, place], text=True, stderr=subprocess.DEVNULL, **ends) as server:
         if server.stdout is None or server.stdout.readline() != "up\n":
-            pytest.skip("no FUSE")
+            pytest.skip("no FUSE: needs /dev/fuse, and to mount")
         try:
             with subprocess.Popen([sys.executable, "-S", "-c", AIO, place / "f"], text=True, **ends) as process:
                 try:

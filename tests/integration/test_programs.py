@@ -273,7 +273,7 @@ def test_tmux_with_bash_and_vim(program: Program) -> None:
     time.sleep(1.5)  # or vim takes both for one key
     do("send-keys", "-t", "s:vim", ":wq", "Enter")
     notes = program.place / "notes"
-    until(notes.exists, "vim wrote")
+    until(lambda: notes.exists() and notes.read_text().endswith("\n"), "vim wrote")
     assert notes.read_text().split("\n")[:2] == ["line 1", "line 2"]
 
 

@@ -1,21 +1,24 @@
 """Reserved huge pages for tests: taken on demand, and what the machine allowed before is allowed again."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 HUGE = 2 << 20
 _ALLOWED = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages")
 
 
+def _allow(more):
+    _ALLOWED.write_text(str(int(_ALLOWED.read_text()) + more))
+
+
 @contextmanager
 def raised(count):
     """Let `count` more huge pages be taken beyond the pool; OSError where that cannot be."""
-    before = int(_ALLOWED.read_text())
-    _ALLOWED.write_text(str(before + count))
+    _allow(count)
     try:
         yield
     finally:
-        _ALLOWED.write_text(str(before))
+        _allow(-count)  # not what was before: another test may have allowed some meanwhile
 
 
 @contextmanager
@@ -23,12 +26,9 @@ def allowed(count):
     """The same for a target, which is skipped where that cannot be."""
     from target_api import Skip
 
-    manager = raised(count)
-    try:
-        manager.__enter__()
-    except OSError as error:
-        raise Skip(f"no huge pages: {error}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(raised(count))
+        except OSError as error:
+            raise Skip(f"no huge pages: {error}") from error
         yield
-    finally:
-        manager.__exit__(None, None, None)

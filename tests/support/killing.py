@@ -48,11 +48,21 @@ def look(pid: int) -> Look:
 
 
 def traced_or_stopped(pid: int) -> list[str]:
+    """What is wrong with each thread; one that ends meanwhile, in a tree that is being killed, counts."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+    try:
+        tids = os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError:
+        return [f"{pid}: has just ended"]
+    for tid in tids:
+        try:
+            lines = Path(f"/proc/{pid}/task/{tid}/status").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            found.append(f"{tid}: has just ended")
+            continue
+        status = dict(line.split(":", 1) for line in lines)
         if status["TracerPid"].strip() != "0" or status["State"].strip()[0] in "tT":
-            found.append(f"{task.name}: {status['State'].strip()}, tracer {status['TracerPid'].strip()}")
+            found.append(f"{tid}: {status['State'].strip()}, tracer {status['TracerPid'].strip()}")
     return found
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,16 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"timed out: {what}"
         time.sleep(0.05)
+
+
+def telling(code: str, place: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A Python program that writes, over and over, to the file it is given; it has begun. The file's path."""
+    said, program, null = place / "said", place / "program", subprocess.DEVNULL
+    program.write_text(code)
+    command = [sys.executable, "-S", str(program), str(said)]
+    started = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    until(said.exists, "it has written")
+    return started, said
 
 
 def need(*programs: str) -> None:

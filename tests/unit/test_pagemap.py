@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ckpt.errors import NoSuchTask, Unsupported, UsageError
-from ckpt.kernel import entries, features, keeper, pagemap, populated, procfs, tiny, userfault
+from ckpt.kernel import entries, features, keeper, pagemap, populated, procfs, tiny
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
 from ckpt.tracker import canary, choice, soft_dirty, spans
@@ -294,12 +294,6 @@ def test_choice() -> None:
         assert choice.make(candidate).name == candidate
     with pytest.raises(UsageError):
         choice.choose("guess")
-
-
-def test_mremap_and_protected_pages() -> None:
-    if choice.missing("write-protect"):
-        pytest.skip("no write-protect tracking here")
-    assert userfault.mremap_keeps_bits() in (True, False)
 
 
 def test_tiny_programs() -> None:

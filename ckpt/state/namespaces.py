@@ -29,14 +29,19 @@ _KINDS = {
     "time": ("time", "-T"),
     "time_for_children": ("time", "-T"),
 }
-_OF_A_THREAD = ("mnt", "net", "uts", "ipc")  # that one thread of a process may leave by itself in practice
+# That one thread of a process may leave by itself; the user namespace only a process with one thread.
+_OF_A_THREAD = ("mnt", "net", "uts", "ipc", "cgroup", "pid_for_children", "time_for_children")
+_UNBORN = (0, 0)  # a pid namespace that waits for its first process has no file yet
 
 
 def _identity(tid: int, name: str) -> tuple[int, int] | None:
+    path = f"/proc/{tid}/ns/{name}"
     try:
-        found = os.stat(f"/proc/{tid}/ns/{name}")
+        found = os.stat(path)
+    except FileNotFoundError:
+        return _UNBORN if os.path.lexists(path) else None  # no such kind in this kernel
     except OSError:
-        return None  # no such kind in this kernel, or not ours to look at
+        return None  # not ours to look at
     return found.st_dev, found.st_ino
 
 
@@ -60,5 +65,7 @@ def check_namespaces(task: FrozenTaskLike, context: CollectContext) -> None:
                 task.pid,
                 f"its {words} namespace",
                 "is not the one that ckpt runs in" if not name.endswith("children") else "of its children is another",
-                f"run ckpt inside it: nsenter -t {tid} {option} ckpt …",
+                f"run ckpt inside it: nsenter -t {tid} {option} ckpt …"
+                if theirs != _UNBORN
+                else "nobody is in it yet: start the task without unshare(CLONE_NEWPID)",
             )

@@ -14,7 +14,7 @@ from ptrace.error import PtraceError
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel.libc import kernel_error
-from ckpt.kernel.uapi_state import SECCOMP_METADATA, SIGINFO_SIZE, ptrace_rseq_configuration
+from ckpt.kernel.uapi_state import SECCOMP_METADATA, SIGINFO_SIZE, ptrace_rseq_configuration, user_desc
 
 _XSTATE_ROOM = 16384  # the area takes 11 KiB with AMX; the kernel gives what the CPU has
 _GENERAL_ROOM = 1024
@@ -159,6 +159,19 @@ def _peek_user(tid: int, number: int) -> int:
 
 _DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
 _SUD = struct.Struct("<4Q")  # struct ptrace_sud_config: mode, selector, offset, len
+
+
+def get_thread_area(tid: int, number: int) -> bytes:
+    """struct user_desc of one of the segments in the GDT that a thread may have (GDT_TLS)."""
+    buffer = ctypes.create_string_buffer(user_desc.size)
+    _ptrace("PTRACE_GET_THREAD_AREA", uapi.PTRACE_GET_THREAD_AREA, tid, number, ctypes.addressof(buffer))
+    return buffer.raw
+
+
+def set_thread_area(tid: int, number: int, description: bytes) -> None:
+    """`get_thread_area`'s counterpart."""
+    buffer = ctypes.create_string_buffer(description, len(description))
+    _ptrace("PTRACE_SET_THREAD_AREA", uapi.PTRACE_SET_THREAD_AREA, tid, number, ctypes.addressof(buffer))
 
 
 def get_user_dispatch(tid: int) -> tuple[int, int, int, int] | None:

@@ -191,3 +191,5 @@ MODIFY_LDT_READ, MODIFY_LDT_WRITE = 0, 0x11
 SYS_ioperm = 173
 LDT_ENTRIES, LDT_ENTRY_SIZE = 8192, 8
 user_desc = struct.Struct("<4I")  # entry_number, base_addr, limit, bit fields
+GDT_TLS = range(12, 15)  # GDT_ENTRY_TLS_MIN to GDT_ENTRY_TLS_MAX, arch/x86/include/asm/segment.h
+USER_DESC_EMPTY = 0b101000  # read_exec_only and seg_not_present: what LDT_empty looks at, with base and limit 0

@@ -47,6 +47,9 @@ class ThreadRecord:
     ports: tuple[tuple[int, int], ...] = ()  # first and number of those that ioperm allows
     fs_tid: int = 0  # the thread whose directories it uses, itself if they are its own; 0: the process's
     debug: tuple[int, ...] = ()  # DR0 to DR3, DR6, DR7, where breakpoints are set
+    personality: int = -1  # -1: the process's (Attributes)
+    cgroups: tuple[str, ...] = ()  # /proc/PID/task/TID/cgroup of a thread that is elsewhere than its process
+    areas: tuple[bytes, ...] = ()  # struct user_desc of the segments that set_thread_area has made
 
 
 @record("task")

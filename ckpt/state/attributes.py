@@ -101,9 +101,20 @@ def restore_attributes_late(remote: RemoteTask, record: Attributes) -> None:
             remote.syscall(uapi.SYS_prctl, us.PR_SET_MDWE, record.mdwe, 0, 0, 0)
 
 
-def rejoin_cgroups(pid: int, lines: tuple[str, ...]) -> None:
-    """Back into the cgroups that still exist and are ours to write; a login session's, say, is gone for good."""
-    current = {tuple(line.split(":", 2)[1:]) for line in taskinfo.cgroups(pid)}
+def collect_thread_cgroups(leader: int, tid: int) -> tuple[str, ...]:
+    """The lines of a thread that was moved away from its process: by `tasks` in version 1, in a threaded cgroup."""
+    if tid == leader:
+        return ()
+    own = taskinfo.cgroups(tid)
+    return own if own != taskinfo.cgroups(leader) else ()
+
+
+def rejoin_cgroups(pid: int, lines: tuple[str, ...], tid: int = 0) -> None:
+    """Back into the cgroups that still exist and are ours to write; a login session's, say, is gone for good.
+
+    The whole process, or only its thread `tid`.
+    """
+    current = {tuple(line.split(":", 2)[1:]) for line in taskinfo.cgroups(tid or pid)}
     missing = [line.split(":", 2)[1:] for line in lines if tuple(line.split(":", 2)[1:]) not in current]
     if not missing:
         return
@@ -112,8 +123,9 @@ def rejoin_cgroups(pid: int, lines: tuple[str, ...]) -> None:
         mount = mounts.get(",".join(sorted(controllers.split(","))))
         if mount is None or not Path(mount + path).is_dir():
             continue
+        name = "cgroup.procs" if not tid else "tasks" if controllers else "cgroup.threads"
         try:
-            taskinfo.write_file(f"{mount}{path}/cgroup.procs", str(pid))
+            taskinfo.write_file(f"{mount}{path}/{name}", str(tid or pid))
         except KernelError:
             continue
 

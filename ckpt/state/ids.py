@@ -43,12 +43,6 @@ def collect_credentials(status: dict[str, str], securebits: int) -> Credentials:
     )
 
 
-def same_credentials(status: dict[str, str], other: dict[str, str]) -> bool:
-    """Whether /proc shows the same ids and capabilities for two threads; their securebits then agree as well,
-    unless a thread changed nothing but these."""
-    return taskinfo.ids(status) == taskinfo.ids(other)
-
-
 def as_mapped(threads: Sequence[ThreadRecord], groups: Sequence[int]) -> list[ThreadRecord]:
     """The threads as they can be in a user namespace in which only this user's own ids are mapped.
 

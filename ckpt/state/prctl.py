@@ -23,7 +23,7 @@ SUPPORT = Support(
 
 
 def collect_tsc_mode(remote: RemoteTask) -> int:
-    """PR_GET_TSC: PR_TSC_ENABLE (1) or PR_TSC_SIGSEGV (2). Threads start with their creator's."""
+    """PR_GET_TSC: PR_TSC_ENABLE (1) or PR_TSC_SIGSEGV (2), which a thread inherits from its creator."""
     buffer = remote.put(bytes(8))
     remote.syscall(uapi.SYS_prctl, us.PR_GET_TSC, buffer, 0, 0, 0)
     return int.from_bytes(remote.read(buffer, 4), "little")
@@ -38,7 +38,7 @@ def _cpuid_may_fault() -> bool:
 
 
 def collect_cpuid_faults(remote: RemoteTask) -> bool:
-    """ARCH_GET_CPUID: whether the instruction is forbidden. Threads start with their creator's."""
+    """ARCH_GET_CPUID: whether the instruction is forbidden to the thread, which starts with its creator's."""
     return _cpuid_may_fault() and remote.syscall(uapi.SYS_arch_prctl, us.ARCH_GET_CPUID, 0) == 0
 
 

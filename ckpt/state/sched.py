@@ -16,7 +16,7 @@ SUPPORT = Support(
     "tasks",
     "scheduling",
     "policy, nice, affinity, I/O priority, timer slack, NUMA policy, utilization clamps",
-    lost="core scheduling cookies",
+    lost="core scheduling cookies; that tasks share an I/O context (CLONE_IO): each has that priority for itself",
 )
 
 _NO_CLAMPS = (0, 1024)

@@ -1,4 +1,4 @@
-"""A thread as a whole: collected with few remote syscalls (three; five in the first thread), restored in order.
+"""A thread as a whole: collected with few remote syscalls (a chain, and one by itself), restored in order.
 
 Restoring a thread takes some steps, because what comes later takes away the means for what comes before:
 `restore_thread`, then (once for the process) `task_state.late`, then `restore_privileges`, `resume_wait`, and
@@ -19,8 +19,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.state import FsState, Registers, RseqState
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
-from ckpt.state import asked, fs, ids, ioports, prctl, sched, seccomp, signals
-from ckpt.state.attributes import restore_loginuid
+from ckpt.state import asked, attributes, fs, ids, ioports, prctl, sched, seccomp, signals, thread_areas
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.rebuild import rebuilding
 from ckpt.state.registers import collect_registers, restore_registers, wait_again
@@ -60,16 +59,6 @@ def glance_held(remote: HeldRemote) -> Glance:
     return Glance(Registers(pack(registers), remote.held.xstate), mask)
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """What is asked of the first thread only."""
-
-    status: dict[str, str]
-    securebits: int
-    tsc_mode: int
-    cpuid_faults: bool
-
-
 def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen: Glance | None = None) -> ThreadRecord:
     """Everything of one thread. `seen` must be given if remote syscalls were made in the thread before."""
     pid = task.pid
@@ -86,10 +75,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         )
     remote = task.remote(tid)
     rseq = RseqState(*remote.held.rseq) if isinstance(remote, HeldRemote) else _collect_rseq(tid)
-    first = _first(task, context)
-    # A thread whose ids and capabilities are the first one's has its securebits too, for both come from one copy;
-    # to have changed the securebits alone is possible only for a thread that takes care to.
-    bits = first.securebits if ids.same_credentials(status, first.status) else ids.collect_securebits(remote)
+    bits = ids.collect_securebits(remote)
     told = asked.ask(remote)
     robust = taskinfo.robust_list(tid)
     own_fs, fs_tid = _collect_fs(task, tid, status, context)
@@ -109,13 +95,16 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         clear_child_tid=told.clear_child_tid,
         pdeathsig=told.pdeathsig,
         seccomp=seccomp.collect_seccomp(pid, tid, status, context),
-        prctl=prctl.collect_prctl(remote, status, flags, bits, first.tsc_mode, first.cpuid_faults),
+        prctl=prctl.collect_prctl(remote, status, flags, bits, told.tsc_mode, prctl.collect_cpuid_faults(remote)),
         ports=() if isinstance(remote, HeldRemote) else ioports.collect_ports(tid, context),
         fs=own_fs,
         fs_tid=fs_tid,
         dispatch=(ptrace.get_user_dispatch(tid) or ()) if not isinstance(remote, HeldRemote) else (),
         debug=() if isinstance(remote, HeldRemote) else ptrace.get_debug_registers(tid),
         vfork=vforks.child_of(pid, tid) if isinstance(remote, HeldRemote) else 0,
+        personality=taskinfo.value(tid, "personality", 16) or 0,
+        cgroups=attributes.collect_thread_cgroups(task.tids[0], tid),
+        areas=() if isinstance(remote, HeldRemote) else thread_areas.collect_areas(tid, context),
     )
 
 
@@ -139,20 +128,6 @@ def _collect_fs(
     return own, tid
 
 
-def _first(task: FrozenTaskLike, context: CollectContext) -> _First:
-    known: dict[int, _First] = context.shared.setdefault("threads.first", {})
-    if task.pid not in known:
-        tid = task.tids[0]
-        remote = task.remote(tid)
-        known[task.pid] = _First(
-            procfs.status(task.pid, tid),
-            ids.collect_securebits(remote),
-            prctl.collect_tsc_mode(remote),
-            prctl.collect_cpuid_faults(remote),
-        )
-    return known[task.pid]
-
-
 def _collect_rseq(tid: int) -> RseqState | None:
     address, size, signature = ptrace.get_rseq_configuration(tid)
     return RseqState(address, size, signature) if address else None
@@ -164,10 +139,12 @@ def _collect_rseq(tid: int) -> RseqState | None:
 def restore_thread(remote: RemoteTask, record: ThreadRecord, task: TaskRecord) -> None:
     """First step, with all privileges, when the memory is filled and every thread exists."""
     pid = remote.pid
-    with rebuilding(pid, f"personality {task.attributes.personality:#x}"):
-        if (taskinfo.value(remote.tid, "personality", 16) or 0) != task.attributes.personality:
-            remote.syscall(uapi.SYS_personality, task.attributes.personality)
-    restore_loginuid(remote, task.attributes)
+    personality = record.personality if record.personality >= 0 else task.attributes.personality
+    with rebuilding(pid, f"personality {personality:#x}"):
+        if (taskinfo.value(remote.tid, "personality", 16) or 0) != personality:
+            remote.syscall(uapi.SYS_personality, personality)
+    attributes.rejoin_cgroups(pid, record.cgroups, remote.tid)
+    attributes.restore_loginuid(remote, task.attributes)
     _restore_comm(remote, record.comm)
     with rebuilding(pid, "the robust futex list"):
         if record.robust_list is not None:
@@ -214,6 +191,7 @@ def resume_wait(skeleton: Skeleton, record: ThreadRecord) -> ThreadRecord:
 def finish_threads(task: TaskRecord, threads: Sequence[ThreadRecord]) -> None:
     """Last step, from outside: registers and signal masks of every thread of a process. Then only detach."""
     for thread in threads:
+        thread_areas.restore_areas(thread)
         restore_registers(thread.tid, thread.registers, thread.wait_left_ns)
         if thread.dispatch:
             with rebuilding(thread.pid, "system call user dispatch"):

@@ -188,6 +188,10 @@ def counting(program: Program, *command: object, port: int) -> None:
         pytest.param(("java", "-Xmx256m", "Counter.java"), id="java"),
         pytest.param(("perl", "counter.pl"), id="perl"),
         pytest.param(("tclsh", "counter.tcl"), id="tclsh"),
+        pytest.param(("ruby", "counter.rb"), id="ruby"),
+        pytest.param(("php", "counter.php"), id="php"),
+        pytest.param(("escript", "counter.escript"), id="erlang"),
+        pytest.param(("guile", "--no-auto-compile", "counter.scm"), id="guile"),
     ],
 )
 def test_interpreter(program: Program, command: tuple[str, ...]) -> None:

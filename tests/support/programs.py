@@ -98,7 +98,7 @@ class Program:
                 self.ckpt("merge", "-D", chain, "-o", source)
             self.ckpt("verify", "-D", source)
             self.ckpt("restore", "-D", source, "--detach")
-            assert harness_tree(self.root) == tree, "the same processes"
+            assert (now := harness_tree(self.root)) == tree, f"the same processes: {tree}, now {now}"
             load()
 
     def end(self) -> None:

@@ -6,9 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
+from ckpt.kernel.cgroup_freezer import is_frozen
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Attributes
 from ckpt.records.support import Support
@@ -18,6 +19,7 @@ SUPPORT = Support(
     "tasks",
     "attributes",
     "personality, OOM score, subreaper, MDWE, cgroups that still exist, autogroup, core filter, login uid",
+    refused="a task in a frozen cgroup (thaw it first)",
     lost="Landlock domains, which nothing shows: a restored task is not confined by them; keyrings of session, process "
     "and thread with their keys: it has ckpt's session keyring",
 )
@@ -123,6 +125,8 @@ def rejoin_cgroups(pid: int, lines: tuple[str, ...], tid: int = 0) -> None:
         mount = mounts.get(",".join(sorted(controllers.split(","))))
         if mount is None or not Path(mount + path).is_dir():
             continue
+        if is_frozen(mount, controllers, path):
+            raise RestoreError(f"task {pid}: its cgroup {path} is frozen", hint="thaw it before the restore")
         name = "cgroup.procs" if not tid else "tasks" if controllers else "cgroup.threads"
         try:
             taskinfo.write_file(f"{mount}{path}/{name}", str(tid or pid))

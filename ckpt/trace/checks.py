@@ -6,7 +6,8 @@ import os
 import time
 
 from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs
+from ckpt.kernel import procfs, taskinfo
+from ckpt.kernel.cgroup_freezer import frozen_one
 from ckpt.trace import vforks
 
 _VFORK_PATIENCE = 0.5  # seconds
@@ -42,9 +43,11 @@ def wait_until_stoppable(root: int, deadline: float) -> set[int]:
     """Until no thread of the tree waits in the kernel without a way out, at most `deadline` seconds.
 
     One that is seized meanwhile would stand still as soon as it wakes, and only the end of ckpt would free it.
+    TaskError for one in a frozen cgroup, which stops for a tracer and then runs no call for it.
     Gives the threads that wait in vfork, for a child that does not seem to be about to execute a program.
     """
     waiting: set[int] = set()
+    frozen: dict[tuple[str, ...], str] = {}
     end = time.monotonic() + deadline
     todo = [root]
     while todo:
@@ -53,6 +56,7 @@ def wait_until_stoppable(root: int, deadline: float) -> set[int]:
             tids = procfs.threads(pid)
             todo += procfs.children(pid, tids)
             for tid in tids:
+                _check_cgroups(pid, tid, frozen)
                 short = min(end, time.monotonic() + _VFORK_PATIENCE)
                 while procfs.state(pid, tid) == "D":
                     if time.monotonic() > short and vforks.child_of(pid, tid):
@@ -64,6 +68,17 @@ def wait_until_stoppable(root: int, deadline: float) -> set[int]:
         except NoSuchTask:
             continue  # it has ended
     return waiting
+
+
+def _check_cgroups(pid: int, tid: int, known: dict[tuple[str, ...], str]) -> None:
+    lines = taskinfo.cgroups(tid)
+    if lines not in known:
+        known[lines] = frozen_one(lines)
+    if known[lines]:
+        raise TaskError(
+            f"thread {tid} of task {pid} is in the cgroup {known[lines]}, which is frozen; nothing was touched",
+            hint="thaw the cgroup (cgroup.freeze, freezer.state, or what paused the container) for the round",
+        )
 
 
 def does_not_stop(pid: int, tid: int, deadline: float) -> FreezeTimeout:

@@ -69,6 +69,10 @@ class KernelMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave nothing open."""
         self._value.close()
         self._close()
 

@@ -70,6 +70,15 @@ def thread_clock(tid: int, like: int) -> int:
     return (~tid << 3) | _CPUCLOCK_PERTHREAD | like & _CPUCLOCK_CLOCK
 
 
+def cpu_clock_of(pid: int, tid: int, clock_id: int) -> int:
+    """A CPU clock as thread `tid` of process `pid` names it, as others do."""
+    if clock_id == 2:  # CLOCK_PROCESS_CPUTIME_ID, whose kind is CPUCLOCK_SCHED
+        return (~pid << 3) | 2
+    if ~(clock_id >> 3):
+        return clock_id
+    return thread_clock(tid, clock_id) if clock_id & _CPUCLOCK_PERTHREAD else (~pid << 3) | clock_id & _CPUCLOCK_CLOCK
+
+
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2

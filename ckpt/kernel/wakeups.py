@@ -3,7 +3,8 @@
 A BPF program on the tracepoint hrtimer_cancel notes, for each thread, the expiry of the timer to wake it that was
 cancelled last. A thread that is stopped in a timed wait cancels the timer of that wait on its way out. Interrupts take
 other timers away while the thread is current; those do not name it as the task to be woken. Nothing is changed on the
-machine; the program goes with its descriptors.
+machine; the program goes with its descriptors. Of a wait that was interrupted before, as by a stop signal, its restart
+block tells.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 from contextlib import suppress
 
 from ckpt.errors import KernelError
+from ckpt.kernel import restart_block
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.kernel_memory import KernelMemory
 from ckpt.kernel.libc import syscall
 
 _SOFTEXPIRES = 32  # of _softexpires in struct hrtimer, behind a timerqueue_node
@@ -94,6 +97,7 @@ class Wakeups:
     def __init__(self) -> None:
         self._map = -1
         self._descriptors: list[int] = []
+        self._memory: KernelMemory | None = None
 
     def start(self) -> None:
         """Begin to take notes; some milliseconds, so best done before a freeze."""
@@ -138,8 +142,22 @@ class Wakeups:
             return None
         return value.value
 
+    def resumed_until(self, pid: int, tid: int, nr: int) -> int | None:
+        """As `expiry`, of the call `nr` that a stopped thread resumes from its restart block; None when unknown."""
+        if not self._descriptors:
+            return None
+        try:
+            if self._memory is None:
+                self._memory = KernelMemory()
+            return restart_block.expiry(self._memory, pid, tid, nr)
+        except KernelError:
+            return None
+
     def close(self) -> None:
         """Detach the program; safe to call twice."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         while self._descriptors:
             with suppress(OSError):
                 os.close(self._descriptors.pop())

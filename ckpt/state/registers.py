@@ -27,7 +27,7 @@ SUPPORT = Support(
     "general, x87 to AVX-512 and AMX, TLS, debug; interrupted calls restart, timed ones with what was left",
     refused="",
     lost="how much of the time limit of a socket (SO_RCVTIMEO) had passed; without CAP_BPF, of a relative poll, futex "
-    "or EINTR-prone wait",
+    "or EINTR-prone wait, and of a sleep that is not to tell its rest",
 )
 
 _M64 = (1 << 64) - 1

@@ -13,7 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, reports, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
@@ -97,8 +97,9 @@ def timeout_of(registers: list[int]) -> Timeout | None:
         return None
     nr, error = registers[ORIG_RAX], error_of(registers)
     if error == us.ERESTART_RESTARTBLOCK:
-        return None if _absolute(nr, registers) else RESTARTED.get(nr)
-    timeout = ENDED.get(nr) if error == us.ERESTARTNOHAND else None
+        timeout = None if _absolute(nr, registers) else RESTARTED.get(nr)
+    else:
+        timeout = ENDED.get(nr) if error == us.ERESTARTNOHAND else None
     if timeout is None or _for_ever(timeout, registers):
         return None
     return timeout
@@ -122,9 +123,28 @@ def left(tid: int, registers: list[int], wakeups: Wakeups | None, ago_ns: int = 
     if registers[ORIG_RAX] == uapi.SYS_clock_nanosleep:
         clock = _CLOCKS.get(registers[RDI])
     expiry = wakeups.expiry(tid) if wakeups is not None and clock is not None else None
+    if expiry is None and wakeups is not None and error_of(registers) == us.ERESTART_RESTARTBLOCK:
+        pid = int(procfs.status(tid)["Tgid"])
+        expiry = wakeups.resumed_until(pid, tid, registers[ORIG_RAX])
+        if expiry is not None and clock is None:
+            return _cpu_left(pid, tid, registers, expiry)
     if expiry is not None and clock is not None:
         return max(0, expiry - timer_clock_ns(clock) + ago_ns)
     return _remainder(tid, registers)
+
+
+def _cpu_left(pid: int, tid: int, registers: list[int], expiry: int) -> int | None:
+    """Of a sleep on a CPU clock, which stands still while its threads do."""
+    named = (registers[RDI] & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)  # clockid_t is an int
+    clock = us.cpu_clock_of(pid, tid, named)
+    try:
+        if thread := us.clock_thread(clock):  # which only threads of its process may ask for the time
+            spent = int(procfs.read_bytes(f"/proc/{pid}/task/{thread}/schedstat", pid).split()[0])
+        else:
+            spent = time.clock_gettime_ns(clock)
+        return max(0, expiry - spent)
+    except (OSError, KernelError, NoSuchTask):
+        return _remainder(tid, registers)
 
 
 def _remainder(tid: int, registers: list[int]) -> int | None:

@@ -109,12 +109,13 @@ def shm_remove(shmid: int) -> None:
 
 
 def mq_open(name: str, flags: int, mode: int = 0o600, attributes: Queue | None = None) -> int:
-    """A descriptor for the queue; `name` with its slash. With O_CREAT the attributes count."""
+    """A descriptor for the queue, close-on-exec; `name` with its slash. With O_CREAT the attributes count."""
     text = ctypes.create_string_buffer(os.fsencode(name.removeprefix("/")))
     packed: ctypes.Array[ctypes.c_char] | int = 0
     if attributes is not None:
         packed = ctypes.create_string_buffer(_MQ_ATTR.pack(0, attributes.maxmsg, attributes.msgsize, 0))
-    return syscall(f"mq_open({name})", i.SYS_mq_open, text, flags | os.O_CLOEXEC, mode, packed)
+    # O_CLOEXEC would stay among the flags of the description and be shown for ever.
+    return syscall(f"mq_open({name})", i.SYS_mq_open, text, flags, mode, packed)
 
 
 def mq_attributes(fd: int) -> Queue | None:

@@ -124,15 +124,18 @@ def idle(master: int, slave: int) -> bool:
 def take(master: int, slave: int) -> Queues:
     """Everything that is queued. Modes and the packet mode stay as they are; `put` undoes it."""
     termios = _Termios(slave)
+    heard = _take_status(master) if termios.lflag & t.EXTPROC else 0
     # Under its own modes first: an empty read brings what is still on its way through the line discipline.
-    reads = list(_reads(slave, canonical=bool(termios.lflag & t.ICANON)))
-    lines, rest = (tuple(reads), b"") if termios.lflag & t.ICANON else ((), b"".join(reads))
+    reads = list(_reads(slave, canonical=termios.by_lines))
+    lines, rest = (tuple(reads), b"") if termios.by_lines else ((), b"".join(reads))
     with termios.changed(iflag=termios.iflag & t.IXON, lflag=0, characters={t.VMIN: 1, t.VTIME: 0}):
         rest += b"".join(_reads(slave, canonical=False))
     # After the input, which may have been echoed just now. A write, of nothing too, brings the echo of what was typed
     # while the output was stopped.
     os.write(slave, b"")
     output, status = _take_output(master)
+    if termios.lflag & t.EXTPROC:  # the master is told of every change of the modes, of ours too
+        status = status & ~t.TIOCPKT_IOCTL | heard
     stopped = _start(termios, master, slave)
     if stopped != RUNNING:
         os.write(slave, b"")
@@ -161,7 +164,7 @@ def put(master: int, slave: int, queues: Queues, *, patient: bool = False) -> No
 
 def _events(fd: int) -> int:
     poller = select.poll()
-    poller.register(fd, select.POLLIN | select.POLLOUT)
+    poller.register(fd, select.POLLIN | select.POLLOUT | select.POLLPRI)
     return next((event for _fd, event in poller.poll(0)), 0)
 
 
@@ -189,6 +192,13 @@ def _take_output(master: int) -> tuple[bytes, int]:
     return output, status
 
 
+def _take_status(master: int) -> int:
+    """What the master has not heard yet; what was written stays."""
+    if not ttys.get_int(master, t.TIOCGPKT) or not _events(master) & select.POLLPRI:
+        return 0
+    return os.read(master, 1)[0]
+
+
 def _put_status(termios: _Termios, slave: int, status: int) -> None:
     """Make the master hear again what it has not heard; the queues are empty, so that nothing is lost."""
     if status & t.TIOCPKT_FLUSHREAD:
@@ -198,6 +208,9 @@ def _put_status(termios: _Termios, slave: int, status: int) -> None:
     if status & (t.TIOCPKT_DOSTOP | t.TIOCPKT_NOSTOP):
         with termios.changed(iflag=termios.iflag ^ t.IXON):
             pass
+    if status & t.TIOCPKT_IOCTL:
+        with termios.changed():
+            pass
 
 
 def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patient: bool) -> None:
@@ -206,10 +219,11 @@ def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patie
     end_of_file = next((byte for byte in range(1, 256) if byte not in every and byte != 10), 4)
     characters = dict.fromkeys(range(t.NCCS), 0)  # _POSIX_VDISABLE
     characters[t.VEOF] = end_of_file
-    ends = {b"\n", *(bytes([termios.characters[n]]) for n in (t.VEOL, t.VEOL2) if termios.characters[n])}
-    for number in (t.VEOL, t.VEOL2, t.VSTART, t.VSTOP):
+    ending = (t.VEOL, t.VEOL2) if termios.lflag & t.IEXTEN else (t.VEOL,)
+    ends = {b"\n", *(bytes([termios.characters[n]]) for n in ending if termios.characters[n])}
+    for number in (*ending, t.VSTART, t.VSTOP):
         characters[number] = termios.characters[number]
-    canonical = termios.lflag & t.ICANON
+    canonical = termios.lflag & (t.ICANON | t.IEXTEN | t.EXTPROC)
     # IXON stays if it can: without it stopped output goes on, and in packet mode the master hears of the change.
     special = {termios.characters[t.VSTART], termios.characters[t.VSTOP]} & set(every)
     flow = 0 if special else termios.iflag & t.IXON
@@ -301,6 +315,11 @@ class _Termios:
             int.from_bytes(self._raw[n : n + 4], "little") for n in (0, 4, 8, 12)
         )
         self.characters = self._raw[17 : 17 + t.NCCS]
+
+    @property
+    def by_lines(self) -> bool:
+        """Whether a read gives one line: with EXTPROC somebody else has made the lines."""
+        return self.lflag & (t.ICANON | t.EXTPROC) == t.ICANON
 
     @contextmanager
     def changed(

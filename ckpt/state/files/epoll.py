@@ -16,8 +16,8 @@ import struct
 from dataclasses import replace
 from functools import partial
 
-from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import uapi, uapi_files
+from ckpt.errors import KernelError, RestoreError, Unsupported
+from ckpt.kernel import epoll_queue, uapi, uapi_files
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.libc import syscall
 from ckpt.records.base import Record
@@ -30,11 +30,19 @@ from ckpt.state.files import channel
 from ckpt.state.files.base import FileView
 from ckpt.state.files.registry import registry
 
-SUPPORT = Support("pipes", "epoll", "watches with all flags, nested, edges that were reported")
+SUPPORT = Support(
+    "pipes",
+    "epoll",
+    "watches with all flags, nested, edges that were reported",
+    lost="without CAP_BPF, that an edge was reported while another watch waits: it comes twice",
+)
 
 
 # Each costs some 20 µs in the freeze; beyond, an edge may come twice, which programs must expect anyhow.
 _EDGES_LOOKED_AT = 1000
+
+
+_SETS = "epoll:sets"  # restoring: pid -> the sets that this task fills
 
 
 class Epolls:
@@ -74,17 +82,21 @@ class Epolls:
                 continue
             watches.append(EpollWatch(tfd, found[0], events, data, found[1]))
         edges = [w for w in watches if w.events & uapi_files.EPOLLET]
-        if 0 < len(edges) <= _EDGES_LOOKED_AT and not _events(view, context, uapi_files.EPOLLIN):
-            # Nothing waits in the set: an edge-triggered file that is ready all the same has been reported.
+        if 0 < len(edges) <= _EDGES_LOOKED_AT and (waiting := _waiting(view, context)) is not None:
+            # An edge-triggered file that is ready, and does not wait in the set, has been reported.
             views = registry(context).views
-            taken = {w.tfd for w in edges if _events(views[w.file_id], context, w.events & ~uapi_files.EP_PRIVATE_BITS)}
-            watches = [replace(w, taken=w.tfd in taken and bool(w.events & uapi_files.EPOLLET)) for w in watches]
+            quiet = [w for w in edges if (w.tfd, w.data) not in waiting]
+            taken = {w for w in quiet if _events(views[w.file_id], context, w.events & ~uapi_files.EP_PRIVATE_BITS)}
+            watches = [replace(w, taken=w in taken) for w in watches]
         return EpollFile(pid, efd, tuple(watches), _busy_poll(view, context))
 
     def restore(self, file: FileRecord, context: RestoreContext) -> int:
         payload: EpollFile = file.payload
         if payload.watches:
-            context.when_installed(payload.pid, partial(_add_all, context, payload))
+            sets: dict[int, list[FileRecord]] = context.shared.setdefault(_SETS, {})
+            if payload.pid not in sets:
+                context.when_installed(payload.pid, partial(_fill, context, payload.pid))
+            sets.setdefault(payload.pid, []).append(file)
         fd = syscall("epoll_create1", uapi_files.SYS_epoll_create1, os.O_CLOEXEC)
         if payload.busy_poll:
             fcntl.ioctl(fd, uapi_files.EPIOCSPARAMS, payload.busy_poll)
@@ -98,6 +110,17 @@ def _busy_poll(view: FileView, context: CollectContext) -> bytes:
     except OSError:  # before Linux 6.9
         return b""
     return params if any(params) else b""
+
+
+def _waiting(view: FileView, context: CollectContext) -> set[tuple[int, int]] | None:
+    """(number, data) of the watches that wait to be reported; None where that cannot be seen."""
+    if not _events(view, context, uapi_files.EPOLLIN):
+        return set()
+    try:
+        with view.stolen(context) as fd:
+            return epoll_queue.waiting(fd)
+    except (KernelError, Unsupported):
+        return None
 
 
 def _events(view: FileView, context: CollectContext, wanted: int) -> int:
@@ -153,6 +176,18 @@ def _with_inode(context: CollectContext, inode: int) -> list[FileView]:
         for view in views.values():
             index.setdefault(view.stat.st_ino, []).append(view)
     return index.get(inode, [])
+
+
+def _fill(context: RestoreContext, pid: int, task: RemoteTask) -> None:
+    """All sets of one task. One inside another is filled first, or it would tell the outer one of an edge once more."""
+    for file in sorted(context.shared[_SETS][pid], key=partial(_depth, context)):
+        _add_all(context, file.payload, task)
+
+
+def _depth(context: RestoreContext, file: FileRecord) -> int:
+    """How many sets are inside each other (the kernel allows five, and no circle)."""
+    inner = (context.files[watch.file_id] for watch in file.payload.watches)
+    return 1 + max((_depth(context, one) for one in inner if one.kind == KIND.kind), default=0)
 
 
 def _add_all(context: RestoreContext, payload: EpollFile, task: RemoteTask) -> None:

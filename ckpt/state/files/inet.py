@@ -25,6 +25,7 @@ SUPPORT = Support(
     "TCP listening, UDP, ping, raw",
     "options, peers, queues, datagrams begun, errors not fetched; TCP connecting, or ended; Multipath TCP listening; "
     "those that processes outside hold, too, are shared with them again",
+    lost="that the port of a connection that was reset is free: it is held until the socket is closed",
 )
 
 _STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}

@@ -186,12 +186,13 @@ def _nameless(payload: MqueuePayload, flags: int, context: RestoreContext) -> in
     key = f"mqueue:{payload.ino}"
     if key not in context.shared:
         name = f"/.ckpt-{os.urandom(6).hex()}"
-        context.shared[key] = _create(payload, name, os.O_RDWR)
+        os.close(_create(payload, name, os.O_RDWR))
+        context.shared[key] = name
         unlink = partial(_unlink, name)
         context.stack.callback(unlink)
-        context.stack.callback(os.close, context.shared[key])
         context.when_opened(unlink)
-    return open_magic(f"/proc/self/fd/{context.shared[key]}", flags & os.O_ACCMODE | os.O_NONBLOCK)
+    # By its name: open(2) would add O_LARGEFILE, which then shows for ever.
+    return ipc.mq_open(context.shared[key], flags & os.O_ACCMODE | os.O_NONBLOCK)
 
 
 def _unlink(name: str) -> None:

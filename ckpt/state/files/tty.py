@@ -36,6 +36,8 @@ SUPPORT = Support(
 )
 
 _OWN = "/dev/tty"
+# What a description shows for ever, O_LARGEFILE in one that was opened by its name and not in one of openpty(3).
+_SHOWN = os.O_ACCMODE | os.O_NONBLOCK | os.O_SYNC | os.O_NOFOLLOW | uapi_files.O_LARGEFILE
 _ENDS = "tty:ends"
 _EXCLUSIVE = "tty:exclusive"  # collecting: indices
 _STRANGE = "tty:strange"  # collecting: indices of those with another line discipline, which answers to nothing else
@@ -282,7 +284,7 @@ def _restore_pty(file: FileRecord, context: RestoreContext) -> int:
     if payload.role == "slave" and payload.path == _OWN and (fd := _own_terminal(file, payload, context)) is not None:
         return fd
     if payload.role == "slave":
-        return ttys.open_slave(master, file.flags & (os.O_ACCMODE | os.O_NONBLOCK))
+        return ttys.open_slave(master, file.flags & _SHOWN)
     # A master has one description only: every open of /dev/ptmx makes another pseudoterminal.
     return os.dup(master)
 
@@ -358,6 +360,6 @@ def _hung_up(file: FileRecord, context: RestoreContext) -> int:
     master, _index = ttys.open_master(os.O_RDWR)
     try:
         ttys.set_int(master, t.TIOCSPTLCK, 0)
-        return ttys.open_slave(master, file.flags & os.O_ACCMODE)
+        return ttys.open_slave(master, file.flags & _SHOWN)
     finally:
         os.close(master)

@@ -153,8 +153,8 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     apply_options(fd, payload.options, final=False)
     if payload.type != u.SOCK_STREAM and not _is_udp(payload.type, payload.protocol):
         rawqueue.restore(fd, payload, context, lambda: _finish(fd, payload))
-    groups = _is_udp(payload.type, payload.protocol) and udpqueue.came_to_groups(payload)
-    if groups:
+    filled = _is_udp(payload.type, payload.protocol) and udpqueue.fills_unbound(payload)
+    if filled:
         udpqueue.fill_unbound(fd, payload, subject)
     if payload.bound:
         inetbind.bind(fd, payload)
@@ -166,7 +166,7 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
         apply_options(fd, payload.options, final=True, subject=subject)
         return
     if _is_udp(payload.type, payload.protocol):
-        if not groups:
+        if not filled:
             udpqueue.refill(fd, payload, subject)
         _finish(fd, payload)
 

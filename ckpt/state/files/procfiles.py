@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import signal
-import stat
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -30,8 +29,9 @@ SUPPORT = Support(
 
 _PID = re.compile(r"/proc/(\d+)(/|$)")
 _TASK = re.compile(r"/proc/(\d+)(?:/task/(\d+))?(?=/|$)")
-_DESCRIPTOR = re.compile(r"/proc/(\d+)/(?:task/\d+/)?fdinfo/(\d+)$")  # there before the descriptor is
+_DESCRIPTOR = re.compile(r"/proc/(\d+)/(?:task/\d+/)?fd(?:info)?/(\d+)$")  # there before the descriptor is
 _NAMESPACE = re.compile(r"(cgroup|ipc|mnt|net|pid|time|user|uts):\[(\d+)\]$")
+_HOW = os.O_ACCMODE | os.O_NOFOLLOW | uapi_files.O_PATH
 _UNSAFE = ("/proc/kmsg", "/proc/kcore")
 _PAUSE = bytes.fromhex("b822000000 0f05 ebf7")  # mov eax, SYS_pause; syscall; and again
 
@@ -42,7 +42,7 @@ class ProcFiles:
     kind = "proc"
 
     def recognises(self, view: FileView) -> bool:
-        return (view.link == "/proc" or view.link.startswith("/proc/")) and not stat.S_ISLNK(view.stat.st_mode)
+        return view.link == "/proc" or view.link.startswith("/proc/")
 
     def collect(self, view: FileView, context: CollectContext) -> Record:
         found = _PID.match(view.link)
@@ -104,7 +104,7 @@ def _in_tree(pid: int, context: CollectContext) -> bool:
 def _opens(view: FileView) -> bool:
     """Whether the kernel opens it now: it refuses most of what is about the memory of a zombie."""
     try:
-        os.close(os.open(view.link, view.flags & (os.O_ACCMODE | uapi_files.O_PATH) | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(os.open(view.link, view.flags & _HOW | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return error.errno not in (errno.ESRCH, errno.ENOENT, errno.EIO)
     return True

@@ -62,14 +62,18 @@ def _is_group(host: bytes) -> bool:
     return host[0] >> 4 == 14 if len(host) == 4 else host[0] == 0xFF
 
 
-def came_to_groups(payload: InetPayload) -> bool:
-    """Whether the socket is bound to a multicast group, or datagrams in it were sent to one."""
+def fills_unbound(payload: InetPayload) -> bool:
+    """Whether what waits is put in before the socket is bound.
+
+    Either it is bound to a multicast group, or datagrams in it were sent to one; or it is one of IPv6, which `refill`
+    must not connect: the kernel keeps the peer's address when it is taken away, and lets nobody else in ever after.
+    """
     hosts = [host_of(payload.name), *(message.to for message in payload.queue)]
-    return bool(payload.queue) and any(map(_is_group, filter(None, hosts)))
+    return bool(payload.queue) and (payload.family == u.AF_INET6 or any(map(_is_group, filter(None, hosts))))
 
 
 def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
-    """Put datagrams into a socket that is not bound yet, for what is sent to a group comes to all who are in it.
+    """Put datagrams into a socket that is not bound yet, for others may share its port, or be in its groups.
 
     It has a port that nobody else has, and none again afterwards.
     """
@@ -89,7 +93,6 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
     for join in joins:
         sockets.setsockopt(fd, u.SOL_IP, u.MCAST_LEAVE_GROUP, join)
     _check(fd, payload, subject)
-    sockets.connect(fd, here)
     sockets.connect(fd, _NOBODY)
 
 

@@ -78,7 +78,7 @@ def settled(
         itimers, posix_timers = timers.collect_itimers(remote), timers.collect_posix_timers(remote)
         if not timers.gone_off(before[0], itimers) and not timers.gone_off(before[1], posix_timers):
             break
-    posix_timers = timers.with_periods(remote, posix_timers, shared)
+    posix_timers = timers.with_periods(remote, posix_timers, {0: shared, **own})
     state = replace(state, itimers=itimers, posix_timers=posix_timers, pending=shared)
     return state, [replace(thread, pending=own.get(thread.tid, thread.pending)) for thread in threads]
 
@@ -109,10 +109,12 @@ def late(
         signals.block_all(thread.tid)
     remote = threads[0]
     signals.restore_sigactions(remote, record.sigactions)
-    for thread, queue in zip(threads, pending, strict=True):
-        signals.restore_pending(thread, queue, shared=False)
+    queues = {0: record.pending} | {thread.tid: queue for thread, queue in zip(threads, pending, strict=True)}
+    for thread in threads:
+        own = timers.not_sent(queues[thread.tid], record.posix_timers, thread.tid)
+        signals.restore_pending(thread, own, shared=False)
     attributes.restore_attributes_late(remote, record.attributes)
-    timers.restore_posix_timers(threads, record.posix_timers, timers.senders(record.pending, record.posix_timers))
+    timers.restore_posix_timers(threads, record.posix_timers, timers.senders(queues, record.posix_timers))
     # Only a thread whose tid is the pid may say that the kernel, or a timer, sent a signal to the process.
     signals.restore_pending(leader, timers.not_sent(record.pending, record.posix_timers), shared=True)
     timers.restore_itimers(remote, record.itimers, record.pending)

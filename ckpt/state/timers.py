@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,6 +34,8 @@ _MAX_TIMER_ID = 1 << 16  # without PR_TIMER_CREATE_RESTORE_IDS every id below co
 
 
 _Timer = IntervalTimer | PosixTimer
+Queues = Mapping[int, Sequence[SigInfo]]
+"""The signals that wait for threads, by tid, and (0) for the process."""
 
 
 def collect_itimers(remote: RemoteTask) -> tuple[IntervalTimer, ...]:
@@ -97,24 +99,24 @@ def _left(timer: _Timer) -> int:
     return timer.value_us if isinstance(timer, IntervalTimer) else timer.value_ns
 
 
-def _sender(entry: SigInfo, timers: Sequence[PosixTimer]) -> PosixTimer | None:
+def _sender(entry: SigInfo, timers: Sequence[PosixTimer], tid: int) -> PosixTimer | None:
     _, _, code, timer_id = us.siginfo_timer.unpack_from(entry.info)
     if code != us.SI_TIMER:
         return None
     found = [t for t in timers if t.timer_id == timer_id and t.interval_ns and t.clock_id in _CLOCKS]
-    return next((t for t in found if t.notify == us.SIGEV_SIGNAL), None)
+    notify = us.SIGEV_THREAD_ID if tid else us.SIGEV_SIGNAL
+    return next((t for t in found if (t.notify, t.notify_tid) == (notify, tid)), None)
 
 
-def senders(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[PosixTimer]:
+def senders(queues: Queues, timers: Sequence[PosixTimer]) -> list[PosixTimer]:
     """The timers that signals wait of and that send them again by themselves."""
-    return [timer for entry in pending if (timer := _sender(entry, timers)) is not None]
+    found = [_sender(entry, timers, tid) for tid, queue in queues.items() for entry in queue]
+    return [timer for timer in found if timer is not None]
 
 
-def with_periods(
-    remote: RemoteTask, timers: Sequence[PosixTimer], pending: Sequence[SigInfo]
-) -> tuple[PosixTimer, ...]:
+def with_periods(remote: RemoteTask, timers: Sequence[PosixTimer], queues: Queues) -> tuple[PosixTimer, ...]:
     """The timers, with the periods that have gone by since a signal waits, or the point in time they were set to."""
-    waiting = senders(pending, timers)
+    waiting = senders(queues, timers)
     if any(_by_wall_clock(timer) and timer not in waiting for timer in timers):
         with suppress(KernelError):
             at = moments(remote.pid, remote.tid)
@@ -135,9 +137,9 @@ def _by_wall_clock(timer: PosixTimer) -> bool:
     return timer.clock_id == time.CLOCK_REALTIME and timer.value_ns > 0
 
 
-def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer]) -> list[SigInfo]:
-    """The waiting signals that come of no such timer."""
-    return [entry for entry in pending if _sender(entry, timers) is None]
+def not_sent(pending: Sequence[SigInfo], timers: Sequence[PosixTimer], tid: int = 0) -> list[SigInfo]:
+    """The signals waiting for thread `tid`, or (0) for the process, that come of no such timer."""
+    return [entry for entry in pending if _sender(entry, timers, tid) is None]
 
 
 def restore_posix_timers(
@@ -157,6 +159,7 @@ def restore_posix_timers(
         return
     remote = threads[0]
     pid = remote.pid
+    living = {thread.tid: thread for thread in threads}
     exact = _restore_ids(remote, on=True)
     for timer in timers:
         with rebuilding(pid, f"POSIX timer {timer.timer_id}"):
@@ -166,13 +169,19 @@ def restore_posix_timers(
     for timer in timers:
         if timer.value_ns or timer.interval_ns:
             with rebuilding(pid, f"POSIX timer {timer.timer_id}"):
-                _arm(remote, timer, timer in waiting)
+                _arm(remote, timer, timer in waiting, living.get(timer.notify_tid or remote.tid))
 
 
-def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
+def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool, told: RemoteTask | None) -> None:
+    """`told`: who takes its signals, None where a thread did that has ended."""
     back, counted = 0, False  # periods
     if timer.interval_ns and timer.clock_id in _CLOCKS and timer.value_ns:
-        if timer.overrun and timer.notify == us.SIGEV_SIGNAL and (not waiting or timer.interval_ns <= _SOON_NS):
+        if (
+            timer.overrun
+            and told is not None
+            and timer.notify != us.SIGEV_NONE
+            and (not waiting or timer.interval_ns <= _SOON_NS)
+        ):
             back, counted = timer.overrun + 1, True
         elif waiting:
             back = max(1, timer.gone_by)
@@ -183,10 +192,10 @@ def _arm(remote: RemoteTask, timer: PosixTimer, waiting: bool) -> None:
     for attempt in range(_ATTEMPTS):
         # From the second on with a whole period to go: one goes by too easily when little of it is left.
         left = timer.interval_ns if attempt and timer.interval_ns <= _SOON_NS else timer.value_ns
-        if not _set(remote, timer, left, back) or not counted:
+        if not _set(remote, timer, left, back) or not counted or told is None:
             return
-        mask = remote.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
-        remote.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)
+        mask = told.put((1 << (timer.signo - 1)).to_bytes(8, "little") + us.timespec.pack(1, 0))
+        told.syscall(uapi.SYS_rt_sigtimedwait, mask, 0, mask + 8, 8)
         if remote.syscall(uapi.SYS_timer_getoverrun, timer.timer_id) == timer.overrun:
             return  # else a period went by meanwhile
 

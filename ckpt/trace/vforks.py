@@ -38,7 +38,7 @@ def child_of(pid: int, tid: int, *, apart: bool = False) -> int:
         if not call[0].isdigit() or int(call[0]) not in _CALLS:
             return 0
         children = procfs.children(pid, [tid])
-        return next((child for child in reversed(children) if (kcmp(pid, child, uapi.KCMP_VM) != 0) == apart), 0)
+        return next((child for child in reversed(children) if (kcmp(tid, child, uapi.KCMP_VM) != 0) == apart), 0)
     except (NoSuchTask, KernelError, IndexError):
         return 0
 

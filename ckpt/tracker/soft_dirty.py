@@ -4,7 +4,7 @@ The bit is read from pagemap and not from PAGEMAP_SCAN, which leaves out what a 
 says. Things that lose the bit are looked for. A merge of mappings may drop the "all new" mark of one of them:
 only a mapping that is exactly as it was is vouched for. mremap may move whole page tables with their bits as
 they are: one frame number in each 2 MiB is remembered, and a chunk whose sample changed is not vouched for.
-KSM drops bits too: nothing is vouched for while pages of the task are merged.
+KSM drops bits too: nothing is vouched for while pages of the task are merged. Pages of hugetlbfs have no bit.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _CHUNK = 512  # pages under one page table
 _SOFT_DIRTY = np.uint64(up.PM_SOFT_DIRTY)
 # What identifies the page behind an entry: its frame, or its place in swap.
 _IDENTITY = np.uint64(up.PM_PFRAME_MASK | up.PM_SWAP | up.PM_PRESENT)
+_HUGE = np.uint64(1 << 21)  # the smallest page of hugetlbfs
 
 
 class SoftDirty:
@@ -179,7 +180,8 @@ class SoftDirty:
         return canary.verdict(there, dirty)
 
     def _clean(self, mm: MmAccess, fields: Mapping[str, Any], pages: U64, entries: U64) -> U64:
-        same = mm.ranges[same_rows(mm, numbers(fields["ranges"], 2), fields["keys"])]
+        known = same_rows(mm, numbers(fields["ranges"], 2), fields["keys"])
+        same = mm.ranges[known & ~_may_be_huge(mm)]
         keep = (entries & _SOFT_DIRTY == 0) & _trusted(pages, entries, fields)
         # MADV_DONTNEED and a read put the zero page there, with the bit clear.
         keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
@@ -213,6 +215,12 @@ def _new_canaries(mm: MmAccess, pagemap: Pagemap, old: list[int]) -> list[int]:
     after = [pagemap.entry(page) for page in canaries]
     obeyed = not any(entry & up.PM_SOFT_DIRTY for entry in before) and all(e & up.PM_SOFT_DIRTY for e in after)
     return canaries if obeyed else []
+
+
+def _may_be_huge(mm: MmAccess) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The rows that may be of hugetlbfs, whose pages pagemap shows without a soft-dirty bit after the first clear."""
+    whole = (mm.ranges % _HUGE == 0).all(axis=1)
+    return np.asarray(whole & ~spans.anonymous_rows(tuple(mm.vma_keys)), np.bool_)
 
 
 def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:

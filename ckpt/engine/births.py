@@ -14,9 +14,12 @@ Pair = tuple[int, int]
 
 
 def shared_tables(tasks: Iterable[TaskRecord]) -> frozenset[int]:
-    """The descriptor tables of several users. A thread that uses another one alone leaves the process's at the end."""
+    """The descriptor tables of several users. A thread that uses another one alone leaves the process's at the end.
+
+    Zombies have none, which is no table that they share.
+    """
     users = Counter(table for task in tasks for table in (task.table_id, *dict(task.thread_tables).values()))
-    return frozenset(table for table, count in users.items() if count > 1)
+    return frozenset(table for table, count in users.items() if table and count > 1)
 
 
 def pairs(task: TaskRecord, threads: Sequence[ThreadRecord], shared: frozenset[int]) -> dict[int, Pair]:

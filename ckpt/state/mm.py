@@ -33,7 +33,8 @@ SUPPORT = Support(
     "private (copy-on-write pages of forked tasks stay shared) and shared, files, guard pages, PROT_NONE, madvise, "
     "mlock and mlockall, mseal, droppable, huge pages and hugetlb, KSM, NUMA policies, names, brk, auxv, exe, "
     "protection keys, the size of the futex hash (PR_FUTEX_HASH)",
-    lost="that size in a task with one thread; a protection key which no mapping has and every thread is denied",
+    lost="that size in a task with one thread; a protection key which no mapping has and every thread is denied; the "
+    "home node of a NUMA policy (set_mempolicy_home_node)",
 )
 
 _SPECIAL = ("[vdso", "[vvar", "[vsyscall", "[uprobes", aio.RING)

@@ -16,7 +16,8 @@ SUPPORT = Support(
     "tasks",
     "scheduling",
     "policy, nice, affinity, I/O priority, timer slack, NUMA policy, utilization clamps",
-    lost="core scheduling cookies; that tasks share an I/O context (CLONE_IO): each has that priority for itself",
+    lost="core scheduling cookies; that tasks share an I/O context (CLONE_IO): each has that priority for itself; the "
+    "timer slack that PR_SET_TIMERSLACK 0 goes back to",
 )
 
 _NO_CLAMPS = (0, 1024)

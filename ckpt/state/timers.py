@@ -23,7 +23,8 @@ SUPPORT = Support(
     "timers",
     "interval and POSIX timers with what is left, or by the wall clock if set to a point of it",
     lost="without CAP_BPF, that they go by the wall clock; without it, and for a timer whose last signal had overruns, "
-    "those of a signal that waits; PR_TIMER_CREATE_RESTORE_IDS; the CPU time used before (times, getrusage, clocks)",
+    "those of a signal that waits; PR_TIMER_CREATE_RESTORE_IDS; the CPU time used before (times, getrusage, clocks); "
+    "when a task began, what it read, wrote and faulted (/proc/PID/stat, io)",
 )
 
 _US, _NS = 1_000_000, 1_000_000_000

@@ -207,7 +207,8 @@ def shared_spaces(mms: Sequence[Mm], context: CollectContext) -> list[Space]:
 
 def extents(fd: int) -> PageRuns:
     """The pages of a shared memory object that hold data (SEEK_DATA, SEEK_HOLE)."""
-    size = os.fstat(fd).st_size
+    status = os.fstat(fd)
+    size = status.st_size if status.st_blocks else 0  # hugetlbfs says of every hole that it is data
     found: list[tuple[int, int]] = []
     at = 0
     while at < size:

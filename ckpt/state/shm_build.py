@@ -70,7 +70,8 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
     fd = syscall(f"memfd_create({record.name})", uapi.SYS_memfd_create, name, flags)
     try:
         os.ftruncate(fd, record.size)
-        if record.size:
+        # A mapping of huge pages reserves them all: one with nothing in it can be larger than this host.
+        if record.size and (not record.flags & uapi_restore.MFD_HUGETLB or context.view.runs(record.key).total):
             with mmap.mmap(fd, record.size) as memory:
                 _fill(context, record, memory)
         if record.uid >= 0 and (record.uid, record.gid) != (os.getuid(), os.getgid()):

@@ -42,6 +42,7 @@ _ENDS = "tty:ends"
 _EXCLUSIVE = "tty:exclusive"  # collecting: indices
 _STRANGE = "tty:strange"  # collecting: indices of those with another line discipline, which answers to nothing else
 _PATIENCE = 5  # seconds for numbers that somebody else has
+_ENDED = "tty:ended"  # restoring: (index, path) -> a master that is to be closed when the slaves are open
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
 
 
@@ -222,7 +223,8 @@ def _collect_pty(
 def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPayload:
     device = ttys.device(fd)
     if device is None:
-        return TtyPayload("hung-up", -1, view.link)
+        index = ttys.index_of(view.stat.st_rdev)  # which it keeps as long as it is open
+        return TtyPayload("hung-up", -1 if index is None else index, view.link)
     index = ttys.index_of(device)
     if index is None and not context.options.shell_job:
         found = ttydevice.collect(view, fd, device, context)
@@ -355,11 +357,16 @@ def _settle(made: dict[int, int], context: RestoreContext) -> None:
 
 
 def _hung_up(file: FileRecord, context: RestoreContext) -> int:
-    """A slave whose master is closed."""
+    """A slave whose master is closed: once the slaves are open, so is this one."""
     _ptys(context)  # those take their own indices first
-    master, _index = ttys.open_master(os.O_RDWR)
-    try:
+    payload: TtyPayload = file.payload
+    masters: dict[tuple[int, str], int] = context.shared.setdefault(_ENDED, {})
+    terminal = payload.index, payload.path
+    if terminal not in masters:
+        master = ttys.open_master_at(payload.index, os.O_RDWR, 0) if payload.index >= 0 else None
+        if master is None:
+            master, _index = ttys.open_master(os.O_RDWR)
+        masters[terminal] = master
+        context.when_opened(lambda: os.close(masters.pop(terminal)))
         ttys.set_int(master, t.TIOCSPTLCK, 0)
-        return ttys.open_slave(master, file.flags & _SHOWN)
-    finally:
-        os.close(master)
+    return ttys.open_slave(masters[terminal], file.flags & _SHOWN)

@@ -20,7 +20,7 @@ from ckpt.state.context import RestoreContext
 from ckpt.state.files import outside, unixqueue
 from ckpt.state.files.sockopts import apply_options
 from ckpt.state.files.unixactors import Actors
-from ckpt.state.files.unixdgram import NOBODY, connect_datagrams, part_halves
+from ckpt.state.files.unixdgram import NOBODY, connect_datagrams, made_by_name, part_halves
 from ckpt.state.files.unixnames import Names, address, show
 
 __all__ = ["Sockets", "build_all", "show"]
@@ -45,6 +45,7 @@ class Sockets:
     halves: dict[int, int] = field(default_factory=dict)  # file_id -> the other of its pair, which has left it
     shared: set[bytes] = field(default_factory=set)  # names of listeners that a process outside holds, too
     living: set[int] = field(default_factory=set)  # file_ids of other bound sockets, as are those in `shared`
+    pairs_: dict[int, int] | None = None  # what `pairs` has found
 
     @property
     def actors(self) -> Actors:
@@ -59,6 +60,14 @@ class Sockets:
         """The other end, if it has this socket as its peer too."""
         peer = self.peer_of(file_id)
         return peer if peer is not None and self.peer_of(peer) == file_id else None
+
+    def pairs(self) -> dict[int, int]:
+        """Both ends of what is made with both at once: file_id -> the other end."""
+        if self.pairs_ is None:
+            found = {one: peer for one in self.payloads if (peer := self.mutual(one)) is not None and peer != one}
+            apart = made_by_name(self)
+            self.pairs_ = {one: peer for one, peer in found.items() if one not in apart}
+        return self.pairs_
 
 
 def build_all(context: RestoreContext) -> dict[int, int]:
@@ -94,10 +103,10 @@ def _build(all_: Sockets) -> None:
         payload = all_.payloads[file_id]
         if file_id in all_.made or payload.pending_on:
             continue
-        peer = all_.mutual(file_id)
+        peer = all_.pairs().get(file_id)
         if not payload.connected and payload.made_by is None and _share(all_, file_id):
             all_.living.add(file_id)
-        elif peer is not None and peer != file_id:
+        elif peer is not None:
             _connected(all_, file_id, peer, crowd)
         elif _left_alone(all_, file_id):
             _half(all_, file_id)

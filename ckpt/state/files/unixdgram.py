@@ -10,7 +10,7 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import UnixPayload
-from ckpt.state.files.unixnames import address, show
+from ckpt.state.files.unixnames import address, show, sun_path
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
@@ -31,14 +31,40 @@ def part_halves(all_: Sockets) -> None:
 
 
 def connect_datagrams(all_: Sockets) -> None:
-    """Connect those that are no pair, when every queue is full: a connected socket takes nothing from others."""
+    """Connect those that are no pair, when every queue is full: a connected socket takes nothing from others.
+
+    For the same reason each is connected when all that have it as their peer are, but for its own peer.
+    """
+    left = []
     for file_id, payload in all_.payloads.items():
         if payload.type != u.SOCK_DGRAM or not payload.connected or file_id in all_.lost:
             continue
-        peer = all_.mutual(file_id)
-        if (peer is not None and peer != file_id) or file_id in all_.halves or file_id in all_.halves.values():
+        if file_id not in all_.pairs() and file_id not in all_.halves and file_id not in all_.halves.values():
+            left.append(file_id)
+    while left:
+        awaited = {peer for one in left if (peer := all_.peer_of(one)) is not None and all_.mutual(one) is None}
+        ready = [one for one in left if one not in awaited] or left
+        for file_id in ready:
+            _connect_anew(all_, file_id)
+        left = [one for one in left if one not in ready]
+
+
+def made_by_name(all_: Sockets) -> set[int]:
+    """The ends of mutual connections that cannot be made as pairs, for others were let in before they were connected.
+
+    Others have one of them for their peer, or have sent what waits there.
+    """
+    found: set[int] = set()
+    for file_id, payload in all_.payloads.items():
+        peer = all_.peer_of(file_id)
+        if payload.type != u.SOCK_DGRAM or peer is None:
             continue
-        _connect_anew(all_, file_id)
+        between = all_.mutual(peer)  # the peer's own peer, if that has it as its peer, too
+        if between is not None and between != file_id:
+            found |= {peer, between}
+        elif between is not None and any(sun_path(m.name) != all_.payloads[peer].name for m in payload.queue):
+            found |= {file_id, peer}
+    return {one for one in found if all_.payloads[one].name and all_.payloads[one].peer_name}
 
 
 def _connect_anew(all_: Sockets, file_id: int) -> None:

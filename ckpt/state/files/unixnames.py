@@ -34,6 +34,12 @@ def show(name: bytes) -> str:
     return "@" + text[1:] if text[0] == "\0" else text
 
 
+def sun_path(name: bytes) -> bytes:
+    """The name in a sockaddr_un."""
+    path = name[2:]
+    return path if path[:1] == b"\0" else path.rstrip(b"\0")
+
+
 @dataclass
 class Names:
     """The socket files made by one restore, under temporary names until `settle`.

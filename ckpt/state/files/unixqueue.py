@@ -11,7 +11,7 @@ from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import QueuedMessage
-from ckpt.state.files.unixnames import show
+from ckpt.state.files.unixnames import show, sun_path
 
 if TYPE_CHECKING:
     from ckpt.state.files.unixbuild import Sockets
@@ -50,11 +50,11 @@ def fill_datagrams(all_: Sockets) -> None:
     for file_id, payload in all_.payloads.items():
         if payload.type != u.SOCK_DGRAM or file_id in all_.halves or file_id in all_.living:
             continue
-        peer = all_.mutual(file_id)
+        peer = all_.pairs().get(file_id)
         other = all_.lost.get(file_id) if peer is None else all_.made[peer]
         for message in payload.queue:
-            sender_name = _sun_path(message.name)
-            if other is not None and peer != file_id:
+            sender_name = sun_path(message.name)
+            if other is not None:
                 # A socket that is connected takes datagrams from its peer alone.
                 _roomy(other, payload.queue)
                 _send(all_, other, message)
@@ -72,11 +72,6 @@ def fill_datagrams(all_: Sockets) -> None:
             finally:
                 if passing >= 0:
                     all_.names.close(passing)
-
-
-def _sun_path(name: bytes) -> bytes:
-    path = name[2:]
-    return path if path[:1] == b"\0" else path.rstrip(b"\0")
 
 
 def _roomy(sender: int, messages: Sequence[QueuedMessage]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckpt.kernel.uapi import SYS_close as SYS_close
 
 # arch/x86/entry/syscalls/syscall_64.tbl
+SYS_access = 21
 SYS_inotify_add_watch = 254
 SYS_inotify_rm_watch = 255
 SYS_splice = 275

@@ -84,6 +84,9 @@ class InetKind:
                 if waiting or sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_DEFER_ACCEPT):
                     tcpbacklog.note_listener(context, view, name)
             elif state in tcp.CONNECTED:
+                if sockets.failed(fd):
+                    reason = "has something in its error queue (MSG_ZEROCOPY, a timestamp) that cannot be made again"
+                    context.refuse(view.pid, view.subject, reason, udperrors.FETCH, passing=True)
                 connection = tcp.collect_connection(view, fd, state, options, context)
             elif state == u.TCP_SYN_SENT:
                 peer = tcpidle.syn_peer(family, view.stat.st_ino)

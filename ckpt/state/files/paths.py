@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 from ckpt.errors import FileChanged, KernelError, RestoreError
 from ckpt.kernel import mounts, uapi_files
+from ckpt.kernel.libc import syscall
 
 T = TypeVar("T")
 
@@ -61,6 +63,15 @@ def reachable(path: str, found: os.stat_result) -> bool:
     except OSError:
         return False
     return (here.st_dev, here.st_ino) == (found.st_dev, found.st_ino)
+
+
+def immutable(path: str) -> bool:
+    """Whether nobody at all may open the file for writing (chattr +i)."""
+    try:
+        syscall("access", uapi_files.SYS_access, ctypes.create_string_buffer(os.fsencode(path)), os.W_OK)
+    except KernelError as error:
+        return error.errno == errno.EPERM  # where rights are missing it is EACCES
+    return False
 
 
 def without_deleted(link: str) -> str:

@@ -46,6 +46,9 @@ class RegularFiles:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         payload = path_payload(view, view.link)
         if paths.reachable(view.link, view.stat):
+            if view.flags & os.O_ACCMODE and not view.flags & uapi_files.O_PATH and paths.immutable(view.link):
+                reason = "is immutable by now (chattr +i), and open for writing"
+                context.refuse(view.pid, view.subject, reason, "take the attribute away (chattr -i)")
             return payload
         handle = names.handle_of(view)
         if handle is None:

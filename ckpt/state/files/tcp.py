@@ -32,7 +32,8 @@ SUPPORT = Support(
     "TCP connections",
     "inside the tree, and with `--tcp-established` to others: queues, urgent data, window, timestamps, half closed, "
     "shut; with `--tcp-close` those to others are closed sockets afterwards",
-    lost="TCP_QUICKACK, which the kernel changes by itself",
+    lost="TCP_QUICKACK, which the kernel changes by itself; how far MSG_ZEROCOPY and SOF_TIMESTAMPING_OPT_ID have "
+    "counted",
 )
 
 _DUMP = "tcp:dump"

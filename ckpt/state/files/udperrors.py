@@ -13,7 +13,7 @@ from ckpt.state.context import CollectContext
 from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import MAPPED, endpoint
 
-_FETCH = "dump again when the task has fetched it"
+FETCH = "dump again when the task has fetched it"
 _UNREACHABLE = {u.SO_EE_ORIGIN_ICMP: 3, u.SO_EE_ORIGIN_ICMP6: 1}  # ICMP_DEST_UNREACH, ICMPV6_DEST_UNREACH
 _TOO_BIG = 4  # ICMP_FRAG_NEEDED: it would change the route
 _CODES = {
@@ -31,14 +31,14 @@ def collect(
     try:
         error, entries = error_queue.read(fd, family)
     except KernelError as failure:
-        context.refuse(view.pid, view.subject, f"has an error that cannot be read: {failure.message}", _FETCH)
+        context.refuse(view.pid, view.subject, f"has an error that cannot be read: {failure.message}", FETCH)
         return 0, ()
     for entry in entries:
         if entry.type != _UNREACHABLE.get(entry.origin) or (len(entry.host) == 4 and entry.code == _TOO_BIG):
-            context.refuse(view.pid, view.subject, "has something in its error queue that cannot be made again", _FETCH)
+            context.refuse(view.pid, view.subject, "has something in its error queue that cannot be made again", FETCH)
             return 0, ()
     if error and not entries and (not peer or error not in _CODES[len(_host(peer))]):
-        context.refuse(view.pid, view.subject, f"has error {error}, which cannot be made again", _FETCH)
+        context.refuse(view.pid, view.subject, f"has error {error}, which cannot be made again", FETCH)
     found = (SocketError(e.origin, e.type, e.code, e.offender, e.host, e.port, e.data) for e in entries)
     return error, tuple(found)
 

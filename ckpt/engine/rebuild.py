@@ -295,7 +295,8 @@ class Tree:
                     stops.stop(task, by_pid, threads, parent)
         for task in living:
             with self._naming(task.pid, "its signals"):
-                stops.drain(self.leaders[task.pid])
+                ends = [child.exit_signal for child in self.tasks if child.ppid == task.pid]
+                stops.drain(self.leaders[task.pid], ends)
 
     def _restore_state(self, living: Sequence[TaskRecord]) -> None:
         for task in living:

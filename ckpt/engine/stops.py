@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ckpt.kernel import uapi, uapi_restore
 from ckpt.records.task import TaskRecord
@@ -35,9 +35,9 @@ def stop(
             thread.enter_stop()
 
 
-def drain(leader: Skeleton) -> None:
-    """Take back the signals that came of the building itself."""
-    mask = 1 << (signal.SIGCHLD - 1) | 1 << (signal.SIGCONT - 1)
+def drain(leader: Skeleton, ends: Iterable[int]) -> None:
+    """Take back the signals that came of the building itself. `ends`: those by which the end of a child is told."""
+    mask = sum(1 << (number - 1) for number in {signal.SIGCHLD, signal.SIGCONT, *ends} if number)
     address = leader.put(mask.to_bytes(8, "little") + bytes(16))
     while leader.attempt(uapi.SYS_rt_sigtimedwait, address, 0, address + 8, 8) > 0:
         pass

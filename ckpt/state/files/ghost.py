@@ -26,7 +26,10 @@ from ckpt.state.files import names, paths, regular
 from ckpt.state.files.base import FileView
 
 SUPPORT = Support(
-    "files", "deleted files", "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes"
+    "files",
+    "deleted files",
+    "contents (up to `--ghost-limit`, any size when mapped), holes, hard links, attributes",
+    lost="what chattr has set; in /proc/PID/fd, the old name of one that has another or whose name is another file's",
 )
 
 _CHUNK = 1 << 18

@@ -79,6 +79,12 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
     """
     _make_room(fd, payload)
     any_host = bytes(4 if payload.family == u.AF_INET else 16)
+    reuse = {name: sockets.getsockopt_int(fd, u.SOL_SOCKET, name) for name in (u.SO_REUSEADDR, u.SO_REUSEPORT)}
+    for name in reuse:
+        sockets.setsockopt(fd, u.SOL_SOCKET, name, 0)  # or the kernel might give it a port that another has
+    device = sockets.getsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, 16)
+    if device:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"\0")
     sockets.bind(fd, address_of(payload.family, b"\0\0" + any_host.rjust(16, b"\0")))
     here, lo = sockets.getsockname(fd), socket.if_nametoindex("lo")
     groups = {message.to for message in payload.queue if message.to and _is_group(message.to)}
@@ -94,6 +100,10 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
         sockets.setsockopt(fd, u.SOL_IP, u.MCAST_LEAVE_GROUP, join)
     _check(fd, payload, subject)
     sockets.connect(fd, _NOBODY)
+    for name, value in reuse.items():
+        sockets.setsockopt(fd, u.SOL_SOCKET, name, value)
+    if device:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, device)
 
 
 def refill(fd: int, payload: InetPayload, subject: str) -> None:

@@ -25,6 +25,21 @@ def send(host, port, data):
         one.sendto(data, (host, port))
 
 
+def on_devices():
+    """Two sockets on one port that do not meet, for each has a device of its own; that of the first may be down."""
+    others = [name for _, name in socket.if_nameindex() if name != "lo"]
+    first, second = (socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(2))
+    first.bind(("::", 0))
+    send("::1", first.getsockname()[1], b"first")
+    for made, device in ((first, (others or ["lo"])[0]), (second, "lo")):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    if others:
+        second.bind(first.getsockname())
+        send("::1", first.getsockname()[1], b"second")
+        return first, second
+    return (first,)
+
+
 def main():
     waiting = {name: box("::") for name in ("127.0.0.1", "127.0.0.2", "::1")}
     one, only, shared = box("::1"), box("::", only=1), box("::", reuse=1)
@@ -34,10 +49,13 @@ def main():
     for made in (one, only, shared):
         send("::1", made.getsockname()[1], b"first")
     boxes = [*waiting.values(), one, only, shared]
+    apart = on_devices()
+    boxes += apart
     names = [made.getsockname() for made in boxes]
     if checkpoint():
         waiting["::1"].recv(1)
     assert names == [made.getsockname() for made in boxes]
+    assert [made.recv(99) for made in apart] == [b"first", b"second"][: len(apart)]
     for host, made in waiting.items():
         for data in (b"first", b"", b"third" * 300):
             got, control, _, source = made.recvmsg(4000, 500)

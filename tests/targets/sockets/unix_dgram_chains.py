@@ -38,6 +38,8 @@ def main():
     peers = [one.getpeername() for one in [*chain[:-1], left, right, other]]
     if checkpoint():
         left.recv(9)
+    for one in (left, right):
+        one.setblocking(False)
     assert peers == [one.getpeername() for one in [*chain[:-1], left, right, other]]
     assert sends(other) is None, "it is not let in any more"
     wanted = [(b"early", "early"), (b"other", "other"), (b"right", "right")]

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from ckpt.errors import NoSuchTask
-from ckpt.kernel import pagemap, populated, procfs
+from ckpt.kernel import ksm, pagemap, pinned, populated
 from ckpt.kernel.entries import Helper, Room, read_entries
 from ckpt.kernel.keeper import Mark
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
@@ -102,10 +102,14 @@ class Tracking:
     room: Room = field(default_factory=Room)
     marks: dict[str, Mark | None] = field(default_factory=dict)  # of the last round's keepers, by space
     fresh: dict[str, Mark | None] = field(default_factory=dict)  # of new witnesses that no tracker has yet
+    pins: dict[str, str | None] = field(default_factory=dict)  # by space, see pinned.holder; before the freeze
+    scans: str | None = None  # of KSM, before the freeze
     _own: pagemap.Pagemap | None = None  # of the root, while the helper reads from it
 
     def hire(self) -> None:
-        """A thread that helps to read, where there is a processor for it."""
+        """Before the freeze: what KSM has done until then, and a thread that helps to read, where there is a processor
+        for it."""
+        self.scans = ksm.scans()
         if self.name != SoftDirty.name or self.room.helper is not None or len(os.sched_getaffinity(0)) < 2:
             return
         self.room.helper = Helper(Urgency().start)
@@ -127,6 +131,8 @@ class Tracking:
         left, so that others find it as soon as anything is cleared."""
         space = f"mm:{pid}"
         self.marks[space] = mark_of(self.name, self.states.get(space))
+        if self.arms:
+            self.pins[space] = pinned.holder(pid)
         if self.name == SoftDirty.name:
             if self.arms and self.marks[space] is None:
                 with deferred_signals():
@@ -134,7 +140,7 @@ class Tracking:
             with pagemap.Pagemap(pid) as own:
                 read_entries(own, layout.joined, self.room)
             fields, _ = unpack(self.name, self.states.get(space))
-            canary.still(fields.get("canaries", []), layout.ranges, layout.vma_keys)
+            canary.still(fields.get("canaries", []), layout.ranges)
         else:
             populated.look(pid, layout.ranges, spans.anonymous_rows(tuple(layout.vma_keys)))
 
@@ -151,8 +157,10 @@ class Tracking:
         `exact`, is taken then too: whatever is written or comes into being after the freeze is taken by the next
         round in any case, because it is not armed any more or never was. Without `arm` no other round is to come.
         """
-        tracker = choice.make(self.name, self.held, self.room, self.marks.get(mm.space), self.fresh.pop(mm.space, None))
+        mark, fresh = self.marks.get(mm.space), self.fresh.pop(mm.space, None)
+        tracker = choice.make(self.name, self.held, self.room, mark, fresh, self.scans)
         self.trackers[mm.space] = tracker
+        mm.held = self.pins.get(mm.space)
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
         if exact:
@@ -175,7 +183,7 @@ class Tracking:
             same = spans.both(spans.both(data, clean), before)
             data = spans.minus(data, same)
             parts.append(runs_of(same, PARENT))
-        shared = len(self.trackers) > 1 or procfs.merged_pages(mm.pid)
+        shared = len(self.trackers) > 1 or ksm.merged_pages(mm.pid)
         return Space(mm.space, joined([*parts, runs_of(data, DATA)]), pid=mm.pid, shared=shared)
 
     def settle(self) -> None:

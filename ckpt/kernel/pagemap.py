@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ckpt.errors import KernelError, NoSuchTask
-from ckpt.kernel import uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.standins import entry
@@ -72,7 +71,6 @@ class Pagemap:
         arg.category_mask, arg.category_anyof_mask = mask, anyof
         arg.category_inverted, arg.return_mask = inverted, returned
         for start, end in spans.tolist():
-            end = min(end, uapi.TASK_SIZE_MAX)
             while start < end:
                 arg.start, arg.end, arg.walk_end = start, end, 0
                 arg.vec, arg.vec_len = base + used * REGION.itemsize, _VEC - used

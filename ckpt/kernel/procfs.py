@@ -220,14 +220,6 @@ def smaps(pid: int) -> list[MapsLine]:
     return result
 
 
-def merged_pages(pid: int) -> bool:
-    """Whether KSM has merged pages of the task with others."""
-    try:
-        return int(read_bytes(f"/proc/{entry(pid)}/ksm_merging_pages", pid)) > 0
-    except (NoSuchTask, ValueError):
-        return False  # before Linux 5.19, or without KSM
-
-
 @functools.cache  # asked for in every freeze, and for the life of this process the same
 def boot_id() -> str:
     """The identity of this boot."""

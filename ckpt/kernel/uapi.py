@@ -233,4 +233,4 @@ KCMP_EPOLL_TFD = 7
 
 # arch/x86/include/asm/page_types.h
 PAGE_SIZE = 4096
-TASK_SIZE_MAX = (1 << 47) - PAGE_SIZE
+TASK_SIZE_MAX = (1 << 47) - PAGE_SIZE  # with five levels of page tables there is memory above, for those who ask for it

@@ -85,6 +85,9 @@ class MmAccess(Protocol):
         """Why the kernel may write to pages from now on without a dirty bit: the next round's reason to vouch for
         none of them."""
 
+    def pinned_besides(self) -> str | None:
+        """The same, of what takes longer to find; asked when the conclusion is, once."""
+
     def remote(self) -> LiveTask:
         """A thread of the task for remote syscalls; made on first use."""
 

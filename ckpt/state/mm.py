@@ -90,6 +90,7 @@ class Mm:
     pids: list[int]  # every task that uses it
     mm_key: str
     layout: Layout
+    held: str | None = None  # what `pinned.holder` said before the freeze
     driver: FrozenTaskLike | None = None  # which makes its remote syscalls, when `task` waits in vfork
 
     @property
@@ -124,6 +125,10 @@ class Mm:
     def pinned(self) -> str | None:
         """Asked when tracking is armed (see MmAccess)."""
         return pinned.why(self.pid, self.layout.rings)
+
+    def pinned_besides(self) -> str | None:
+        """See MmAccess."""
+        return self.held or pinned.holder(self.pid)
 
     def remote(self) -> LiveTask:
         return (self.driver or self.task).remote()

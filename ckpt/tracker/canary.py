@@ -1,17 +1,20 @@
 """Canary pages: ckpt dirties them itself after each clear, so that a clear by somebody else is seen.
 
-Two pages that as a rule live as long as the address space: near its start (data, heap) and its end (stack).
+Two pages that as a rule live as long as the address space: one near its start that the target cannot write to (its
+relocated data; else data or heap), for what it writes itself looks as if ckpt had, and one near its end (stack).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 
+from ckpt.errors import KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.memory import Memory
@@ -29,35 +32,38 @@ def _writable(key: str) -> bool:
 
 
 def choose(pagemap: Pagemap, ranges: U64, keys: Sequence[str]) -> list[int]:
-    """Page numbers of at most two populated pages of writable mappings among the given ones."""
-    first = _populated(pagemap, _rows(ranges, keys, range(len(keys))), from_end=False)
-    last = _populated(pagemap, _rows(ranges, keys, reversed(range(len(keys)))), from_end=True)
+    """Page numbers of at most two populated pages of the given mappings."""
+    upwards, downwards = range(len(keys)), reversed(range(len(keys)))
+    first = _populated(pagemap, _rows(ranges, keys, upwards, writable=False), from_end=False)
+    if first is None:
+        first = _populated(pagemap, _rows(ranges, keys, upwards, writable=True), from_end=False)
+    last = _populated(pagemap, _rows(ranges, keys, downwards, writable=True), from_end=True)
     return sorted({page for page in (first, last) if page is not None})
 
 
-def still(pages: Sequence[int], ranges: U64, keys: Sequence[str]) -> bool:
-    """Whether populated pages of the last round serve again: they lie in writable mappings among the given ones.
+def still(pages: Sequence[int], ranges: U64) -> bool:
+    """Whether populated pages of the last round serve again: they lie in mappings among the given ones.
 
     Remembered, as the layouts are: asked before the freeze, it costs next to nothing inside.
     """
-    return _still(tuple(pages), ranges.tobytes(), tuple(keys))
+    return _still(tuple(pages), ranges.tobytes())
 
 
 @lru_cache(maxsize=64)
-def _still(pages: tuple[int, ...], ranges: bytes, keys: tuple[str, ...]) -> bool:
+def _still(pages: tuple[int, ...], ranges: bytes) -> bool:
     rows: list[list[int]] = np.frombuffer(ranges, np.uint64).reshape(-1, 2).tolist()
     for page in pages:
         address = page * PAGE_SIZE
         row = bisect_right(rows, [address, 1 << 64]) - 1
-        if row < 0 or address >= rows[row][1] or not _writable(keys[row]):
+        if row < 0 or address >= rows[row][1]:
             return False
     return bool(pages)
 
 
-def _rows(ranges: U64, keys: Sequence[str], order: Iterable[int]) -> Iterable[tuple[int, int]]:
-    """The first writable mappings in some order."""
-    writable = (at for at in order if _writable(keys[at]))
-    return ((int(ranges[at, 0]), int(ranges[at, 1])) for at in islice(writable, _ROWS))
+def _rows(ranges: U64, keys: Sequence[str], order: Iterable[int], *, writable: bool) -> Iterable[tuple[int, int]]:
+    """The first mappings in some order that are writable, or are not."""
+    found = (at for at in order if _writable(keys[at]) == writable)
+    return ((int(ranges[at, 0]), int(ranges[at, 1])) for at in islice(found, _ROWS))
 
 
 def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, int]], *, from_end: bool) -> int | None:
@@ -74,13 +80,20 @@ def _populated(pagemap: Pagemap, rows: Iterable[tuple[int, int]], *, from_end: b
     return None
 
 
-def sing(mm: MmAccess, pages: Sequence[int]) -> None:
-    """Dirty the pages by writing one byte of theirs back; in the freeze."""
+def sing(mm: MmAccess, pages: Sequence[int]) -> list[int]:
+    """Dirty the pages by writing one byte of theirs back; in the freeze. Gives those that could be written.
+
+    A kernel may forbid writing past the protection (proc_mem.force_override).
+    """
+    sung: list[int] = []
     if not pages:
-        return
+        return sung
     with Memory(mm.pid, write=True) as memory:
         for page in pages:
-            memory.write(page * PAGE_SIZE, memory.read(page * PAGE_SIZE, 1))
+            with suppress(KernelError):
+                memory.write(page * PAGE_SIZE, memory.read(page * PAGE_SIZE, 1))
+                sung.append(page)
+    return sung
 
 
 def verdict(populated: Sequence[bool], dirty: Sequence[bool]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckpt.errors import Unsupported, UsageError
-from ckpt.kernel import features
+from ckpt.kernel import features, ksm
 from ckpt.kernel.entries import Room
 from ckpt.kernel.features import Feature
 from ckpt.kernel.keeper import Mark
@@ -41,10 +41,13 @@ def choose(name: str = "auto") -> tuple[str, str]:
     passed_over: list[str] = []
     for candidate in NEEDS:
         lacks = missing(candidate)
-        if not lacks:
+        if candidate == SoftDirty.name and not lacks and ksm.runs():
+            passed_over.append(f"{candidate} does not: KSM is at work, which loses soft-dirty bits")
+        elif not lacks:
             why = "; ".join([*passed_over, f"{candidate} works"])
             return candidate, why
-        passed_over.append(f"{candidate} does not: {lacks[0].evidence}")
+        else:
+            passed_over.append(f"{candidate} does not: {lacks[0].evidence}")
     raise AssertionError("content-hash needs nothing")
 
 
@@ -54,14 +57,16 @@ def make(
     room: Room | None = None,
     mark: Mark | None = None,
     fresh: Mark | None = None,
+    scans: str | None = None,
 ) -> Tracker:
     """A tracker for one address space and round.
 
     `held` keeps descriptors in this process between rounds, `room` is where what it reads lies, `mark` that of the
-    keeper of the last round, `fresh` that of a new witness for soft-dirty where there is none.
+    keeper of the last round, `fresh` that of a new witness for soft-dirty where there is none, `scans` what KSM had
+    looked at before the freeze.
     """
     if name == SoftDirty.name:
-        return SoftDirty(room, mark, fresh)
+        return SoftDirty(room, mark, fresh, scans)
     if name == WriteProtect.name:
         return WriteProtect(held, mark)
     if name == ContentHash.name:

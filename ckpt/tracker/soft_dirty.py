@@ -3,8 +3,10 @@
 The bit is read from pagemap and not from PAGEMAP_SCAN, which leaves out what a new mapping at an old place
 says. Things that lose the bit are looked for. A merge of mappings may drop the "all new" mark of one of them:
 only a mapping that is exactly as it was is vouched for. mremap may move whole page tables with their bits as
-they are: one frame number in each 2 MiB is remembered, and a chunk whose sample changed is not vouched for.
-KSM drops bits too: nothing is vouched for while pages of the task are merged. Pages of hugetlbfs have no bit.
+they are: some frame numbers in each 2 MiB are remembered, and a chunk is vouched for only if a clean page among them
+is where it was. A dirty one tells nothing: its frame may have been freed and given out anew.
+KSM drops bits too, also those of pages that it merged and has given back: nothing is vouched for when it has been at
+work. Pages of hugetlbfs have no bit.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ckpt.errors import KernelError, NoSuchTask
-from ckpt.kernel import keeper, procfs
+from ckpt.kernel import keeper, ksm, procfs
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel.entries import Room, read_entries, sifted
 from ckpt.kernel.pagemap import Pagemap, clear_soft_dirty, contiguous, zero_page_frame
@@ -26,7 +29,10 @@ from ckpt.tracker import canary, spans
 from ckpt.tracker.state import numbers, pack, same_rows, unpack
 from ckpt.tracker.write_protect import marked, release
 
+Mask = npt.NDArray[np.bool_]
+
 _CHUNK = 512  # pages under one page table
+_SAMPLES = 8  # frames remembered in each
 _SOFT_DIRTY = np.uint64(up.PM_SOFT_DIRTY)
 # What identifies the page behind an entry: its frame, or its place in swap.
 _IDENTITY = np.uint64(up.PM_PFRAME_MASK | up.PM_SWAP | up.PM_PRESENT)
@@ -40,12 +46,17 @@ class SoftDirty:
     by_content = False
 
     def __init__(
-        self, room: Room | None = None, mark: keeper.Mark | None = None, fresh: keeper.Mark | None = None
+        self,
+        room: Room | None = None,
+        mark: keeper.Mark | None = None,
+        fresh: keeper.Mark | None = None,
+        scans: str | None = None,
     ) -> None:
         self.seen: Seen | None = None
         self._room = room
         self._mark = mark
         self._fresh = fresh  # of `new_witness`, if the last round left none
+        self._scans = ksm.scans() if scans is None else scans  # from before anything is cleared
         self._witness: keeper.Keeper | None = None
         self._epoch = ""
         self._lost: str | None = None  # why the epoch of the last round is not this chain's own
@@ -68,7 +79,7 @@ class SoftDirty:
                 if arm:
                     clear_soft_dirty(mm.pid)
                     canaries = _new_canaries(mm, pagemap, old)
-            merged = procfs.merged_pages(mm.pid)
+            merged = ksm.merged_pages(mm.pid)
             pinned = mm.pinned() if arm else None
         except NoSuchTask:
             raise
@@ -108,7 +119,8 @@ class SoftDirty:
             "canaries": canaries,
             "witness": [self._witness.pid, self._witness.start_time] if self._witness else None,
             "epoch": self._epoch,
-            "pinned": pinned,
+            "pinned": pinned or mm.pinned_besides(),
+            "ksm": self._scans,
         }
         return clean, reason, pack(self.name, made)
 
@@ -168,6 +180,8 @@ class SoftDirty:
             return "frame numbers are hidden from this user, without which moved pages cannot be told"
         if merged:
             return "KSM has merged pages of the task, which loses soft-dirty bits"
+        if fields["ksm"] != ksm.scans():
+            return "KSM has been at work on this host, and pages that it merged and gave back have lost soft-dirty bits"
         pinned: str | None = fields["pinned"]
         return pinned
 
@@ -206,42 +220,68 @@ def _new_canaries(mm: MmAccess, pagemap: Pagemap, old: list[int]) -> list[int]:
 
     Those of the last round as a rule: to look for others takes longer than all else in the freeze.
     """
-    canaries = old if canary.still(old, mm.ranges, mm.vma_keys) else []
+    canaries = old if canary.still(old, mm.ranges) else []
     before = [pagemap.entry(page) for page in canaries]
     if not all(entry & up.PM_PRESENT and not entry & up.PM_FILE for entry in before) or not canaries:
-        canaries = canary.choose(pagemap, mm.ranges, mm.vma_keys)
+        able = ~_may_be_huge(mm)
+        keys = [key for key, is_able in zip(mm.vma_keys, able.tolist(), strict=True) if is_able]
+        canaries = canary.choose(pagemap, mm.ranges[able], keys)
         before = [pagemap.entry(page) for page in canaries]
-    canary.sing(mm, canaries)
-    after = [pagemap.entry(page) for page in canaries]
-    obeyed = not any(entry & up.PM_SOFT_DIRTY for entry in before) and all(e & up.PM_SOFT_DIRTY for e in after)
-    return canaries if obeyed else []
+    sung = canary.sing(mm, canaries)
+    was_dirty = any(entry & up.PM_SOFT_DIRTY for entry in before)
+    obeyed = not was_dirty and all(pagemap.entry(page) & up.PM_SOFT_DIRTY for page in sung)
+    return sung if obeyed else []
 
 
-def _may_be_huge(mm: MmAccess) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _may_be_huge(mm: MmAccess) -> Mask:
     """The rows that may be of hugetlbfs, whose pages pagemap shows without a soft-dirty bit after the first clear."""
     whole = (mm.ranges % _HUGE == 0).all(axis=1)
     return np.asarray(whole & ~spans.anonymous_rows(tuple(mm.vma_keys)), np.bool_)
 
 
-def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:
-    """The first page of each 2 MiB that identifies its page table, and what is behind it."""
+def _identifying(entries: U64) -> Mask:
+    """Which entries tell pages apart: not those of files, guard pages and the zero page."""
     keep = entries & np.uint64(up.PM_FILE | up.PM_GUARD_REGION) == 0
     keep &= entries & np.uint64(up.PM_PFRAME_MASK) != zero_page_frame()
+    return np.asarray(keep, np.bool_)
+
+
+def _samples(pages: U64, entries: U64) -> tuple[U64, U64]:
+    """Pages spread over those of each 2 MiB that identify its page table, and what is behind them."""
+    keep = _identifying(entries)
     pages, entries = pages[keep], entries[keep]
-    chunk = pages // np.uint64(_CHUNK)
-    first = np.ones(len(chunk), np.bool_)  # not np.unique, whose first call imports for 15 ms, in the freeze
-    first[1:] = chunk[1:] != chunk[:-1]
-    return pages[first], entries[first] & _IDENTITY
+    if not len(pages):
+        return pages, entries
+    first = _firsts(pages // np.uint64(_CHUNK))
+    count = np.diff(first, append=len(pages))
+    at = (first[:, None] + np.arange(_SAMPLES) * count[:, None] // _SAMPLES).reshape(-1)
+    at = at[_firsts(at)]
+    return pages[at], entries[at] & _IDENTITY
 
 
-def _trusted(pages: U64, entries: U64, fields: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """For each page whether the sample of its 2 MiB is where it was."""
+def _firsts(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each value of an ascending array begins; np.unique imports for 15 ms at its first call, in the freeze."""
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = values[1:] != values[:-1]
+    return np.flatnonzero(begins)
+
+
+def _trusted(pages: U64, entries: U64, fields: Mapping[str, Any]) -> Mask:
+    """For each page whether a clean sample of its 2 MiB is where it was, and no clean one is not.
+
+    A page that came after the clear is dirty, or no sample: whatever is clean was there, or was moved with its table.
+    """
     sampled, identity = numbers(fields["sampled"]), numbers(fields["identity"])
-    at = np.minimum(np.searchsorted(pages, sampled), max(len(pages) - 1, 0))
     if not len(sampled) or not len(pages):
         return np.zeros(len(pages), np.bool_)
-    unmoved = (pages[at] == sampled) & (entries[at] & _IDENTITY == identity)
-    chunks = sampled[unmoved] // np.uint64(_CHUNK)
+    at = np.minimum(np.searchsorted(pages, sampled), len(pages) - 1)
+    now = entries[at]
+    clean = (pages[at] == sampled) & (now & _SOFT_DIRTY == 0) & _identifying(now)
+    same = now & _IDENTITY == identity
+    chunks = sampled // np.uint64(_CHUNK)
+    first = _firsts(chunks)
+    good = np.logical_or.reduceat(clean & same, first) & ~np.logical_or.reduceat(clean & ~same, first)
+    chunks = chunks[first][good]
     if not len(chunks):
         return np.zeros(len(pages), np.bool_)
     chunk = pages // np.uint64(_CHUNK)

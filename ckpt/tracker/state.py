@@ -13,7 +13,7 @@ import numpy as np
 from ckpt.records.runs import U64
 from ckpt.records.seams import MmAccess
 
-_VERSION = 2
+_VERSION = 3
 _HASH_SIZE = 16
 
 

@@ -127,11 +127,14 @@ class WriteProtect:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
-        return lambda: (
-            None if reason else spans.minus(old, dirty) // np.uint64(PAGE_SIZE),
-            reason,
-            pack(self.name, self._kept if self._waiting < 0 else {}),
-        )
+
+        def conclude() -> tuple[U64 | None, str | None, bytes]:
+            if self._kept:
+                self._kept["pinned"] = self._kept["pinned"] or mm.pinned_besides()
+            clean = None if reason else spans.minus(old, dirty) // np.uint64(PAGE_SIZE)
+            return clean, reason, pack(self.name, self._kept if self._waiting < 0 else {})
+
+        return conclude
 
     def settle(self) -> bytes | None:
         """Start the keeper of a new userfaultfd, which ckpt has held until now."""
@@ -229,11 +232,10 @@ class WriteProtect:
     def _sing(self, mm: MmAccess, rows: U64) -> list[int]:
         keys = [key for key in mm.vma_keys if key.startswith("anon")]
         pages = self._canaries
-        if not canary.still(pages, rows, keys):
+        if not canary.still(pages, rows):
             with Pagemap(mm.pid) as pagemap:
                 pages = canary.choose(pagemap, rows, keys)
-        canary.sing(mm, pages)
-        return pages
+        return canary.sing(mm, pages)
 
     # ------------------------------------------------------------------ scan and arm
 

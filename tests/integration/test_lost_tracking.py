@@ -18,7 +18,7 @@ import pytest
 
 from ckpt import chain, pre_dump
 from ckpt.engine.round import _Round
-from ckpt.kernel import keeper, pagemap, procfs
+from ckpt.kernel import keeper, ksm, pagemap
 from ckpt.kernel.pagemap import clear_soft_dirty
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
@@ -338,12 +338,12 @@ sys.stdin.read()
         assert process.stdin is not None and process.stdout is not None
         process.stdout.readline()
         try:
-            assert not procfs.merged_pages(process.pid)
+            assert not ksm.merged_pages(process.pid)
             switch.write_text("1")
             pause.write_text("1")
             print(file=process.stdin, flush=True)
             end = time.monotonic() + 60
-            while not procfs.merged_pages(process.pid):
+            while not ksm.merged_pages(process.pid):
                 assert time.monotonic() < end
                 time.sleep(0.01)
         finally:

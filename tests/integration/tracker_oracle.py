@@ -38,6 +38,9 @@ class Mm:
             f"{'file' if m.ino else 'anon'}:{m.perms}:{m.dev}:{m.ino}:{m.offset}:{m.prot}" for m in rows
         ]
 
+    def pinned_besides(self) -> str | None:
+        return None
+
     def pinned(self) -> str | None:
         return None
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ckpt.errors import NoSuchTask, Unsupported, UsageError
-from ckpt.kernel import entries, features, keeper, pagemap, populated, procfs, tiny
+from ckpt.kernel import entries, features, keeper, pagemap, populated, procfs, tiny, uapi
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, ZERO, PageRuns
 from ckpt.tracker import canary, choice, soft_dirty, spans
@@ -200,7 +200,7 @@ def test_a_helper_is_dismissed_before_it_has_begun() -> None:
 
 
 def test_end_of_the_address_space() -> None:
-    whole = np.array([[0, 1 << 47]], np.uint64)
+    whole = np.array([[0, uapi.TASK_SIZE_MAX]], np.uint64)
     if pagemap.has_pagemap_scan():
         assert populated.take(os.getpid(), whole).total > 100
 
@@ -244,25 +244,31 @@ def test_state() -> None:
 
 
 def test_moved_page_tables_are_not_trusted() -> None:
-    """soft-dirty: one frame of each 2 MiB tells whether its page table is the one of the last round."""
+    """soft-dirty: frames of clean pages tell whether the page table of 2 MiB is the one of the last round."""
     present = np.uint64(up.PM_PRESENT)
     pages = np.array([0, 1, 600, 601, 1100, 1101, 2048], np.uint64)
     frames = np.array([70, 71, 72, 73, 74, 75, 76], np.uint64) | present
     frames[6] |= np.uint64(up.PM_FILE)  # a clean page of a file says nothing about a page table
     sampled, identity = soft_dirty._samples(pages, frames)
-    assert sampled.tolist() == [0, 600, 1100]
+    assert sampled.tolist() == [0, 1, 600, 601, 1100, 1101]
     fields = {"sampled": sampled.tobytes(), "identity": identity.tobytes()}
     assert soft_dirty._trusted(pages, frames, fields).tolist() == [True] * 6 + [False]
     swapped = frames.copy()
     swapped[[0, 1, 2, 3]] = frames[[2, 3, 0, 1]]
     assert soft_dirty._trusted(pages, swapped, fields).tolist() == [False] * 4 + [True] * 2 + [False]
     dirtied = frames | np.uint64(up.PM_SOFT_DIRTY)
-    assert soft_dirty._trusted(pages, dirtied, fields).tolist() == [True] * 6 + [False]
+    assert soft_dirty._trusted(pages, dirtied, fields).tolist() == [False] * 7
+    dirtied[[1, 3]] = frames[[1, 2]]  # a frame may be given out anew, so that only clean ones tell
+    assert soft_dirty._trusted(pages, dirtied, fields).tolist() == [True] * 2 + [False] * 5
     gone = pages[1:], frames[1:]
-    assert soft_dirty._trusted(*gone, fields).tolist() == [False] + [True] * 4 + [False]
+    assert soft_dirty._trusted(*gone, fields).tolist() == [True] * 5 + [False]
     nothing = pages[:0], frames[:0]
     assert soft_dirty._trusted(*nothing, fields).tolist() == []
     assert soft_dirty._samples(*nothing)[0].tolist() == []
+    many = np.arange(512, 1500, dtype=np.uint64)
+    assert soft_dirty._samples(many, many | present)[0].tolist() == [
+        *range(512, 1024, 64), *(1024 + at * 476 // 8 for at in range(8)),
+    ]  # fmt: skip
 
 
 def test_canary_verdict() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ckpt.errors import KernelError
-from ckpt.kernel import memory
+from ckpt.errors import KernelError, TaskError
+from ckpt.kernel import features, memory, procfs
 from ckpt.kernel.memory import Memory
 from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, distinct, expand
 from ckpt.records.seams import SpaceWriter
@@ -34,8 +34,12 @@ class Sink(Protocol):
     def drop(self, pages: U64) -> None: ...
 
 
-def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None], *, shared: bool = False) -> None:
+def copy_task(
+    pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None], *, shared: bool = False, owner: int = 0
+) -> None:
     """The pages of `runs` from a task's memory; what is gone meanwhile is dropped, be it the whole task.
+
+    `owner`: the task that the memory, which stands still, is that of; a page that cannot be read is a TaskError then.
 
     As with `copy_file` the pages may be read later, until the sink is settled. `shared`: other tasks may have the
     pages too, copy-on-write. process_vm_readv pins what it reads, for which the kernel would first give this task
@@ -43,7 +47,7 @@ def copy_task(pid: int, runs: PageRuns, sink: Sink, advance: Callable[[int], Non
     """
     for block in _blocks(runs) if shared else (runs,):
         for pages, start, length in _pieces(block):
-            sink.pull(pages, partial(_load, pid, start, length, shared))
+            sink.pull(pages, partial(_load, pid, start, length, shared, owner))
             advance(len(pages))
 
 
@@ -54,18 +58,36 @@ def copy_file(fd: int, runs: PageRuns, sink: Sink, advance: Callable[[int], None
         advance(len(pages))
 
 
-def _load(pid: int, start: U64, length: U64, shared: bool, out: U8) -> Mask | None:
+def _load(pid: int, start: U64, length: U64, shared: bool, owner: int, out: U8) -> Mask | None:
     try:
         done = 0 if shared else memory.readv(pid, start, length, out.ctypes.data)
         if done == out.nbytes:
             return None
         with Memory(pid) as slow:
             there = _load_slowly(slow, start, length, out, done)
-            return None if there.all() else there
+        if owner and not there.all() and not _hides_guards():
+            _refuse(owner, pid, int(expand(start // _PAGE, length // _PAGE)[~there][0]) * PAGE_SIZE)
+        return None if there.all() else there
     except KernelError as error:
         if error.errno not in _GONE:
             raise
         return np.zeros(len(out), np.bool_)
+
+
+@cache
+def _hides_guards() -> bool:
+    """Whether guard pages look here like pages that are swapped out (Linux 6.13 and 6.14)."""
+    return features.probe("madv-guard").available and not features.probe("pagemap-scan-guard").available
+
+
+def _refuse(owner: int, pid: int, address: int) -> None:
+    """Unless the memory is gone altogether, of which the caller hears in another way."""
+    if procfs.maps_text(pid):
+        raise TaskError(
+            f"page {address:#x} of task {owner} cannot be read: the memory has failed there, or was poisoned "
+            "(MADV_HWPOISON, UFFDIO_POISON)",
+            hint="let the task unmap it; what it held is lost",
+        )
 
 
 def _load_slowly(slow: Memory, start: U64, length: U64, out: U8, done: int) -> Mask:

@@ -2,7 +2,8 @@
 
 `frozen`: everything is copied while the tree stands still, to memory when that is little, else straight to the image.
 `fork`: each address space is forked copy-on-write and read from there when the tree goes on; what a fork does not
-carry over (shared objects, MADV_DONTFORK, MADV_WIPEONFORK, huge TLB pages) is copied to memory in the freeze.
+carry over (shared objects, MADV_DONTFORK, MADV_WIPEONFORK, huge TLB pages) is copied to memory in the freeze; so are
+private pages of files, for whoever truncates the file takes them from the fork, too.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Cut:
     left: dict[str, PageRuns] = field(default_factory=dict)  # DATA pages that are not kept
     copies: dict[str, MemoryCopy] = field(default_factory=dict)
     held: bool = False  # everything is out of the tree's reach: it may go on
+    exact: bool = True  # a page that cannot be read is an error; in a pre-dump it is one that went meanwhile
     memdump_ns: int = 0
 
     def close(self) -> None:
@@ -66,9 +68,9 @@ class Cut:
         if not runs.total:
             return
         if copy := self.copies.get(space.key):
-            copy_task(copy.pid, runs, sink, advance, shared=True)
+            copy_task(copy.pid, runs, sink, advance, shared=True, owner=space.pid)
         else:
-            _copy(space, runs, sink, advance)
+            _copy(space, runs, sink, advance, exact=self.exact)
 
     def check(self) -> None:
         """Everything has been read: were the copies there until the end?"""
@@ -97,12 +99,12 @@ def _ignore(pages: int) -> None:
     """Progress is not shown in a freeze."""
 
 
-def _copy(space: Space, runs: PageRuns, sink: Sink, advance: Advance) -> None:
+def _copy(space: Space, runs: PageRuns, sink: Sink, advance: Advance, *, exact: bool = True) -> None:
     """Pages of a space, from where it lives."""
     if space.fd >= 0:
         copy_file(space.fd, runs, sink, advance)
     else:
-        copy_task(space.pid, runs, sink, advance, shared=space.shared)
+        copy_task(space.pid, runs, sink, advance, shared=space.shared, owner=space.pid if exact else 0)
 
 
 def make(
@@ -148,8 +150,12 @@ def _fork(cut: Cut, tree: FrozenTree, spaces: Sequence[Space]) -> None:
 
 
 def _apart(mm: MmRecord) -> U64:
-    """The pages of mappings that a fork does not carry over."""
-    rows = [(vma.start, vma.end) for vma in mm.vmas if not _NOT_FORKED.isdisjoint(vma.vm_flags)]
+    """The pages of mappings that a fork does not carry over, or not for good."""
+    rows = [
+        (vma.start, vma.end)
+        for vma in mm.vmas
+        if not _NOT_FORKED.isdisjoint(vma.vm_flags) or (vma.backing == "file" and not vma.shared)
+    ]
     return np.array(rows, np.uint64).reshape(-1, 2) // np.uint64(PAGE_SIZE)
 
 

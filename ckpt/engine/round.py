@@ -237,7 +237,7 @@ class _Round:
             for record in context.records:
                 writer.add(record)
         else:
-            cut = Cut()
+            cut = Cut(exact=False)
             tree.thaw()
             spaces = [look(parents) for look in looks] + shared
         self._copy(writer, spaces, cut)

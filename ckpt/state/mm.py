@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -208,7 +208,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         exe_file_id=collect_mapped_file(context, pid, exe_link, os.O_RDONLY),
         thp_disable=prctl.collect_thp_disable(remote),
         dumpable=prctl.collect_dumpable(remote, status),
-        vdso_hash=_vdso_hash(mm),
+        vdso_hash=_vdso_hash(mm, context),
         membarrier=mm_modes.collect_membarrier(remote),
         lock_future=mm_modes.collect_lock_future(remote, lines),
         merge_any=mm_modes.collect_merge_any(remote, vmas),
@@ -218,12 +218,25 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
     )
 
 
-def _vdso_hash(mm: Mm) -> bytes:
+def _vdso_hash(mm: Mm, context: CollectContext) -> bytes:
     line = next((line for line in mm.lines if line.path == "[vdso]"), None)
     if line is None:
         return b""
     with Memory(mm.pid) as memory:
-        return hashlib.blake2b(memory.read(line.start, line.end - line.start), digest_size=16).digest()
+        data = memory.read(line.start, line.end - line.start)
+    if data != _own_vdso():
+        reason = "has a vdso that was written to, and a restored task has the kernel's own"
+        context.refuse(mm.pid, f"vma {line.start:x}-{line.end:x}", reason, "dump it before it changes its vdso")
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+@cache
+def _own_vdso() -> bytes:
+    """That of ckpt itself, which is the same for all 64-bit tasks of a kernel."""
+    pid = os.getpid()
+    line = next(line for line in procfs.maps(pid) if line.path == "[vdso]")
+    with Memory(pid) as memory:
+        return memory.read(line.start, line.end - line.start)
 
 
 def _known_vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectContext) -> Vma:

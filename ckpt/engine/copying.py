@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ckpt.errors import KernelError, TaskError
 from ckpt.kernel import features, memory, procfs
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.tail import read_tail
 from ckpt.records.runs import PAGE_SIZE, U8, U64, PageRuns, distinct, expand
 from ckpt.records.seams import SpaceWriter
 
@@ -109,8 +110,10 @@ def _load_file(fd: int, start: U64, length: U64, out: U8) -> None:
     at = 0
     for offset, size in zip(start.tolist(), length.tolist(), strict=True):
         got = os.preadv(fd, [view[at : at + size]], offset)
-        if got < size:  # beyond the end of the object: the rest of the last page
+        if got < size:  # beyond the end of the object
             out.reshape(-1)[at + got : at + size] = 0
+            if rest := -got % PAGE_SIZE:
+                read_tail(fd, offset + got, out.reshape(-1)[at + got : at + got + rest])
         at += size
 
 

@@ -69,10 +69,12 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
     flags = record.flags & _KEEP_FLAGS | uapi_restore.MFD_CLOEXEC | uapi_restore.MFD_ALLOW_SEALING
     fd = syscall(f"memfd_create({record.name})", uapi.SYS_memfd_create, name, flags)
     try:
-        os.ftruncate(fd, record.size)
+        size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
+        os.ftruncate(fd, size)
         # A mapping of huge pages reserves them all: one with nothing in it can be larger than this host.
         if record.size and (not record.flags & uapi_restore.MFD_HUGETLB or context.view.runs(record.key).total):
-            with mmap.mmap(fd, record.size) as memory:
+            with mmap.mmap(fd, size) as memory:
+                os.ftruncate(fd, record.size)  # now: later it would clear what lies behind the end
                 _fill(context, record, memory)
         if record.uid >= 0 and (record.uid, record.gid) != (os.getuid(), os.getgid()):
             os.fchown(fd, record.uid, record.gid)
@@ -130,12 +132,7 @@ def _scatter(context: RestoreContext, record: ShmRecord, held: list[U8]) -> None
 def _place(held: list[U8], pages: U64, data: memoryview) -> None:
     """On a thread: some pages to their places in the object, the first of `held`."""
     target, source = held[0], np.frombuffer(data, np.uint8).reshape(-1, PAGE_SIZE)
-    whole = target[: len(target) // PAGE_SIZE * PAGE_SIZE].reshape(-1, PAGE_SIZE)
-    inside = pages < len(whole)
-    whole[pages[inside]] = source[inside]
-    for page in pages[~inside]:  # the last, partial page of the object
-        tail = target[int(page) * PAGE_SIZE :]
-        tail[:] = source[int(np.flatnonzero(pages == page)[0])][: len(tail)]
+    target.reshape(-1, PAGE_SIZE)[pages] = source
 
 
 def seal_objects(context: RestoreContext) -> None:

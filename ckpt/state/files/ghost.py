@@ -10,12 +10,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
 from ckpt.kernel import uapi_files
 from ckpt.kernel.descriptors import open_unnoticed
+from ckpt.kernel.tail import write_tail
 from ckpt.records.base import Record
 from ckpt.records.file_kinds import GhostData, GhostFile, GhostRecord, NoPayload
 from ckpt.records.files import FileRecord
@@ -229,10 +231,16 @@ def fill(fd: int, ghost: GhostRecord, context: RestoreContext) -> None:
     for part in context.view.records("ghost-data"):
         if part.key == ghost.key:
             _write(fd, part.offset, part.data)
+    behind = b""
     for pages, data in context.view.read(space(ghost.key)):
         for start, length, at in pieces(pages):
             _write(fd, start, data[at : at + length])
+            if start < ghost.size < start + length:
+                behind = bytes(data[at + ghost.size - start : at + length])
     os.ftruncate(fd, ghost.size)  # the last page may reach beyond the end
+    if any(behind):
+        with suppress(OSError):  # a file that cannot be mapped for writing shows nobody what is there
+            write_tail(fd, ghost.size, behind)
 
 
 def _write(fd: int, offset: int, data: bytes | memoryview) -> None:

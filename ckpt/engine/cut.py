@@ -122,7 +122,10 @@ def make(
         if cut.why is None:
             apart = {mm.space: _apart(mm) for mm in mms}
             try:
-                _fork(cut, tree, spaces)
+                try:
+                    _fork(cut, tree, spaces)
+                finally:
+                    LiveRemote.put_back()  # what follows is read from the task itself
                 cut.keep(spaces, apart, arena)
                 return cut
             except CkptError as error:

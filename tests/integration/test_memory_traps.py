@@ -212,3 +212,22 @@ os.write(memory, b"file" * 16384)
         assert isinstance(place, int)
         assert {pages.get(place // 4096 + at, b"")[:4] for at in range(16)} == {b"mine"}
     assert target.ask(f"peek({places[0]}, 4)") == bytes(4)
+
+
+def test_no_frame_of_a_remote_call_is_in_a_snapshot(target: Obedient, tmp_path: Path) -> None:
+    """A fork that fails, and a stack that a fork does not carry over: what the freeze copies is its own."""
+    target.do("""
+import resource
+rows = [line.split() for line in open("/proc/self/maps") if "[stack]" in line]
+start, end = (int(text, 16) for text in rows[0][0].split("-"))
+madvise(start, end - start, 18)
+area = mmap(4000 * P)
+poke(area, os.urandom(4000 * P))
+""")
+    for name in ("fork", "frozen"):
+        if name == "frozen":
+            target.do("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)); os.setuid(34567); libc.prctl(4, 1, 0, 0, 0)")
+        made = dump(target.pid, tmp_path / name, leave="running", options=DumpOptions(ext_pipe=True))
+        assert made.statistics.snapshot == name
+        with chain.view(tmp_path / name) as view:
+            assert truth.differences(view, [target.pid]) == []

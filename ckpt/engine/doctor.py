@@ -9,7 +9,7 @@ from functools import partial
 
 from ckpt.engine.collect import collect
 from ckpt.engine.namespaces import where_it_lives
-from ckpt.engine.round import prepare
+from ckpt.engine.round import prepare, tree_pids
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
@@ -17,6 +17,7 @@ from ckpt.state import sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import pipe_users
 from ckpt.state.mm import address_spaces
+from ckpt.state.outsiders import look_for_outsiders
 from ckpt.state.tree import as_tasks
 from ckpt.trace.arch import refuse_foreign_arch
 from ckpt.trace.checks import check_task
@@ -49,6 +50,7 @@ def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
     prepare(pid)
     context = CollectContext([], options)
     context.shared["pipe:users"] = pipe_users()
+    look_for_outsiders(tree_pids(pid), context)
     with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
         stack.enter_context(context.stack)
         tree.before_thaw = partial(sockets.release, context)

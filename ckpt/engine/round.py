@@ -36,6 +36,7 @@ from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import pipe_users
 from ckpt.state.files.registry import registry
 from ckpt.state.mm import address_spaces, identity, layout_of
+from ckpt.state.outsiders import look_for_outsiders
 from ckpt.state.tree import as_tasks
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
@@ -201,6 +202,7 @@ class _Round:
         context = CollectContext([], request.options)
         if request.kind == "dump":
             context.shared["pipe:users"] = pipe_users()
+            look_for_outsiders(tree_pids(request.pid), context)
         with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
             after.enter_context(context.stack)
             try:

@@ -60,6 +60,36 @@ def kcmp(pid1: int, pid2: int, what: int, index1: int = 0, index2: int = 0) -> i
     return result
 
 
+class Sharers:
+    """One user of each object of a kind (`what`: KCMP_VM, KCMP_FILES, KCMP_FS or KCMP_SIGHAND), in kcmp's order."""
+
+    def __init__(self, what: int) -> None:
+        self._what = what
+        self._known: list[int] = []
+
+    def find(self, one: int) -> int | None:
+        """Who of those that were seen before uses the same object as process or thread `one`."""
+        return self._search(one)[0]
+
+    def stands_for(self, one: int) -> int:
+        """The same, `one` itself if it is the first."""
+        found, place = self._search(one)
+        if found is None:
+            self._known.insert(place, one)
+            return one
+        return found
+
+    def _search(self, one: int) -> tuple[int | None, int]:
+        low, high = 0, len(self._known)
+        while low < high:
+            middle = (low + high) // 2
+            order = kcmp(one, self._known[middle], self._what)
+            if order == 0:
+                return self._known[middle], middle
+            low, high = (low, middle) if order == 1 else (middle + 1, high)
+        return None, low
+
+
 def open_magic(path: str, flags: int) -> int:
     """Open what a magic link of /proc leads to: a new description of the same file."""
     try:

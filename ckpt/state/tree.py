@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from ckpt.errors import KernelError, NotDumpable
 from ckpt.kernel import procfs, taskinfo, uapi
 from ckpt.kernel import uapi_state as us
-from ckpt.kernel.descriptors import kcmp
+from ckpt.kernel.descriptors import Sharers, kcmp
 from ckpt.kernel.namespaces import clock_offsets
 from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
@@ -20,6 +20,7 @@ from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of, thread_tables
 from ckpt.state.mm import Mm, collect_mm
 from ckpt.state.namespaces import check_namespaces
+from ckpt.state.outsiders import check_outsiders
 from ckpt.state.own_namespaces import collect_own
 from ckpt.state.sysv_queues import collect_queues
 from ckpt.state.zombies import collect_zombie
@@ -58,6 +59,7 @@ def collect_tree(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -
     for task in tree.tasks.values():
         check_namespaces(task, context)
     collect_own(context)
+    check_outsiders(context)
     context.shared["mm:mapped"] = {(line.ino, line.path) for mm in mms for line in mm.lines if line.ino}
     context.shared["tree:zombies"] = frozenset(tree.zombies)
     tables = collect_files(context)
@@ -134,29 +136,17 @@ def _sharing(tree: FrozenTree, what: int, among: Collection[int]) -> dict[int, i
     or with nobody; kcmp's order finds the rest.
     """
     ids: dict[int, int] = {}
-    known: list[int] = []  # one user of each, in kcmp's order
-
-    def stands_for(one: int) -> int:
-        low, high = 0, len(known)
-        while low < high:
-            middle = (low + high) // 2
-            order = kcmp(one, known[middle], what)
-            if order == 0:
-                return known[middle]
-            low, high = (low, middle) if order == 1 else (middle + 1, high)
-        known.insert(low, one)
-        return one
-
+    sharers = Sharers(what)
     for pid, task in tree.tasks.items():
         if pid not in among:
             ids[pid] = pid
             continue
         parent = tree.parents.get(pid, 0)
-        ids[pid] = ids[parent] if parent in ids and kcmp(pid, parent, what) == 0 else stands_for(pid)
+        ids[pid] = ids[parent] if parent in ids and kcmp(pid, parent, what) == 0 else sharers.stands_for(pid)
         if what == uapi.KCMP_FS:
             for tid in task.tids[1:]:
                 if kcmp(pid, tid, what):
-                    ids[tid] = stands_for(tid)
+                    ids[tid] = sharers.stands_for(tid)
     return ids
 
 

@@ -8,6 +8,7 @@ import re
 import stat
 import struct
 from collections.abc import Iterator
+from itertools import chain, islice, zip_longest
 
 from ckpt.errors import KernelError
 from ckpt.kernel import procfs, standins, uapi_files
@@ -87,19 +88,19 @@ def _path_below(mount: str, handle: bytes, inode: int) -> str | None:
 
 
 def _by_looking(context: CollectContext, pid: int, dev: int, device: int, ino: int) -> str | None:
-    """Where handles cannot be opened (overlayfs): a look around the places that the tree uses, then below the mount."""
-    left = _LOOKED_AT
-    for top in dict.fromkeys(_places(context, pid, dev)):
-        for path in _names_below(top):
-            left -= 1
-            if left < 0:
-                return None
-            try:
-                found = os.lstat(path)
-            except OSError:
-                continue
-            if (found.st_dev, found.st_ino) == (device, ino):
-                return path
+    """Where handles cannot be opened (overlayfs): a look around the places that the tree uses, and below the mount.
+
+    By turns: one that is full of files takes nothing from the others.
+    """
+    tops = dict.fromkeys(_places(context, pid, dev))
+    names: Iterator[str | None] = chain.from_iterable(zip_longest(*map(_names_below, tops)))
+    for path in islice(filter(None, names), _LOOKED_AT):
+        try:
+            found = os.lstat(path)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (device, ino):
+            return path
     return None
 
 

@@ -160,10 +160,13 @@ def lost(fd: int) -> int:
 
 @contextmanager
 def experimental(fd: int) -> Iterator[Callable[[], None]]:
-    """Bind the socket to an experimental protocol on lo; gives what sends it an empty frame."""
+    """Bind the socket to an experimental protocol on lo; gives what sends it a frame with one byte.
+
+    An empty one would not reach a SOCK_DGRAM socket: run_filter() in net/packet/af_packet.c takes its length for a no.
+    """
     address = _experimental_address()
     sockets.bind(fd, address)
-    frame = bytes(12) + struct.pack(">H", u.ETH_P_802_EX1)
+    frame = bytes(12) + struct.pack(">H", u.ETH_P_802_EX1) + b"\0"
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
 
         def send() -> None:

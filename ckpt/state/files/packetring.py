@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from ckpt.errors import KernelError, Unsupported
@@ -13,6 +14,7 @@ from ckpt.state.files.base import FileView
 
 _PAGE = 4096
 _MOST = 12 << 20  # bytes that are not zero, for an image record to hold them
+_PATIENCE = 10.0  # seconds to fill a queue with frames through the loopback interface
 _TOLD = 1000  # more drops than these take too long to make
 
 
@@ -116,7 +118,10 @@ def drop(fd: int, payload: PacketPayload) -> None:
     sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUF, 0)  # the kernel takes the least that it allows
     least = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_RCVBUF)
     with packet_ring.experimental(fd) as send:
+        end = time.monotonic() + _PATIENCE
         while _filled(fd) < least:
+            if time.monotonic() > end:
+                raise KernelError("the drops of a packet socket could not be made again by way of lo")
             send()
         for _ in range(payload.dropped):
             send()

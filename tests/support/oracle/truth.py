@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import struct
 from dataclasses import dataclass, field
@@ -128,7 +130,24 @@ def look(pid: int) -> Memory:
 
 
 def look_at_object(pid: int, line: Mapping) -> bytes:
-    return Path(f"/proc/{pid}/map_files/{line.start:x}-{line.end:x}").read_bytes()
+    """All its bytes; those behind its end, in the last page, too, which only who maps it sees."""
+    with open(f"/proc/{pid}/map_files/{line.start:x}-{line.end:x}", "rb") as file:
+        data = file.read()
+        whole = len(data) - len(data) % PAGE
+        return data if whole == len(data) else data[:whole] + _last_page(file.fileno(), whole)
+
+
+def _last_page(fd: int, offset: int) -> bytes:
+    libc = ctypes.CDLL(None, use_errno=True)  # Python's mmap takes nothing behind the end
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    address = libc.mmap(None, PAGE, mmap.PROT_READ, mmap.MAP_SHARED, fd, offset)
+    assert address != ctypes.c_void_p(-1).value, os.strerror(ctypes.get_errno())
+    try:
+        return ctypes.string_at(address, PAGE)
+    finally:
+        libc.munmap(address, PAGE)
 
 
 def _image_pages(view: ImageView, key: str) -> tuple[dict[int, bytes], set[int]]:
@@ -208,8 +227,6 @@ def write_from_outside(pid: int, address: int, data: bytes, *, through_mem: bool
 
 
 def _writev(pid: int, address: int, data: bytes) -> bool:
-    import ctypes
-
     class Iovec(ctypes.Structure):
         _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 

@@ -119,6 +119,7 @@ class Tree:
             case SetSid(pid):
                 with self._naming(pid, "its session"):
                     self.leaders[pid].syscall(uapi.SYS_setsid)
+                    files.begin_session(self.context, self.leaders[pid])
             case SetPgid(pid, pgid):
                 with self._naming(pid, f"its process group {pgid}"):
                     self.leaders[pid].syscall(uapi.SYS_setpgid, 0, pgid)

@@ -22,7 +22,7 @@ from ckpt.kernel.libc import syscall
 from ckpt.records.files import Descriptor, FdTable, FileRecord
 from ckpt.records.seams import RemoteTask
 from ckpt.state.context import RestoreContext
-from ckpt.state.files import inherit, locks, procfiles
+from ckpt.state.files import inherit, locks, procfiles, tty
 from ckpt.state.files.channel import deliver, make_channel, move, receive, send
 from ckpt.state.files.kinds import kind_named
 
@@ -56,6 +56,12 @@ def _load(context: RestoreContext) -> None:
         context.files = {file.file_id: file for file in context.view.records("file")}
         context.tables = {table.table_id: table for table in context.view.records("fd-table")}
         context.stack.callback(close_files, context)
+
+
+def begin_session(context: RestoreContext, leader: RemoteTask) -> None:
+    """Called when a task has become the leader of its session and has no child in it yet."""
+    _load(context)
+    tty.begin_session(context, leader)
 
 
 def open_files(context: RestoreContext) -> None:

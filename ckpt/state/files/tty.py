@@ -32,7 +32,7 @@ SUPPORT = Support(
     "session of its own that ckpt relays",
     lost="a number that somebody else has (a note says so); the column at which output stands, by which tabs are "
     "expanded; a ^V that waits for its character; a read that waits for more (VMIN) returns what it has; a full "
-    "terminal may take some bytes more",
+    "terminal may take some bytes more; of a console, that others than the session's leader have it as theirs",
 )
 
 _OWN = "/dev/tty"
@@ -44,6 +44,7 @@ _STRANGE = "tty:strange"  # collecting: indices of those with another line disci
 _PATIENCE = 5  # seconds for numbers that somebody else has
 _ENDED = "tty:ended"  # restoring: (index, path) -> a master that is to be closed when the slaves are open
 _MADE = "tty:made"  # restoring: index -> master descriptor, kept until the slaves are open
+_GIVEN = "tty:given"  # sessions that have their terminal
 
 
 class TtyKind:
@@ -244,6 +245,24 @@ def _collect_slave(view: FileView, fd: int, context: CollectContext) -> TtyPaylo
 
 def _ptys(context: RestoreContext) -> dict[int, int]:
     """Every pseudoterminal of the image: index -> a master, unlocked and set. Made on the first call."""
+    made = _made(context)
+    if context.acting is not None:
+        for pty in context.view.records("pty"):
+            if pty.sid and pty.sid in context.pids:
+                with context.acting(pty.sid) as leader:
+                    if leader is not None:  # it has not ended
+                        _give_to_session(pty, made[pty.index], leader, context)
+    return made
+
+
+def begin_session(context: RestoreContext, leader: RemoteTask) -> None:
+    """Give the leader its terminal before it has children: only by birth does a task that leads no session get it."""
+    for pty in context.view.records("pty"):
+        if pty.sid == leader.pid:
+            _give_to_session(pty, _made(context)[pty.index], leader, context)
+
+
+def _made(context: RestoreContext) -> dict[int, int]:
     if _MADE not in context.shared:
         made: dict[int, int] = {}
         context.shared[_MADE] = made
@@ -271,8 +290,6 @@ def _ptys(context: RestoreContext) -> dict[int, int]:
             fd = made[pty.index]
             ttys.set_int(fd, t.TIOCSPTLCK, 0)
             ttys.set_bytes(fd, t.TIOCSWINSZ, pty.winsize)  # as long as there is nobody to be told (SIGWINCH)
-            if pty.sid and pty.sid in context.pids:
-                _give_to_session(pty, fd, context)
         context.when_opened(lambda: _settle(made, context))
     return context.shared[_MADE]  # type: ignore[no-any-return]
 
@@ -291,22 +308,22 @@ def _restore_pty(file: FileRecord, context: RestoreContext) -> int:
     return os.dup(master)
 
 
-def _give_to_session(pty: PtyRecord, master: int, context: RestoreContext) -> None:
-    """TIOCSCTTY in the session leader, on a slave that is handed to it for the moment."""
-    assert context.acting is not None
+def _give_to_session(pty: PtyRecord, master: int, leader: RemoteTask, context: RestoreContext) -> None:
+    """TIOCSCTTY in the session leader, once, on a slave that is handed to it for the moment."""
+    given: set[int] = context.shared.setdefault(_GIVEN, set())
+    if pty.sid in given:
+        return
+    given.add(pty.sid)
     slave = ttys.open_slave(master, os.O_RDWR)
     try:
-        with context.acting(pty.sid) as leader:
-            if leader is None:  # it has ended
-                return
-            fd = hand_over(context, leader, slave)
-            try:
-                leader.syscall(uapi.SYS_ioctl, fd, t.TIOCSCTTY, 0)
-            except KernelError as error:
-                what = f"/dev/pts/{pty.index} cannot become the terminal of session {pty.sid}"
-                raise RestoreError(f"{what}: {error.message}") from error
-            finally:
-                leader.syscall(uapi_files.SYS_close, fd)
+        fd = hand_over(context, leader, slave)
+        try:
+            leader.syscall(uapi.SYS_ioctl, fd, t.TIOCSCTTY, 0)
+        except KernelError as error:
+            what = f"/dev/pts/{pty.index} cannot become the terminal of session {pty.sid}"
+            raise RestoreError(f"{what}: {error.message}") from error
+        finally:
+            leader.syscall(uapi_files.SYS_close, fd)
     finally:
         os.close(slave)
 

@@ -99,7 +99,12 @@ class InetKind:
             if _is_udp(kind, protocol):
                 error, errors = udperrors.collect(view, fd, family, peer, context)
                 begun = udpcorked.collect(view, fd, family, peer, context)
-            queue = _queue(view, fd, kind, protocol, context)
+            if error and sockets.readable(fd):  # a look at the queue would fetch the error instead
+                context.refuse(
+                    view.pid, view.subject, "has an error and datagrams waiting", udperrors.FETCH, passing=True
+                )
+            else:
+                queue = _queue(view, fd, kind, protocol, context)
         entry = _table(family, protocol, context).get(view.stat.st_ino)
         shutdown = entry.shutdown if entry else 0
         if entry is not None and entry.keys:

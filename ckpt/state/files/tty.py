@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +260,17 @@ def begin_session(context: RestoreContext, leader: RemoteTask) -> None:
     for pty in context.view.records("pty"):
         if pty.sid == leader.pid:
             _give_to_session(pty, _made(context)[pty.index], leader, context)
+            for task in context.view.records("task"):
+                if task.sid == pty.sid and not task.ctty_file and task.state != "zombie":
+                    context.when_installed(task.pid, _give_up)
+
+
+def _give_up(task: RemoteTask) -> None:
+    """TIOCNOTTY: a task that was born before its session had the terminal, or has turned away from it, has none."""
+    with suppress(KernelError):  # no /dev/tty below its root
+        fd = task.syscall(uapi.SYS_openat, uapi_files.AT_FDCWD, task.put(_OWN.encode() + b"\0"), os.O_RDWR, 0)
+        task.syscall(uapi.SYS_ioctl, fd, t.TIOCNOTTY, 0)
+        task.syscall(uapi_files.SYS_close, fd)
 
 
 def _made(context: RestoreContext) -> dict[int, int]:

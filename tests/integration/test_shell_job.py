@@ -172,6 +172,7 @@ def test_a_shell_that_leads_its_session_gets_a_terminal_through_ckpt(tmp_path: P
         second.type("echo is $value; jobs\n")
         second.until(r"(\$ |\n)is kept\r\n")
         second.until(r"Running.*sleep 1000")
+        second.until(r"\$ ")
         second.type("cat\n")
         second.type("echoed\n")
         second.until(r"echoed\r\nechoed")

@@ -13,6 +13,7 @@ from ckpt.kernel.cgroup_freezer import is_frozen
 from ckpt.records.seams import RemoteTask
 from ckpt.records.state import Attributes
 from ckpt.records.support import Support
+from ckpt.state.context import CollectContext
 from ckpt.state.rebuild import rebuilding
 
 SUPPORT = Support(
@@ -103,12 +104,15 @@ def restore_attributes_late(remote: RemoteTask, record: Attributes) -> None:
             remote.syscall(uapi.SYS_prctl, us.PR_SET_MDWE, record.mdwe, 0, 0, 0)
 
 
-def collect_thread_cgroups(leader: int, tid: int) -> tuple[str, ...]:
+def collect_thread_cgroups(leader: int, tid: int, context: CollectContext) -> tuple[str, ...]:
     """The lines of a thread that was moved away from its process: by `tasks` in version 1, in a threaded cgroup."""
     if tid == leader:
         return ()
+    known: dict[int, tuple[str, ...]] = context.shared.setdefault("attributes:cgroups", {})
+    if leader not in known:
+        known[leader] = taskinfo.cgroups(leader)
     own = taskinfo.cgroups(tid)
-    return own if own != taskinfo.cgroups(leader) else ()
+    return own if own != known[leader] else ()
 
 
 def rejoin_cgroups(pid: int, lines: tuple[str, ...], tid: int = 0) -> None:

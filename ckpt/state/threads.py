@@ -103,7 +103,7 @@ def collect_thread(task: FrozenTaskLike, tid: int, context: CollectContext, seen
         debug=() if isinstance(remote, HeldRemote) else ptrace.get_debug_registers(tid),
         vfork=vforks.child_of(pid, tid) if isinstance(remote, HeldRemote) else 0,
         personality=taskinfo.value(tid, "personality", 16) or 0,
-        cgroups=attributes.collect_thread_cgroups(task.tids[0], tid),
+        cgroups=attributes.collect_thread_cgroups(task.tids[0], tid, context),
         areas=() if isinstance(remote, HeldRemote) else thread_areas.collect_areas(tid, context),
     )
 

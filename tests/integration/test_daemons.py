@@ -63,7 +63,7 @@ while True:
 @pytest.fixture(autouse=True)
 def _reaper() -> Iterator[None]:
     if os.geteuid() != 0:
-        pytest.skip("needs root")
+        pytest.skip("needs root: run as root")
     harness.become_subreaper()
     yield
     harness.become_subreaper(False)

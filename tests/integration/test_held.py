@@ -37,7 +37,7 @@ time.sleep(1000)
 @pytest.fixture
 def sleeper() -> Iterator[int]:
     if os.geteuid() != 0:
-        pytest.skip("needs root")
+        pytest.skip("needs root: run as root")
     process = subprocess.Popen([sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None and process.stdout.readline()
     end = time.monotonic() + 60

@@ -17,7 +17,7 @@ from tests.support.programs import WAIT, Program, free_port, need, until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="restores under the old pids"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: restores under the old pids"),
 ]
 
 
@@ -51,6 +51,18 @@ def kept_alive(port: int) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
+def serving(program: Program, port: int) -> None:
+    """A page is got by a connection that stays, and by new ones."""
+    with kept_alive(port) as connection:
+
+        def load() -> None:
+            with kept_alive(port) as fresh:
+                assert [len(get(each, "/page")) for each in (connection, fresh)] == [6000, 6000]
+
+        load()
+        program.through(load)
+
+
 def test_apache(program: Program) -> None:
     """The event model: processes with threads, a kept-alive connection."""
     need("apache2")
@@ -67,14 +79,7 @@ def test_apache(program: Program) -> None:
         parent.chmod(0o755)
     program.options = ["--tcp-established"]
     program.start("apache2", "-f", program.place / "conf", "-DFOREGROUND")
-    with kept_alive(port) as connection:
-
-        def load() -> None:
-            with kept_alive(port) as fresh:
-                assert [len(get(each, "/page")) for each in (connection, fresh)] == [6000, 6000]
-
-        load()
-        program.through(load)
+    serving(program, port)
 
 
 def test_haproxy(program: Program) -> None:
@@ -96,14 +101,7 @@ def test_haproxy(program: Program) -> None:
                 pass
             program.options = ["--tcp-established"]
             program.start("haproxy", "-W", "-f", program.place / "conf")
-            with kept_alive(port) as connection:
-
-                def load() -> None:
-                    with kept_alive(port) as fresh:
-                        assert [len(get(each, "/page")) for each in (connection, fresh)] == [6000, 6000]
-
-                load()
-                program.through(load)
+            serving(program, port)
         finally:
             server.kill()
 

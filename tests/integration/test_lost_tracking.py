@@ -30,7 +30,7 @@ from tests.support.oracle import truth
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: run as root"),
 ]
 
 # Blocked for good, so that memory can be compared; SIGUSR1 makes it execute itself, SIGUSR2 write a page.

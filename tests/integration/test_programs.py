@@ -21,7 +21,7 @@ from tests.support.programs import WAIT, Line, Program, ask_anew, free_port, nee
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="restores under the old pids"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: restores under the old pids"),
 ]
 SOURCES = Path(__file__).resolve().parent.parent / "programs"
 """Servers that answer each line with how many lines all their clients have sent."""

@@ -42,6 +42,13 @@ class Together(Run):
     def command(self) -> list[str]:
         return [sys.executable, "-S", "-B", str(harness.SUPPORT / "together.py"), str(self.work)]
 
+    def start(self) -> None:
+        super().start()
+        for pid in harness.processes():
+            about = harness.parent_and_session(pid)
+            if about and about[0] == self.pid:
+                self.sessions.add(about[1])
+
     def mine(self) -> list[int]:
         return super().mine() + [pid for member in self.members for pid in member.mine()]
 

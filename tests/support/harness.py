@@ -138,6 +138,7 @@ class Run:
         self.images = self.dir / "images"
         self.history: list[str] = []
         self.pid = 0
+        self.sessions: set[int] = set()
         self.process: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------ the target
@@ -177,6 +178,7 @@ class Run:
                 cwd=self.work,
             )
         self.pid = self.process.pid
+        self.sessions.add(self.pid)
         self.wait(lambda: (self.work / "ready").exists() or self.verdict() is not None, "ready")
         if not (self.work / "ready").exists():
             verdict = self.verdict() or ""
@@ -322,7 +324,7 @@ class Run:
     # ------------------------------------------------------------ the end
 
     def mine(self) -> list[int]:
-        """The processes of this run: those with its mark, and those in the target's session."""
+        """The processes of this run: those with its mark, and those in its sessions, whose marks may be gone."""
         found = []
         mark = f"{MARK}={self.dir}".encode()
         for pid in processes():
@@ -333,16 +335,19 @@ class Run:
                 marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
                 marked = False
-            if marked or (self.pid and about[1] == self.pid):
+            if marked or about[1] in self.sessions:
                 found.append(pid)
         return found
 
     def kill(self) -> None:
+        """End all of this run; one that ends has no environment any more, so its pid is kept in mind."""
         end = time.monotonic() + 10
+        killed: set[int] = set()
         while time.monotonic() < end:
             self.reap()
             left = [pid for pid in self.mine() if not is_dead(pid)]
-            if not left:
+            killed = {pid for pid in killed.union(left) if Path(f"/proc/{pid}").exists()}
+            if not killed:
                 break
             for pid in left:
                 with suppressed(ProcessLookupError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 _WHERE = "look at the paths that were given, and at where the output goes"
+_MEMORY = "free memory, or raise the limit: ulimit -v, memory.max of the cgroup, vm.overcommit_memory; try again"
 
 
 def run() -> None:
@@ -72,5 +74,9 @@ def main(arguments: list[str]) -> int:
         return 128 + 13
     except OSError as error:  # a full disk under standard output, a directory that may not be looked into
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        print_error(CkptError(f"{where}{error.strerror or error}", hint=_WHERE), as_json)
+        hint = _MEMORY if error.errno == errno.ENOMEM else _WHERE
+        print_error(CkptError(f"{where}{error.strerror or error}", hint=hint), as_json)
+        return CkptError.exit_code
+    except MemoryError:
+        print_error(CkptError("ckpt has run out of memory", hint=_MEMORY), as_json)
         return CkptError.exit_code

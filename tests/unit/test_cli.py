@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -166,6 +167,17 @@ def test_an_error_is_two_lines_and_its_class_code(
             "exit_code": 21,
         }
     }
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_too_little_memory_is_said_in_two_lines(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(monkeypatch, "pre_dump", error)
+    assert main(["pre-dump", "-t", "4121", "-D", "/chain"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "memory" in first
+    assert second.startswith("hint: free memory")
 
 
 def test_every_refusal_is_in_the_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,9 @@ def precopy(
 @app.command(epilog="Example: ckpt merge -D /var/tmp/redis -o /var/tmp/redis.ckpt")
 def merge(
     source: opt.Source,
-    target: Annotated[Path, typer.Option("-o", "--output", metavar="FILE_OR_DIR", help="The new image or chain.")],
+    target: Annotated[
+        Path, typer.Option("-o", "--output", parser=opt.named, metavar="FILE_OR_DIR", help="The new image or chain.")
+    ],
     at: Annotated[int | None, typer.Option(metavar="N", help="Merge up to this round.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
     as_json: opt.Json = False,
@@ -251,7 +253,9 @@ def restore(
     source: opt.Source,
     at: Annotated[int | None, typer.Option(metavar="N", help="From round N, which must be a dump.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave the tree running and return.")] = False,
-    pidfile: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the root task's pid here.")] = None,
+    pidfile: Annotated[
+        Path | None, typer.Option(parser=opt.named, metavar="FILE", help="Write the root task's pid here.")
+    ] = None,
     shell_job: opt.ShellJob = False,
     inherit_fd: opt.InheritFd = None,
     userns: opt.Userns = None,

@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
+
+def named(text: str) -> Path:
+    """The path; an empty one, as an unset variable gives, would be the working directory."""
+    if not text:
+        raise typer.BadParameter("the name is empty; . is the working directory")
+    return Path(text)
+
+
 Pid = Annotated[int, typer.Option("-t", "--tree", metavar="PID", help="The root task of the tree.")]
-Directory = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", help="The chain's directory.")]
-Source = Annotated[Path, typer.Option("-D", "--images-dir", metavar="DIR", help="A chain's directory or an image.")]
+Directory = Annotated[
+    Path, typer.Option("-D", "--images-dir", parser=named, metavar="DIR", help="The chain's directory.")
+]
+Source = Annotated[
+    Path, typer.Option("-D", "--images-dir", parser=named, metavar="DIR", help="A chain's directory or an image.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tracker = Annotated[
     str,

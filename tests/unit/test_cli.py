@@ -297,6 +297,12 @@ def test_a_name_that_no_directory_can_have(verb: list[str], capsys: pytest.Captu
     assert code == error["exit_code"] == 40, error
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_empty_name_is_not_the_working_directory(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "-D", "", "--json"]) == 2
+    assert "empty" in json.loads(capsys.readouterr().err)["error"]["message"]
+
+
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan"])
 def test_a_deadline_that_is_none(tmp_path: Path, timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pre-dump", "-t", str(os.getppid()), "-D", str(tmp_path / "x"), "--timeout", timeout]) == 2

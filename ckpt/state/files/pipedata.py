@@ -75,7 +75,11 @@ def _buffers(copy: int, total: int, stack: ExitStack) -> list[bytes]:
 
 
 def put(fd: int, chunks: Sequence[bytes], *, packets: bool, apart: bool) -> None:
-    """Fill an empty pipe. OSError when it has no room."""
+    """Fill an empty pipe, and enlarge it where it holds more than its size. OSError when that may not be.
+
+    A buffer that was spliced from a socket has as much as a fragment of the socket's, up to 32 KiB; no other call makes
+    one of more than a page.
+    """
     if packets:
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
     if apart and all(len(chunk) <= uapi.PAGE_SIZE for chunk in chunks):
@@ -84,7 +88,10 @@ def put(fd: int, chunks: Sequence[bytes], *, packets: bool, apart: bool) -> None
     for chunk in chunks:
         view = memoryview(chunk)
         while view:
-            view = view[os.write(fd, view) :]
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                fcntl.fcntl(fd, uapi_files.F_SETPIPE_SZ, 2 * fcntl.fcntl(fd, uapi_files.F_GETPIPE_SZ))
 
 
 def _splice(fd: int, chunks: Sequence[bytes]) -> None:

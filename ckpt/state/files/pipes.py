@@ -32,7 +32,8 @@ SUPPORT = Support(
     "contents, size, packets; with `--ext-pipe` the tree's side of a pipe to the outside",
     lost="the rest of a write that waits for room with a part of it done: it returns that part, as after a signal "
     "(a socket's and a terminal's too, and what recv with MSG_WAITALL has got); where packets end in a pipe that was "
-    "switched to O_DIRECT and back, or that they were spliced into",
+    "switched to O_DIRECT and back, or that they were spliced into; the size of a pipe that holds more than "
+    "that, as one into which a socket was spliced may: it is larger",
 )
 
 _OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"
@@ -258,7 +259,8 @@ def _fill(made: _Made, pipe: PipeRecord) -> None:
             pipedata.put(made.both, pipe.chunks, packets=pipe.packets, apart=pipe.apart)
     except OSError as error:
         raise RestoreError(
-            f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}"
+            f"the contents of the pipe {pipe.path or pipe.key} cannot be written back: {error.strerror}",
+            hint="raise /proc/sys/fs/pipe-max-size, or restore as root",
         ) from None
     finally:
         made.close()

@@ -6,7 +6,7 @@ import pty
 import struct
 import termios
 
-from target_api import checkpoint, run
+from target_api import checkpoint, eventually, run
 
 EXTPROC, TIOCPKT_IOCTL = 0o200000, 64
 
@@ -46,6 +46,7 @@ def main():
     termios.tcsetattr(told[1], termios.TCSANOW, termios.tcgetattr(told[1]))
     named = os.open(os.ttyname(both[1]), os.O_RDONLY | os.O_NOCTTY | os.O_NOFOLLOW)
     fds = [both[1], plain[1], telnet[1], named]
+    eventually(lambda: [left(fd) for fd in fds] == [9, 9, 5, 9], "the kernel has passed all on to the slaves")
     before = [(fcntl.fcntl(fd, fcntl.F_GETFL), left(fd)) for fd in fds]
     if checkpoint():
         os.read(plain[1], 1)

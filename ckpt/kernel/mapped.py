@@ -35,7 +35,7 @@ def way_to(pid: int, line: MapsLine, others: Iterable[int] = ()) -> str | None:
     """
     if map_files_allowed():
         return map_file(pid, line)
-    for path in (f"/proc/{entry(pid)}/exe", line.path):
+    for path in (f"/proc/{entry(pid)}/exe", line.path, line.path.replace("\n", "\\012")):  # maps shows both alike
         if path.startswith("/") and _is(path, line):
             return path
     for holder in dict.fromkeys(entry(one) for one in (pid, *others)):
@@ -65,6 +65,16 @@ def _is(path: str, line: MapsLine) -> bool:
     except OSError:
         return False
     return not os.major(line.dev) and name == line.path
+
+
+def on_tmpfs(dev: int) -> bool:
+    """Whether the device is that of a mounted tmpfs, whose files lie in memory alone."""
+    name = f"{os.major(dev)}:{os.minor(dev)}"
+    for line in procfs.read_bytes("/proc/self/mountinfo", os.getpid()).decode("utf-8", "surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == name:
+            return after.split()[0] == "tmpfs"
+    return False
 
 
 def swap_in_use() -> bool:

@@ -267,11 +267,12 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
     elif kind == "file":
         flags = os.O_RDWR if line.shared and "mw" in line.vm_flags else os.O_RDONLY
         try:
-            link = "" if mapped.map_files_allowed() else line.path
+            known = "" if mapped.map_files_allowed() else line.path
+            link = known if magic.startswith("/proc/") else magic
             file_id = collect_mapped_file(context, mm.pid, magic, flags, (line.dev, line.ino, line.path), link=link)
             found = os.stat(magic)
             if "\n" in path:  # maps writes it as it writes a backslash and three digits
-                path = procfs.link(magic)
+                path = link or procfs.link(magic)
             size, mtime = found.st_size, found.st_mtime_ns
         except (KernelError, OSError) as error:
             reason = f"maps {line.path}, which cannot be looked at: {error}"

@@ -17,8 +17,8 @@ def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> Non
     """The tree's records, but for its pages, in `context`. NotDumpable holds every refusal: of states and of shape."""
     try:
         collect_tree(tree, mms, context)
-    except NotDumpable:
-        pass  # they are in the context
+    except NotDumpable as error:  # where a thread can do no calls nothing more can be learnt
+        context.refusals += [refusal for refusal in error.refusals if refusal not in context.refusals]
     tasks = [record for record in context.records if isinstance(record, TaskRecord)]
     context.refusals += plan_refusals(tasks, tree.root, shell_job=context.options.shell_job)
     if context.refusals:

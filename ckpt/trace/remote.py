@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ckpt.errors import KernelError, RemoteCallError
+from ckpt.errors import KernelError, NotDumpable, Refusal, RemoteCallError
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.descriptors import steal_descriptor
@@ -308,10 +308,8 @@ class LiveRemote:
             ptrace.setoptions(self.tid, self._options | uapi.PTRACE_O_SUSPEND_SECCOMP)
             self._options |= uapi.PTRACE_O_SUSPEND_SECCOMP
         except KernelError as error:
-            raise RemoteCallError(
-                f"thread {self.tid} of task {self.pid} runs under seccomp, which this user cannot suspend: {error}",
-                hint="run ckpt as root",
-            ) from None
+            reason = f"runs under seccomp, which this user cannot suspend: {error.message}"
+            raise NotDumpable([Refusal(self.pid, f"thread {self.tid}", reason, "run ckpt as root")]) from None
 
     def _undispatched(self) -> None:
         """Where the thread has its system calls sent back as signals, it must not do so right now."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from ckpt.errors import KernelError, NoSuchTask, RemoteCallError, Unsupported
+from ckpt.errors import KernelError, NoSuchTask, NotDumpable, Refusal, RemoteCallError, Unsupported
 from ckpt.kernel import procfs, uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.descriptors import kcmp
@@ -54,10 +54,9 @@ class HeldRemote:
         try:
             self.held: Held = look(pid, tid)
         except (Unsupported, KernelError) as error:
-            raise RemoteCallError(
-                f"thread {tid} of task {pid} waits in vfork, and its registers cannot be read: {error}",
-                hint="run ckpt with CAP_BPF and CAP_PERFMON, or when the child has executed a program or ended",
-            ) from None
+            reason = f"waits in vfork, and its registers cannot be read: {error.message}"
+            hint = "run ckpt with CAP_BPF and CAP_PERFMON, or when the child has executed a program or ended"
+            raise NotDumpable([Refusal(pid, f"thread {tid}", reason, hint, passing=True)]) from None
 
     def put(self, data: bytes, offset: int = 0) -> int:
         self._room[offset : offset + len(data)] = data

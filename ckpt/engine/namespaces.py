@@ -18,11 +18,13 @@ from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageE
 from ckpt.kernel import features, namespaces, procfs
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.records.image import ImageHeader
+from ckpt.records.seams import ImageView
 from ckpt.records.tree import TreeRecord
+from ckpt.state import sysv_queues
 
 T = TypeVar("T")
 
-_NAMES = {un.CLONE_NEWUSER: "user", un.CLONE_NEWPID: "pid", un.CLONE_NEWTIME: "time"}
+_NAMES = {un.CLONE_NEWUSER: "user", un.CLONE_NEWPID: "pid", un.CLONE_NEWTIME: "time", un.CLONE_NEWIPC: "ipc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,9 @@ class Place:
 HERE = Place()
 
 
-def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
+def choose(wanted: Wanted, view: ImageView) -> Place:
     """Where this user restores this image on this host."""
+    header, tree = view.header, view.records("tree")[0]
     if wanted.userns and wanted.pidns:
         raise UsageError("--userns makes a pid namespace as well", hint="leave --pidns away")
     flags, notes = 0, []
@@ -110,6 +113,10 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
         notes.append("the root was the init of a pid namespace: the tree runs in a new one")
     if flags or wanted.pidns or init:
         flags |= un.CLONE_NEWPID | un.CLONE_NEWNS
+    if flags & un.CLONE_NEWUSER:
+        ipc, more = _ipc(view)
+        flags |= ipc
+        notes += more
     clocks = _Clocks(header, tree)
     may_set = bool(flags & un.CLONE_NEWUSER) or os.geteuid() == 0
     if wanted.timens or (wanted.timens is None and clocks.jump_ns and may_set):
@@ -123,6 +130,23 @@ def choose(wanted: Wanted, header: ImageHeader, tree: TreeRecord) -> Place:
     if wanted.timens or clocks.offsets is None:
         return Place(flags, tree.monotonic_ns, tree.boottime_ns, None, tuple(notes), groups, init)
     return Place(flags, offsets=clocks.offsets, notes=tuple(notes), groups=groups, init=init)
+
+
+def _ipc(view: ImageView) -> tuple[int, list[str]]:
+    """CLONE_NEWIPC, and a note, when SysV objects are to be made again: only there may this user choose their ids."""
+    found = sysv_queues.still_here(view)
+    if not found.gone:
+        return 0, []
+    if found.attached:
+        raise RestoreError(
+            f"{found.gone[0]} is gone, and this user can make it again only in a new IPC namespace; but processes "
+            f"outside the tree are attached to {found.attached[0]}",
+            hint="restore as root, or end those processes first",
+        )
+    note = f"{found.gone[0]} is gone, and is made again in a new IPC namespace"
+    if found.kept:
+        note += f": what the tree has there is apart from {', '.join(found.kept)} of this one"
+    return un.CLONE_NEWIPC, [note]
 
 
 class _Clocks:

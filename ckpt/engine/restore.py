@@ -45,7 +45,7 @@ class Restored:
     restore_time_us: int
     header: ImageHeader
     detached: bool = False
-    namespaces: tuple[str, ...] = ()  # new ones in which it runs: user, pid, time
+    namespaces: tuple[str, ...] = ()  # new ones in which it runs: user, pid, time, ipc
     outside_pid: int = 0  # the root's pid as seen from here; another one than `pid` in a pid namespace of its own
     notes: tuple[str, ...] = ()  # what was chosen unasked, and what could not be kept
     status_fd: int = -1  # where the init of the pid namespace tells how the root ended
@@ -84,7 +84,7 @@ def restore(
     """
     with chain.view(source, at) as view:
         preflight.check_image(view)
-        place = choose(Wanted(userns, pidns, timens), view.header, view.records("tree")[0])
+        place = choose(Wanted(userns, pidns, timens), view)
 
         terminals = bool(view.records("pty")) and not shell_job
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
-from ckpt.errors import KernelError
+from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import procfs, tiny, uapi
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.kernel import uapi_state as us
@@ -87,7 +87,10 @@ def living_thread(pid: int) -> int:
 
 
 def differing(tid: int) -> int:
-    """The CLONE_NEW* flags of user, pid, mount and time namespaces in which the thread is and this process is not."""
+    """The CLONE_NEW* flags of user, pid, mount and time namespaces in which the thread is and this process is not.
+
+    An IPC namespace is the tree's own, unless a restore made it.
+    """
     flags = 0
     for name, flag in _LINKS.items():
         try:
@@ -96,7 +99,21 @@ def differing(tid: int) -> int:
             continue  # this kernel has no such namespaces, or this user may not look: the freezer says so
         if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
             flags |= flag
-    return flags
+    return flags | un.CLONE_NEWIPC if flags & un.CLONE_NEWPID and _restored_with_ipc(tid) else flags
+
+
+def _restored_with_ipc(tid: int) -> bool:
+    """Whether a restore made an IPC namespace, which is not ours, together with the thread's pid namespace."""
+    try:
+        pid = int(procfs.status(tid)["Tgid"])
+        while pid and pid_inside(pid) != INIT:
+            pid = procfs.stat(pid).ppid
+        if not pid or procfs.stat(pid).comm != "ckpt-init":
+            return False
+        theirs, init, ours = (os.stat(f"/proc/{who}/ns/ipc").st_ino for who in (tid, pid, "self"))
+    except (NoSuchTask, OSError):
+        return False
+    return theirs == init != ours
 
 
 def pid_inside(pid: int) -> int:

@@ -66,12 +66,18 @@ def ensure_sysv(record: SysvShmRecord, context: RestoreContext, huge: int = 0) -
             return record.shmid
     except KernelError as error:
         raise RestoreError(f"{what} cannot be made: {error.message}", hint=error.hint) from error
-    same = (record.key, record.size, record.ctime, record.cpid)
-    if (found.key, found.size, found.ctime, found.cpid) != same and not _ours(found, record):
+    if not is_same(found, record):
         raise RestoreError(f"{what} is another segment now", hint="remove it with ipcrm -m if it is a leftover")
     if not found.nattch:
         context.shared.setdefault(_FILL, set()).add(record.shmid)
     return record.shmid
+
+
+def is_same(found: ipc.Segment, record: SysvShmRecord) -> bool:
+    """Whether it is the segment of the dump, or one that an earlier restore made."""
+    same = (found.key, found.size, found.ctime) == (record.key, record.size, record.ctime)
+    # The creator has no number in a pid namespace in which he is not.
+    return (same and found.cpid in (record.cpid, 0)) or _ours(found, record)
 
 
 def needs_filling(context: RestoreContext, shmid: int) -> bool:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import semaphore_undo, sysv, uapi, uapi_namespaces
+from ckpt.kernel import ipc, semaphore_undo, sysv, uapi, uapi_namespaces
 from ckpt.kernel import uapi_ipc as i
 from ckpt.records.ipc import SysvMessage, SysvMsgRecord, SysvSemRecord, SysvUndo
-from ckpt.records.seams import RemoteTask
+from ckpt.records.seams import ImageView, RemoteTask
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.rebuild import rebuilding
+from ckpt.state.sysv import is_same
 
 SUPPORT = Support(
     "ipc",
@@ -87,6 +88,35 @@ def _messages(msqid: int, queue: sysv.MessageQueue) -> list[tuple[int, bytes]]:
         if error.errno in (errno.ENOSYS, errno.EINVAL):  # without CONFIG_CHECKPOINT_RESTORE nobody may look
             return []
         raise
+
+
+@dataclass
+class StillHere:
+    """What there is in this IPC namespace of the SysV objects of an image, by name."""
+
+    gone: list[str] = field(default_factory=list)  # or another object by now
+    kept: list[str] = field(default_factory=list)
+    attached: list[str] = field(default_factory=list)  # segments that processes use
+
+
+def still_here(view: ImageView) -> StillHere:
+    """Look for the SysV objects of an image."""
+    found = StillHere()
+    for segment in view.records("sysv-shm"):
+        shm = ipc.shm_stat(segment.shmid)
+        same = shm is not None and is_same(shm, segment)
+        (found.kept if same else found.gone).append(f"SysV shared memory segment {segment.shmid}")
+        if shm is not None and same and shm.nattch:
+            found.attached.append(found.kept[-1])
+    for record in view.records("sysv-sem"):
+        sem = sysv.sem_look(record.semid)
+        same = sem is not None and (sem.permissions.key, len(sem.values)) == (record.key, len(record.values))
+        (found.kept if same else found.gone).append(f"SysV semaphore set {record.semid}")
+    for queue in view.records("sysv-msg"):
+        msg = sysv.msg_look(queue.msqid)
+        same = msg is not None and msg.permissions.key == queue.key
+        (found.kept if same else found.gone).append(f"SysV message queue {queue.msqid}")
+    return found
 
 
 def restore_queues(context: RestoreContext) -> None:

@@ -28,10 +28,14 @@ def other_name(view: FileView, context: CollectContext) -> str | None:
         same = (other.stat.st_dev, other.stat.st_ino) == (found.st_dev, found.st_ino)
         if same and other is not view and paths.reachable(other.link, found):
             return other.link
-    for _handle, path in _by_handle(view):
-        if paths.reachable(path, found):
-            return path
-    return _near(paths.without_deleted(view.link), found)
+    for _handle, known in _by_handle(view):
+        if paths.reachable(known, found):
+            return known
+    seen: dict[tuple[int, int], str] = context.shared.setdefault("names:near", {})
+    path = seen.get((found.st_dev, found.st_ino)) or _near(paths.without_deleted(view.link), found)
+    if path is not None:
+        seen[found.st_dev, found.st_ino] = path
+    return path
 
 
 def handle_of(view: FileView) -> Handle | None:
@@ -80,10 +84,12 @@ def _mounts(view: FileView) -> Iterator[str]:
 
 
 def _near(path: str, found: os.stat_result) -> str | None:
-    """A name in the directory of the old one, or in those around it."""
-    directory, looked_at = os.path.dirname(path), 0
-    for top in dict.fromkeys((directory, os.path.dirname(directory))):
+    """A name in the nearest directory of the old one that stands, or around it: as far as a few thousand names go."""
+    top, below, looked_at = paths.standing(path), "", 0
+    while looked_at <= _NAMES_LOOKED_AT and os.lstat(top).st_dev == found.st_dev:
         for parent, folders, files in os.walk(top):
+            if below in (whole := [os.path.join(parent, folder) for folder in folders]):
+                del folders[whole.index(below)]
             for name in files:
                 full = os.path.join(parent, name)
                 try:
@@ -94,6 +100,9 @@ def _near(path: str, found: os.stat_result) -> str | None:
             looked_at += len(files) + len(folders)
             if looked_at > _NAMES_LOOKED_AT:
                 return None
+        if top == "/":
+            break
+        below, top = top, os.path.dirname(top)
     return None
 
 

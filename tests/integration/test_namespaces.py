@@ -40,6 +40,8 @@ PLAIN = (
     "signals/pending_realtime", "signals/alternate_stack", "timers/posix", "timers/timerfd_ticks", "threads/pool",
     "threads/locks_held", "processes/grandchildren", "processes/pool", "processes/zombie_code", "processes/sessions",
     "sockets/unix_stream", "sockets/tcp_listening", "sockets/unix_dgram", "ttys/pair", "ids/rlimits", "ids/umask_cwd",
+    "memory/deleted_cold", "memory/memfd_parts", "memory/shared_grown", "memory/guards_in_shared",
+    "files/names_elsewhere", "files/restless",
 )  # fmt: skip
 
 
@@ -121,13 +123,14 @@ def test_without_root(target: str) -> None:
     go_through(target, MODES["pre-dump-1"], unprivileged())
 
 
-@pytest.mark.parametrize("target", ["threads/pool", "processes/grandchildren", "memory/shared_anon"])
+@pytest.mark.parametrize(
+    "target", ["threads/pool", "processes/grandchildren", "memory/shared_anon", "memory/sysv_shm", "ipc/messages"]
+)
 def test_twice_without_root(target: str) -> None:
     go_through(target, MODES["twice"], unprivileged())
 
 
-@pytest.mark.skipif(not ROOT, reason="who may not look has no map_files")
-@pytest.mark.parametrize("target", ["memory/guards_in_shared", "memory/memfd_private_closed"])
+@pytest.mark.parametrize("target", ["memory/memfd_private_closed", "ids/seccomp", "processes/vfork"])
 def test_refused_without_root(target: str) -> None:
     """What this user cannot see is refused by name, and the task goes on."""
     path = next(t.path for t in harness.all_targets() if t.name == target)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 
+from ckpt.errors import NotPermitted
 from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\1"
+
+
+def allowed() -> bool:
+    """Whether this process may send packets with a source of its choice, here (CAP_NET_RAW)."""
+    try:
+        os.close(sockets.make_socket(u.AF_INET, u.SOCK_RAW, u.IPPROTO_RAW))
+    except NotPermitted:
+        return False
+    return True
 
 
 def inject(
@@ -34,6 +45,56 @@ def inject(
     head = struct.pack(">HHH", from_port, to_port, 8 + len(data) if protocol == u.IPPROTO_UDP else 0)
     total = checksum(pseudo + head + b"\0\0" + data) or 0xFFFF
     _raw(from_host, to_host, protocol, head + struct.pack(">H", total) + data, hops, tos)
+
+
+def send_as(
+    source: bytes,
+    destination: bytes,
+    data: bytes,
+    protocol: int,
+    to: bytes,
+    hops: int,
+    tos: int,
+    senders: Mapping[tuple[int, bytes, int], int],
+) -> None:
+    """`inject` without any right: from a socket that is bound to `source`, one of `senders` (protocol, host, port)
+    or one made for it. KernelError when that is another host's, or somebody else has it."""
+    from_host, from_port = _split(source)
+    to_host, to_port = _split(destination)
+    if len(to) == len(from_host):
+        to_host = to
+    four = len(from_host) == 4
+    family, any_host = (u.AF_INET, bytes(4)) if four else (u.AF_INET6, bytes(16))
+    if len(to_host) != len(from_host) or not any(to_host):
+        to_host = b"\x7f\0\0\1" if four else _LOOPBACK6
+    made = -1
+    found = (senders.get((protocol, host, from_port)) for host in (from_host, any_host))
+    fd = next((one for one in found if one is not None), -1)
+    try:
+        if fd < 0:
+            fd = made = sockets.make_socket(family, u.SOCK_DGRAM, protocol)
+            ttl, kind = ((u.SOL_IP, u.IP_TTL), (u.SOL_IP, u.IP_TOS))
+            if not four:
+                ttl, kind = ((u.SOL_IPV6, u.IPV6_UNICAST_HOPS), (u.SOL_IPV6, u.IPV6_TCLASS))
+            sockets.setsockopt(fd, *ttl, hops)
+            sockets.setsockopt(fd, *kind, tos)
+            sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BROADCAST, 1)
+            sockets.bind(fd, _sockaddr(from_host, from_port))
+        sockets.send(fd, data, to=_sockaddr(to_host, to_port))
+    finally:
+        if made >= 0:
+            os.close(made)
+
+
+def host(name: bytes) -> bytes:
+    """The host in a sockaddr: 4 bytes for IPv4 and mapped addresses, else 16."""
+    return _split(name)[0]
+
+
+def _sockaddr(host: bytes, port: int) -> bytes:
+    if len(host) == 4:
+        return struct.pack("<H", u.AF_INET) + struct.pack(">H4s8x", port, host)
+    return struct.pack("<H", u.AF_INET6) + struct.pack(">HI16sI", port, 0, host, 0)
 
 
 def inject_fin(source: bytes, destination: bytes, seq: int, ack: int) -> None:

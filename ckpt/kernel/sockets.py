@@ -131,6 +131,14 @@ def setsockopt(fd: int, level: int, name: int, value: bytes | int) -> None:
     syscall(what, u.SYS_setsockopt, fd, level, name, buffer if buffer is not None else 0, len(data))
 
 
+def make_room(fd: int, force: int, limited: int, size: int) -> None:
+    """SO_SNDBUFFORCE or SO_RCVBUFFORCE; without CAP_NET_ADMIN as far as SO_SNDBUF or SO_RCVBUF goes."""
+    try:
+        setsockopt(fd, u.SOL_SOCKET, force, size)
+    except NotPermitted:
+        setsockopt(fd, u.SOL_SOCKET, limited, size)
+
+
 def peer_credentials(fd: int) -> tuple[int, int, int]:
     """SO_PEERCRED: pid, uid, gid; pid 0 when there is none, or it has no number here."""
     pid, uid, gid = struct.unpack("<iII", getsockopt(fd, u.SOL_SOCKET, u.SO_PEERCRED, 12))

@@ -136,6 +136,7 @@ PF_MEMALLOC_NOIO = 0x00080000
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 cap_header = struct.Struct("<Ii")  # version, pid
 cap_data = struct.Struct("<6I")  # effective, permitted, inheritable: low words, then high words
+CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 SECBIT_KEEP_CAPS = 1 << 4

@@ -8,7 +8,7 @@ import struct
 from dataclasses import replace
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import sock_diag, sockets
+from ckpt.kernel import datagrams, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
 from ckpt.records.sockets import InetPayload, QueuedMessage, SocketError, SocketOption
@@ -162,10 +162,12 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
     if payload.type != u.SOCK_STREAM and not _is_udp(payload.type, payload.protocol):
         rawqueue.restore(fd, payload, context, lambda: _finish(fd, payload))
     filled = _is_udp(payload.type, payload.protocol) and udpqueue.fills_unbound(payload)
+    senders: dict[tuple[int, bytes, int], int] = context.shared.setdefault("udp:senders", {})
     if filled:
-        udpqueue.fill_unbound(fd, payload, subject)
+        udpqueue.fill_unbound(fd, payload, subject, senders)
     if payload.bound:
         inetbind.bind(fd, payload)
+        senders[payload.protocol, datagrams.host(payload.name), port_of(payload.name)] = fd
     if payload.state == u.TCP_LISTEN:
         sockets.listen(fd, payload.backlog)
         apply_options(fd, payload.options, final=True, subject=subject)
@@ -175,7 +177,7 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
         return
     if _is_udp(payload.type, payload.protocol):
         if not filled:
-            udpqueue.refill(fd, payload, subject)
+            udpqueue.refill(fd, payload, subject, senders)
         _finish(fd, payload)
 
 

@@ -15,7 +15,12 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("sockets", "socket options", "all that can be read and set")
+SUPPORT = Support(
+    "sockets",
+    "socket options",
+    "all that can be read and set",
+    lost="without CAP_BPF, the program by which sockets share a port (SO_ATTACH_REUSEPORT_CBPF)",
+)
 
 # name -> size of the value; everything not listed is an int
 _SIZES = {

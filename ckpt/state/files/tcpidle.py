@@ -21,6 +21,7 @@ from ckpt.state.files.tcpbacklog import connect_within
 
 _SEGMENTS = 136  # offset in struct tcp_info of tcpi_segs_out and tcpi_segs_in
 _SEQ = 1 << 20  # any number
+_PATIENCE = 1000  # milliseconds, for what this host does with itself
 
 
 def syn_peer(family: int, ino: int) -> bytes:
@@ -64,7 +65,8 @@ def restore(payload: InetPayload, context: RestoreContext) -> int:
             apply_options(fd, payload.options, final=True, subject="TCP socket")
         except KernelError as error:
             what = f"TCP socket {show(payload.name)}"
-            raise RestoreError(f"{what} cannot be brought to its state again: {error.message}") from error
+            hint = None if tcp_repair.allowed() else "restore as root, or with CAP_NET_ADMIN"
+            raise RestoreError(f"{what} cannot be brought to its state again: {error.message}", hint=hint) from error
 
     context.when_opened(build)
     return fd
@@ -88,7 +90,7 @@ def _has_address(payload: InetPayload) -> bool:
     probe = sockets.make_socket(payload.family, payload.type, payload.protocol)
     try:
         sockets.bind(probe, payload.name[:2] + b"\0\0" + payload.name[4:])
-        return tcp_repair.allowed()
+        return True
     except KernelError:
         return False
     finally:
@@ -97,6 +99,9 @@ def _has_address(payload: InetPayload) -> bool:
 
 def _reset(fd: int, payload: InetPayload) -> None:
     data = b"".join(message.data for message in payload.queue)
+    if not tcp_repair.allowed():
+        _reset_by_peer(fd, payload, data)
+        return
     window = struct.pack("<5I", _SEQ, 1 << 16, 1 << 16, 1 << 16, _SEQ)
     made = tcp_repair.Connection(_SEQ, _SEQ, data, b"", 0, 1460, 0, 0, False, False, False, 0, window)
     remote = payload.name[:2] + b"\0\1" + payload.name[4:]  # port 1 of the same host
@@ -104,6 +109,31 @@ def _reset(fd: int, payload: InetPayload) -> None:
     tcp_repair.leave(fd, 1)
     datagrams.inject_reset(remote, payload.name, _SEQ, _SEQ)
     if sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0] != u.TCP_CLOSE:
+        raise KernelError("the end of a TCP connection could not be told to its socket")
+
+
+def _reset_by_peer(fd: int, payload: InetPayload, data: bytes) -> None:
+    """The same by a connection to a listener of ckpt's own, which resets it: any user may do so."""
+    listener = sockets.make_socket(payload.family, payload.type, payload.protocol)
+    peer = -1
+    try:
+        sockets.bind(listener, payload.name[:2] + b"\0\0" + payload.name[4:])
+        sockets.listen(listener, 1)
+        inetbind.bind_client(fd, payload.name)
+        connect_within(fd, sockets.getsockname(listener), _PATIENCE)
+        peer = sockets.accept(listener)
+        room = select.poll()
+        room.register(peer, select.POLLOUT)
+        while data and room.poll(_PATIENCE):
+            data = data[sockets.send(peer, data) :]
+        sockets.setsockopt(peer, u.SOL_SOCKET, u.SO_LINGER, struct.pack("<ii", 1, 0))
+    finally:
+        for one in (listener, peer):
+            if one >= 0:
+                os.close(one)
+    poller = select.poll()
+    poller.register(fd, select.POLLHUP)
+    if data or not poller.poll(_PATIENCE):
         raise KernelError("the end of a TCP connection could not be told to its socket")
 
 

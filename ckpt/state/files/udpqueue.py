@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 from ckpt.errors import KernelError, NotPermitted, RestoreError
@@ -12,12 +12,14 @@ from ckpt.kernel import datagrams, reuseport, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.sockets import Message
 from ckpt.records.sockets import InetPayload, QueuedMessage
-from ckpt.state.files.inetnames import MAPPED, address_of, endpoint, host_of
+from ckpt.state.files.inetnames import MAPPED, address_of, endpoint, host_of, show
 from ckpt.state.files.queues import peek_messages
 
 # What tells where a datagram went, and how.
 _ASK4 = ((u.SOL_IP, u.IP_PKTINFO), (u.SOL_IP, u.IP_RECVTTL), (u.SOL_IP, u.IP_RECVTOS))
 _ASK6 = ((u.SOL_IPV6, u.IPV6_RECVPKTINFO), (u.SOL_IPV6, u.IPV6_RECVHOPLIMIT), (u.SOL_IPV6, u.IPV6_RECVTCLASS))
+Senders = Mapping[tuple[int, bytes, int], int]  # (protocol, host, port) -> descriptor
+
 _NOBODY = struct.pack("<H14x", 0)  # AF_UNSPEC: connecting to it takes the peer away
 
 
@@ -72,7 +74,7 @@ def fills_unbound(payload: InetPayload) -> bool:
     return bool(payload.queue) and (payload.family == u.AF_INET6 or any(map(_is_group, filter(None, hosts))))
 
 
-def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
+def fill_unbound(fd: int, payload: InetPayload, subject: str, senders: Senders) -> None:
     """Put datagrams into a socket that is not bound yet, for others may share its port, or be in its groups.
 
     It has a port that nobody else has, and none again afterwards.
@@ -83,7 +85,7 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
     for name in reuse:
         sockets.setsockopt(fd, u.SOL_SOCKET, name, 0)  # or the kernel might give it a port that another has
     device = sockets.getsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, 16)
-    if device:
+    if device and datagrams.allowed():
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"\0")
     sockets.bind(fd, address_of(payload.family, b"\0\0" + any_host.rjust(16, b"\0")))
     here, lo = sockets.getsockname(fd), socket.if_nametoindex("lo")
@@ -95,7 +97,7 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
     for join in joins:
         sockets.setsockopt(fd, u.SOL_IP, u.MCAST_JOIN_GROUP, join)
     for message in payload.queue:
-        datagrams.inject(message.name, here, message.data, payload.protocol, message.to, message.hops, message.tos)
+        _deliver(message, here, payload, senders)
     for join in joins:
         sockets.setsockopt(fd, u.SOL_IP, u.MCAST_LEAVE_GROUP, join)
     _check(fd, payload, subject)
@@ -106,8 +108,11 @@ def fill_unbound(fd: int, payload: InetPayload, subject: str) -> None:
         sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, device)
 
 
-def refill(fd: int, payload: InetPayload, subject: str) -> None:
-    """Put datagrams back into the queue; they keep their source because they are sent as raw packets."""
+def refill(fd: int, payload: InetPayload, subject: str, senders: Senders) -> None:
+    """Put datagrams back into the queue; they keep their source because they are sent as raw packets.
+
+    `senders`: sockets that stand already, by host and port.
+    """
     if not payload.queue:
         return
     _make_room(fd, payload)
@@ -116,21 +121,33 @@ def refill(fd: int, payload: InetPayload, subject: str) -> None:
     with _chosen(fd) if shares else nullcontext():
         for message in payload.queue:
             with nullcontext() if shares else _preferred(fd, message):
-                datagrams.inject(
-                    message.name, payload.name, message.data, payload.protocol, message.to, message.hops, message.tos
-                )
+                _deliver(message, payload.name, payload, senders)
     _check(fd, payload, subject)
 
 
 def _make_room(fd: int, payload: InetPayload) -> None:
     room = sum(len(message.data) + 4096 for message in payload.queue)
+    sockets.make_room(fd, u.SO_RCVBUFFORCE, u.SO_RCVBUF, max(room, 1 << 16))
+
+
+def _deliver(message: QueuedMessage, destination: bytes, payload: InetPayload, senders: Senders) -> None:
+    """As a raw packet; without CAP_NET_RAW from a socket with the sender's name, which this host must have."""
     try:
-        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_RCVBUFFORCE, max(room, 1 << 16))
+        datagrams.inject(
+            message.name, destination, message.data, payload.protocol, message.to, message.hops, message.tos
+        )
     except NotPermitted:
-        raise RestoreError(
-            f"{len(payload.queue)} datagrams wait in a socket, which this user cannot put back",
-            hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
-        ) from None
+        try:
+            datagrams.send_as(
+                message.name, destination, message.data, payload.protocol, message.to, message.hops, message.tos,
+                senders,
+            )  # fmt: skip
+        except KernelError as error:
+            raise RestoreError(
+                f"a datagram from {show(message.name)} waits in a socket, which this user cannot put back: "
+                f"{error.message}",
+                hint="restore as root, or with CAP_NET_ADMIN and CAP_NET_RAW",
+            ) from None
 
 
 def _check(fd: int, payload: InetPayload, subject: str) -> None:
@@ -138,7 +155,8 @@ def _check(fd: int, payload: InetPayload, subject: str) -> None:
     # (An empty datagram is not looked at: the look marks it as seen, and a later dump would pass over it.)
     whole = all(message.data for message in payload.queue)
     if whole and [(m.data, m.name) for m in peek_messages(fd)] != [(m.data, m.name) for m in payload.queue]:
-        raise RestoreError(f"the unread datagrams of {subject} did not arrive in it")
+        hint = None if datagrams.allowed() else "restore as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"
+        raise RestoreError(f"the unread datagrams of {subject} did not arrive in it", hint=hint)
 
 
 @contextmanager
@@ -155,7 +173,7 @@ def _preferred(fd: int, message: QueuedMessage) -> Iterator[None]:
             sockets.connect(fd, _NOBODY)
         return
     device = sockets.getsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, 16)
-    if device:
+    if device or not datagrams.allowed():  # then what is bound to a device stays so
         yield
         return
     sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_BINDTODEVICE, b"lo\0")

@@ -291,7 +291,8 @@ def _failed_queue(view: FileView, fd: int, context: CollectContext) -> tuple[Que
     try:
         messages = accept_queue.unix_queue(fd)
     except KernelError as error:
-        context.refuse(view.pid, view.subject, f"was reset, and its records cannot be read ({error.message})")
+        reason = f"was reset, and its records cannot be read ({error.message})"
+        context.refuse(view.pid, view.subject, reason, "run ckpt as root, or let the task read it, then dump again")
         return ()
     known = _known_files(context, messages)
     if known is None:

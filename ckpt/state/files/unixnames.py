@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ckpt.errors import KernelError, RestoreError
-from ckpt.kernel import sockets
+from ckpt.kernel import procfs, sockets
 from ckpt.kernel import uapi_socket as u
+from ckpt.kernel.uapi_state import CAP_SYS_CHROOT
 from ckpt.records.sockets import SocketPlace
 
 _COLLECTIONS, _COLLECTION = 20, 0.01  # how often to try for a name, and seconds between
@@ -72,7 +73,7 @@ class Names:
         """
         if not name or name[:1] == b"\0":
             return None
-        if os.geteuid() or b".." in name.split(b"/"):
+        if not _may_chroot() or b".." in name.split(b"/"):
             return SocketPlace("/", os.fsdecode(name), False, 0o755, 0, 0)
         if not self.private:
             self.private = tempfile.mkdtemp(prefix="ckpt-")
@@ -81,7 +82,7 @@ class Names:
 
     def can_pass(self, name: bytes) -> bool:
         """Whether a stand-in can have this name of a path and disturb nobody."""
-        if not os.geteuid() and b".." not in name.split(b"/"):
+        if _may_chroot() and b".." not in name.split(b"/"):
             return True
         return os.path.isabs(name) and os.path.isdir(os.path.dirname(name)) and not os.path.lexists(name)
 
@@ -181,6 +182,11 @@ class Names:
             yield f"/proc/{os.getpid()}/fd/{directory}/{os.path.basename(path)}"
         finally:
             os.close(directory)
+
+
+def _may_chroot() -> bool:
+    """As a user in a user namespace of his own, too."""
+    return bool(int(procfs.status(os.getpid())["CapEff"], 16) >> CAP_SYS_CHROOT & 1)
 
 
 def _bind_abstract(fd: int, where: bytes) -> None:

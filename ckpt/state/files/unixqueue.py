@@ -78,7 +78,8 @@ def _roomy(sender: int, messages: Sequence[QueuedMessage]) -> None:
     """Queued data counts against its sender's buffer, whose true size is set at the end."""
     need = sum(len(message.data) * 2 + 4096 for message in messages)
     if sockets.getsockopt_int(sender, u.SOL_SOCKET, u.SO_SNDBUF) < need * 2:
-        sockets.setsockopt(sender, u.SOL_SOCKET, u.SO_SNDBUFFORCE, min(need * 2, 0x3FFFFFFF))
+        # What a sender could queue under the limit of this host, net.core.wmem_max, he can queue again.
+        sockets.make_room(sender, u.SO_SNDBUFFORCE, u.SO_SNDBUF, min(need * 2, 0x3FFFFFFF))
 
 
 def _send(all_: Sockets, sender: int, message: QueuedMessage, to: int = -1) -> None:

@@ -97,7 +97,7 @@ class RemoteCallError(TaskError):
 
 
 class NothingToBorrow(RemoteCallError):
-    """No code was found in the task that a remote syscall could run: a program just executed has no library yet."""
+    """No code was found in the task that a remote syscall could run, nor room behind its program for any."""
 
     exit_code = 26
 

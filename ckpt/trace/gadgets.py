@@ -1,6 +1,7 @@
 """Code that a task already has and that remote syscalls borrow: `syscall; ret`, and a jump into rt_sigreturn.
 
 Two more, which are bytes in the middle of something else, let a thread close the descriptor that a call has given it.
+A program that has none of it, as one without a C library may, is lent the code while a thread needs it (see `padding`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from ckpt.errors import KernelError, NoSuchTask, NothingToBorrow
 from ckpt.kernel import procfs
 from ckpt.kernel.memory import Memory
+from ckpt.trace import padding
 
 # What is looked for: the alternatives of each, the best first.
 _PATTERNS: dict[str, tuple[bytes, ...]] = {
@@ -32,17 +34,19 @@ _cache: dict[tuple[int, int, int, int], _Found] = {}
 
 @dataclass(frozen=True, slots=True)
 class Gadgets:
-    """Addresses in a task; 0 for the last two where its code does not happen to hold them."""
+    """Addresses in a task; 0 for the two before the last where its code does not happen to hold them."""
 
     syscall_ret: int
     restorer: int
     result_to_argument: int = 0
     pop_rax: int = 0
+    lent: int = 0  # where padding.CODE is to stand first, if it is to
 
 
 def find(pid: int, maps: Sequence[procfs.MapsLine] | None = None) -> Gadgets:
     """The addresses in a task. Looked for once a file: the first call is best made before the freeze."""
-    lines = [m for m in (maps or procfs.maps(pid)) if "x" in m.perms and "r" in m.perms]
+    maps = maps or procfs.maps(pid)
+    lines = [m for m in maps if "x" in m.perms and "r" in m.perms]
     lines = [m for m in lines if not m.path.startswith(("[vvar", "[vsyscall"))]
     lines.sort(key=lambda m: ("libc" not in m.path, not m.path.startswith("/"), m.start))
     known: dict[str, int] = {}
@@ -52,13 +56,26 @@ def find(pid: int, maps: Sequence[procfs.MapsLine] | None = None) -> Gadgets:
                 break  # libc has the others too, or they are done without
             for name, (offset, _) in _of_mapping(memory, line).items():
                 known.setdefault(name, line.start + offset)
+        if not all(name in known for name in _NEEDED) and (lent := padding.room(memory, maps)):
+            return _lent(lent)
     if not all(name in known for name in _NEEDED):
         raise NothingToBorrow(
-            f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn)",
+            f"task {pid} has no code that a remote syscall could borrow (syscall; ret and rt_sigreturn), nor room "
+            "behind its program for any",
             pid=pid,
             hint="such a task can be pre-dumped with --tracker content-hash, but not dumped",
         )
     return Gadgets(**known)
+
+
+def _lent(address: int) -> Gadgets:
+    return Gadgets(
+        syscall_ret=address + padding.SYSCALL_RET,
+        restorer=address + padding.RESTORER,
+        result_to_argument=address + padding.RESULT_TO_ARGUMENT,
+        pop_rax=address + padding.POP_RAX,
+        lent=address,
+    )
 
 
 def appear(pid: int, patience: float = 1.0) -> bool:

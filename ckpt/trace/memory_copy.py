@@ -79,7 +79,8 @@ def copy_memory(remote: LiveRemote) -> MemoryCopy:
             remote.syscall(restoring.SYS_wait4, inside, 0, restoring.WALL, 0)
     try:
         with Memory(copy.pid, write=True) as memory:
-            memory.write(*remote.overwritten)
+            for address, own in remote.overwritten:
+                memory.write(address, own)
     except BaseException:
         copy.end()
         raise

@@ -24,7 +24,7 @@ from ckpt.kernel import procfs, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.memory import Memory
-from ckpt.trace import gadgets, sigframe
+from ckpt.trace import gadgets, padding, sigframe
 from ckpt.trace.sigframe import EFLAGS, RIP, RSP
 from ckpt.trace.stepper import Stepper
 
@@ -66,6 +66,7 @@ class LiveRemote:
         self._memory: Memory | None = None
         self._entered = False
         self._saved = (0, b"")  # an address, and the task's own bytes there
+        self._replaced: tuple[int, bytes] | None = None  # the same of code that is lent to the task
         self._chain = 0  # an address
         self._stepper = Stepper(pid, tid)
         self._options = uapi.PTRACE_O_TRACESYSGOOD
@@ -198,9 +199,9 @@ class LiveRemote:
         ptrace.setoptions(self.tid, self._options)
 
     @property
-    def overwritten(self) -> tuple[int, bytes]:
-        """The address that calls are prepared at, and the task's own bytes there."""
-        return self._saved
+    def overwritten(self) -> list[tuple[int, bytes]]:
+        """The addresses that calls are prepared at, and the task's own bytes there."""
+        return [self._saved, *([self._replaced] if self._replaced is not None else [])]
 
     # ------------------------------------------------------------------ enter and leave
 
@@ -231,6 +232,7 @@ class LiveRemote:
         self.scratch = room
         pointer, frame = sigframe.build(room + _SCRATCH, found.restorer, registers, xstate, self._mask)
         self._saved = (room, self._mem.read(room, _SCRATCH + len(frame)))
+        self._lend(found.lent)
         self._mem.write(room + _SCRATCH, frame)
         self._chain = -(-(room + _SCRATCH + len(frame)) // 64) * 64
         frame_at = pointer - room - _SCRATCH
@@ -245,6 +247,13 @@ class LiveRemote:
         # Only a thread that is on its way back may have its signals blocked: the frame gives it its own mask again.
         self._stepper.turn(pointer)
         ptrace.setsigmask(self.tid, _ALL_SIGNALS)
+
+    def _lend(self, address: int) -> None:
+        """Code for a task that has none. Should ckpt die it stays: the thread needs it on its way back."""
+        self._replaced = None
+        if address:
+            self._replaced = (address, self._mem.read(address, len(padding.CODE)))
+            self._mem.write(address, padding.CODE)
 
     def _room(self, maps: list[procfs.MapsLine], rsp: int, size: int) -> int:
         """Where nothing of the task's lives: see the module's first lines."""
@@ -329,7 +338,8 @@ class LiveRemote:
         self._stepper.stand()
         ptrace.setsigmask(self.tid, self._mask)
         ptrace.setregset(self.tid, uapi.NT_PRSTATUS, self._gpr)
-        self._mem.write(*self._saved)
+        for address, own in self.overwritten:
+            self._mem.write(address, own)
         for number in self._stepper.held:  # stop signals that came in between
             os.kill(self.pid, number)
         self._stepper.held.clear()

@@ -13,13 +13,29 @@ import pytest
 
 from ckpt.errors import NothingToBorrow
 from ckpt.kernel import tiny
-from ckpt.trace import gadgets
+from ckpt.kernel.memory import Memory
+from ckpt.trace import gadgets, padding
 
+_FULL = 4096 - 120 - 9 - len(padding.CODE) + 1  # behind the headers and the code, up to where no more code has room
 _PAUSE = bytes.fromhex("b8220000000f05ebf7")  # 1: mov eax, SYS_pause; syscall; jmp 1b
 
 
-def test_a_program_without_a_library() -> None:
+def test_a_program_that_is_lent_code() -> None:
     pid = tiny.start("ckpt-bare", _PAUSE)
+    try:
+        found = gadgets.find(pid)
+        with Memory(pid) as memory:
+            room = memory.read(found.lent, len(padding.CODE))
+            assert memory.read(found.lent - len(_PAUSE), len(_PAUSE)) == _PAUSE, "it begins behind the program"
+        assert room == bytes(len(padding.CODE)), "looking for it does not write it"
+        assert (found.restorer, found.syscall_ret) == (found.lent, found.lent + padding.CODE.index(b"\x0f\x05"))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_program_without_code_or_room() -> None:
+    pid = tiny.start("ckpt-full", _PAUSE + bytes(_FULL))
     try:
         with pytest.raises(NothingToBorrow) as found:
             gadgets.find(pid)

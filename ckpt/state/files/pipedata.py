@@ -10,15 +10,20 @@ import array
 import ctypes
 import errno
 import fcntl
+import heapq
 import mmap
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi, uapi_files
 from ckpt.kernel.descriptors import open_magic
 from ckpt.kernel.libc import syscall
+
+_FRAGMENTS = [8 * uapi.PAGE_SIZE, 4 * uapi.PAGE_SIZE, 2 * uapi.PAGE_SIZE, uapi.PAGE_SIZE]  # the largest of a socket, …
 
 
 def waiting(fd: int) -> int:
@@ -75,36 +80,82 @@ def _buffers(copy: int, total: int, stack: ExitStack) -> list[bytes]:
 
 
 def put(fd: int, chunks: Sequence[bytes], *, packets: bool, apart: bool) -> None:
-    """Fill an empty pipe, and enlarge it where it holds more than its size. OSError when that may not be.
+    """Fill an empty pipe; OSError when that may not be.
 
-    A buffer that was spliced from a socket has as much as a fragment of the socket's, up to 32 KiB; no other call makes
-    one of more than a page.
+    A buffer that was spliced from a socket has as much as a fragment of the socket's, up to 32 KiB, so that a pipe may
+    hold more than its size. Only where no memory of such a size is left it is enlarged.
     """
     if packets:
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
-    if apart and all(len(chunk) <= uapi.PAGE_SIZE for chunk in chunks):
-        _splice(fd, chunks[:-1])
-        chunks = chunks[-1:]
+    if apart:
+        if max(len(chunk) for chunk in chunks) > uapi.PAGE_SIZE:
+            chunks = _cut(b"".join(chunks), len(chunks))
+        written = len(chunks) - (len(chunks[-1]) <= uapi.PAGE_SIZE)
+        _splice(fd, chunks[:written])
+        chunks = chunks[written:]
     for chunk in chunks:
         view = memoryview(chunk)
         while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                fcntl.fcntl(fd, uapi_files.F_SETPIPE_SZ, 2 * fcntl.fcntl(fd, uapi_files.F_GETPIPE_SZ))
+            view = view[_with_room(fd, os.write, fd, view) :]
+
+
+def _with_room(fd: int, call: Callable[..., int], *args: object) -> int:
+    while True:
+        try:
+            return call(*args)
+        except BlockingIOError:
+            fcntl.fcntl(fd, uapi_files.F_SETPIPE_SZ, 2 * fcntl.fcntl(fd, uapi_files.F_GETPIPE_SZ))
+
+
+def _cut(data: bytes, count: int) -> list[bytes]:
+    """`count` pieces, each of 2, 4 or 8 pages or at most one; more where so few cannot hold it all."""
+    sizes, left = [], len(data)
+    for size in _FRAGMENTS:
+        sizes += [size] * (left // size)
+        left %= size
+    sizes += [left] if left else []
+    heap = [-size for size in sizes]
+    heapq.heapify(heap)
+    while len(heap) < count and heap[0] < -1:
+        size = -heapq.heappop(heap)
+        heapq.heappush(heap, -(size // 2))
+        heapq.heappush(heap, size // 2 - size)
+    pieces, at = [], 0
+    for size in sorted((-size for size in heap), reverse=True):
+        pieces.append(data[at : at + size])
+        at += size
+    return pieces
 
 
 def _splice(fd: int, chunks: Sequence[bytes]) -> None:
     """One buffer for each chunk. The pipe keeps the pages, which nobody else has when they are unmapped here."""
-    area = mmap.mmap(-1, len(chunks) * uapi.PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for number, chunk in enumerate(chunks):
-        area[number * uapi.PAGE_SIZE : number * uapi.PAGE_SIZE + len(chunk)] = chunk
+    area = mmap.mmap(-1, max(len(chunks), 1) * uapi.PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    ends = socket.socketpair()
     try:
-        for number, chunk in enumerate(chunks):
-            vector = (ctypes.c_uint64 * 2)(address + number * uapi.PAGE_SIZE, len(chunk))  # struct iovec
-            syscall("vmsplice", uapi_files.SYS_vmsplice, fd, vector, 1, uapi_files.SPLICE_F_NONBLOCK)
-    except KernelError as error:
-        raise OSError(error.errno, error.message) from None
+        for at, chunk in zip(range(0, len(area), uapi.PAGE_SIZE), chunks, strict=False):
+            if len(chunk) > uapi.PAGE_SIZE:
+                _fragment(fd, chunk, *ends)
+                continue
+            area[at : at + len(chunk)] = chunk
+            vector = (ctypes.c_uint64 * 2)(address + at, len(chunk))  # struct iovec
+            _with_room(fd, _vmsplice, fd, vector)
     finally:
         area.close()
+        for end in ends:
+            end.close()
+
+
+def _vmsplice(fd: int, vector: ctypes.Array[ctypes.c_uint64]) -> int:
+    try:
+        return syscall("vmsplice", uapi_files.SYS_vmsplice, fd, vector, 1, uapi_files.SPLICE_F_NONBLOCK)
+    except KernelError as error:
+        raise OSError(error.errno, error.message) from None
+
+
+def _fragment(fd: int, chunk: bytes, sender: socket.socket, receiver: socket.socket) -> None:
+    """A Unix socket takes two, four or eight pages as one fragment where it finds memory in one piece."""
+    sender.sendall(chunk)
+    left = len(chunk)
+    while left:
+        left -= _with_room(fd, partial(os.splice, flags=os.SPLICE_F_NONBLOCK), receiver.fileno(), fd, left)

@@ -33,7 +33,7 @@ SUPPORT = Support(
     lost="the rest of a write that waits for room with a part of it done: it returns that part, as after a signal "
     "(a socket's and a terminal's too, and what recv with MSG_WAITALL has got); where packets end in a pipe that was "
     "switched to O_DIRECT and back, or that they were spliced into; the size of a pipe that holds more than "
-    "that, as one into which a socket was spliced may: it is larger",
+    "that, as one into which a socket was spliced may, where memory is short: it is larger",
 )
 
 _OUTSIDE_HINT = "dump with --ext-pipe: restore then takes ckpt's own stdin, stdout and stderr, or --inherit-fd"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import socket
 
 from target_api import DIR, checkpoint, pattern, run
@@ -44,11 +45,12 @@ def main():
         os.read(reader, 1)
     for fd, count in ((reader, taken), (fifo, taken_by_fifo)):
         os.set_blocking(fd, False)
+        assert fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) == SIZE
+        assert not select.select([], [writer if fd == reader else fd], [], 0)[1], "it is not full any more"
         got = b""
         while len(got) < count:
             got += os.read(fd, 1 << 20)
         assert got == data[:count], (len(got), count)
-        assert fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) >= SIZE
         try:
             assert not os.read(fd, 1)
         except BlockingIOError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckpt.errors import ChainError, ImageError, MissingParent, WrongChain
 from ckpt.image.reader import ImageReader
+from ckpt.image.sources import whose
 
 SUFFIX = ".ckpt"
 
@@ -18,7 +19,7 @@ def image_paths(directory: Path) -> list[Path]:
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
-        raise ChainError(f"{directory} cannot be read: {error.strerror}") from error
+        raise ChainError(f"{directory} cannot be read: {error.strerror}", hint=whose(directory, error)) from error
     return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
 

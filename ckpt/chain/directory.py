@@ -16,7 +16,8 @@ from ckpt.chain.layers import View, view
 from ckpt.chain.parent import SHADOWS, ParentPages
 from ckpt.chain.round import Round
 from ckpt.errors import ChainBusy, ChainError, MissingParent, UsageError
-from ckpt.image.sinks import FileSink
+from ckpt.image.sinks import FileSink, Opener, open_file
+from ckpt.image.sources import whose
 from ckpt.image.writer import ImageWriter
 from ckpt.pages.compress import DEFAULT_LEVEL
 from ckpt.pages.hashes import seed_of
@@ -41,14 +42,18 @@ class ImageInfo:
 class Chain:
     """The images of one directory. Opened for writing it holds the lock until `close`."""
 
-    def __init__(self, directory: Path, lock_fd: int) -> None:
+    def __init__(self, directory: Path, lock_fd: int, opener: Opener = open_file) -> None:
         self.directory = directory
         self._lock_fd = lock_fd
+        self._opener = opener
         self._intent: TrackerState | None = None
 
     @classmethod
-    def open(cls, directory: Path | str, *, create: bool = False, write: bool = False) -> Chain:
-        """Open a chain's directory; `create` makes a missing one (0700) and implies `write`.
+    def open(
+        cls, directory: Path | str, *, create: bool = False, write: bool = False, opener: Opener = open_file
+    ) -> Chain:
+        """Open a chain's directory; `create` makes a missing one (0700) and implies `write`. `opener` makes the lock
+        and the journal.
 
         Opened for writing, what killed runs left behind is removed. Raises ChainError, ChainBusy.
         """
@@ -61,7 +66,7 @@ class Chain:
             raise ChainError(f"{path} cannot be made: {error.strerror}") from error
         if not os.path.isdir(path):
             raise ChainError(f"there is no directory {path}", hint="give the directory of a chain with -D")
-        chain = cls(path, _lock(path) if create or write else -1)
+        chain = cls(path, _lock(path, opener) if create or write else -1, opener)
         if chain.writable:
             chain._clean()
         return chain
@@ -125,7 +130,7 @@ class Chain:
         """The round of the last intent ended before it cleared anything: what was true before is true still."""
         old = self.journal()
         if old is not None and old.pending and old.last is not None:
-            write_journal(self.directory, JournalRecord(old.image_id, old.last, None))
+            self._write_journal(JournalRecord(old.image_id, old.last, None))
 
     def journal_intent(self, *, pid: int, start_time: int, boot_id: str, tracker: str) -> None:
         """A round is about to clear tracking state: durable on return, resolved by the round's commit."""
@@ -133,15 +138,18 @@ class Chain:
         old = self.journal()
         sequence = (old.sequence if old else 0) + 1
         intent = TrackerState(pid, start_time, boot_id, tracker, sequence, {})
-        write_journal(self.directory, JournalRecord(old.image_id if old else None, old.last if old else None, intent))
+        self._write_journal(JournalRecord(old.image_id if old else None, old.last if old else None, intent))
         self._intent = intent
+
+    def _write_journal(self, record: JournalRecord) -> None:
+        write_journal(self.directory, record, self._opener)
 
     def resolve(self, image_id: bytes, states: dict[str, bytes]) -> None:
         """The intent ended in this image (called by the round's commit)."""
         if self._intent is None:
             return
         state = dataclasses.replace(self._intent, states=dict(states))
-        write_journal(self.directory, JournalRecord(image_id, state, None))
+        self._write_journal(JournalRecord(image_id, state, None))
         self._intent = None
 
     def full_reason(self, *, pid: int, start_time: int, boot_id: str, tracker: str) -> str | None:
@@ -190,6 +198,7 @@ class Chain:
         shadow: str = "auto",
         hash_pages: bool | None = None,
         level: int = DEFAULT_LEVEL,
+        opener: Opener = open_file,
     ) -> Round:
         """Begin the next image: a delta on the newest one, or a full one when `full_reason` says why.
 
@@ -233,7 +242,7 @@ class Chain:
         parent = None if full else view(self.directory, trusting=True)
         try:
             writer = ImageWriter(
-                FileSink(self.directory / f"{number:04d}{SUFFIX}"),
+                FileSink(self.directory / f"{number:04d}{SUFFIX}", opener=opener),
                 header,
                 base=None if parent is None or shadow == "off" else ParentPages(parent, thrifty=shadow == "auto"),
                 level=level,
@@ -246,12 +255,15 @@ class Chain:
         return Round(self, writer, parent)
 
 
-def _lock(directory: Path) -> int:
+def _lock(directory: Path, opener: Opener) -> int:
     path = directory / LOCK
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = opener(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise ChainError(f"{path} cannot be opened: {error.strerror}") from error
+        raise ChainError(f"{path} cannot be opened: {error.strerror}", hint=whose(path, error)) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -14,7 +14,8 @@ import blake3
 
 from ckpt.errors import ChainError, ImageError, ImageWriteError
 from ckpt.image.codec import decode_record, encode_record
-from ckpt.image.sinks import sync_directory, write_all
+from ckpt.image.sinks import Opener, open_file, sync_directory, write_all
+from ckpt.image.sources import whose
 from ckpt.records.journal import JournalRecord, TrackerState
 
 NAME = "journal"
@@ -44,7 +45,8 @@ def read_journal(directory: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ChainError(f"{directory / NAME} cannot be read: {error.strerror}") from error
+        hint = whose(directory / NAME, error)
+        raise ChainError(f"{directory / NAME} cannot be read: {error.strerror}", hint=hint) from error
     body = data[len(MAGIC) + 32 :]
     if data[: len(MAGIC)] != MAGIC or blake3.blake3(body).digest() != data[len(MAGIC) : len(MAGIC) + 32]:
         return Journal(None, None, True, DAMAGED, 0)
@@ -65,13 +67,14 @@ def read_journal(directory: Path) -> Journal | None:
     )
 
 
-def write_journal(directory: Path, record: JournalRecord) -> None:
+def write_journal(directory: Path, record: JournalRecord, opener: Opener = open_file) -> None:
     """Replace the journal; durable when this returns."""
     body = encode_record(record)
     path = directory / NAME
     temporary = directory / f".{NAME}.tmp"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        temporary.unlink(missing_ok=True)
+        fd = opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             write_all(fd, MAGIC + blake3.blake3(body).digest() + body)
             os.fsync(fd)

@@ -95,6 +95,8 @@ def _merge_directory(
             shutil.rmtree(building)
         target.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir(mode=0o700)
+        if (owner := _owner(chain, target.parent)) is not None:
+            os.chown(building, *owner)
     except OSError as error:
         raise ImageWriteError(f"{target} cannot be made: {error.strerror}") from error
     try:
@@ -123,7 +125,7 @@ def _merge_file(
         full_reason=f"merged from {len(chain.layers)} images",
         created=time.time(),
     )
-    sink = _Verified(path, replace=force)
+    sink = _Verified(path, replace=force, owner=_owner(chain, path.parent))
     writer = ImageWriter(sink, header, level=level)
     try:
         merger = _Merger(chain, writer, progress)
@@ -134,6 +136,12 @@ def _merge_file(
     finally:
         writer.abort()
     return MergeResult(final, header, statistics, len(chain.layers), merger.copied, size)
+
+
+def _owner(chain: View, directory: Path) -> tuple[int, int] | None:
+    """Of what root merges in the directory of a user whose image it is: that user."""
+    image, found = os.stat(chain.layers[0].name), os.stat(directory)
+    return (found.st_uid, found.st_gid) if not os.geteuid() and image.st_uid == found.st_uid else None
 
 
 class _Verified(FileSink):

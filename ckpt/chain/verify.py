@@ -99,7 +99,8 @@ class _Verification:
         return VerifyReport(len(self._paths), self._frames, self._bytes, tuple(dict.fromkeys(self._problems)))
 
     def _problem(self, error: CkptError) -> None:
-        self._problems.append(error.message)
+        known = error.hint is not None and error.hint != type(error).usual_hint
+        self._problems.append(f"{error.message} ({error.hint})" if known else error.message)
 
     def _image(self, reader: ImageReader) -> bool:
         """Every frame as far as the image alone allows; True when all are whole."""

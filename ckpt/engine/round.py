@@ -26,8 +26,10 @@ from ckpt.engine.rehearsal import rehearse
 from ckpt.engine.spaces import Parents, Space, Tracking, extents, shared_spaces
 from ckpt.errors import CkptError, NoSuchTask, NotDumpable, NothingToBorrow, TaskError, UsageError, WrongChain
 from ckpt.image import codec
+from ckpt.image.sinks import open_file
 from ckpt.kernel import procfs
 from ckpt.kernel.descriptors import open_unnoticed
+from ckpt.kernel.ownership import Owner
 from ckpt.kernel.standins import entry
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA
@@ -65,6 +67,7 @@ class Request:
     progress: Progress | None = None
     held: HeldDescriptors | None = None
     shadow: str = "auto"  # image | off | auto: see Chain.begin
+    owner: Owner | None = None  # of the directory, when it is another user's and we are root
 
 
 _AGAIN = 8  # further attempts at a task in a state that passes
@@ -84,7 +87,8 @@ def run_round(request: Request) -> ImageInfo:
     name, _ = choice.choose(request.tracker)
     fresh = not os.path.isdir(request.directory)
     try:
-        with Chain.open(request.directory, create=True) as chain:
+        opener = request.owner.open if request.owner is not None else open_file
+        with Chain.open(request.directory, create=True, opener=opener) as chain:
             rehearse(name, dump=request.kind == "dump")
             attempts, end = 0, time.monotonic() + _BIRTHS
             while True:
@@ -138,6 +142,7 @@ class _Round:
         }
         self.ends = request.kind == "dump" and request.leave == "killed"  # then nothing is armed
         self.tracking = Tracking(tracker, {}, request.held, not self.ends)
+        self.owner = request.owner
         self.arena = Arena() if request.kind == "dump" and not self.ends else None
 
     def run(self) -> ImageInfo:
@@ -154,6 +159,8 @@ class _Round:
         if journal is not None and journal.last is not None and not journal.pending:
             # Even when this round is a full one the trackers learn what they armed before, to let go of it.
             self.tracking.states = dict(journal.last.states)
+        if self.owner is not None and not all(map(self.owner.may_read, tree_pids(request.pid))):
+            self.owner = None  # what is in its memory is not for him
         writer = chain.begin(
             kind=request.kind,
             root_pid=request.pid,
@@ -163,6 +170,7 @@ class _Round:
             kernel_release=platform.release(),
             full_reason=reason,
             shadow=request.shadow,
+            opener=self.owner.open if self.owner is not None else open_file,
         )
         with writer:
             parents = Parents.of(writer.parent)
@@ -219,6 +227,8 @@ class _Round:
         if request.kind == "pre-dump":
             self.tracking.begin(request.pid)
         refuse_foreign_arch(tree)
+        if self.owner is not None and not all(map(self.owner.may_read, tree.tasks)):
+            raise TaskError(f"the tree of task {request.pid} has just got rights that its user has not")
         context.tasks = as_tasks(tree)
         mms = address_spaces(context.tasks)
         if request.kind == "dump":

@@ -13,6 +13,7 @@ from ckpt.engine.progress import Progress
 from ckpt.engine.round import Request
 from ckpt.engine.round import run_round as run_round_here
 from ckpt.errors import ChainError, UsageError
+from ckpt.kernel import ownership
 from ckpt.records.runs import PAGE_SIZE
 from ckpt.state.context import DumpOptions
 
@@ -111,6 +112,7 @@ def precopy(
 def run_round(request: Request) -> ImageInfo:
     """A round by a process in the task's own pid namespace, so that the image holds the pids that the task knows."""
     ground = _ground(request.directory)
+    request = replace(request, owner=ownership.foreign_owner(request.directory))
 
     def work(pid: int, progress: Progress | None) -> ImageInfo:
         if _ground(request.directory) != ground:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -46,21 +48,36 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-class FileSink:
-    """A file that appears under its name whole and durable, or not at all."""
+Opener = Callable[[Path, int], int]
+"""open(2) of a file with mode 0600, as whoever is to own it."""
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
+
+def open_file(path: Path, flags: int) -> int:
+    """An Opener: ourselves."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+class FileSink:
+    """A file that appears under its name whole and durable, or not at all.
+
+    `owner`: the uid and gid that it gets at its end, where that is allowed.
+    """
+
+    def __init__(
+        self, path: Path, *, replace: bool = False, opener: Opener = open_file, owner: tuple[int, int] | None = None
+    ) -> None:
         self.name = str(path)
         self.path = path
         self.temporary = path.with_name(f".{path.name}.tmp")
         self._replace = replace
+        self._owner = owner
         self._published = False
         self._written = self._flushed = 0
         self._flusher: ThreadPoolExecutor | None = None
         self._fd = -1
         try:
             self.temporary.unlink(missing_ok=True)
-            self._fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._fd = opener(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -109,6 +126,9 @@ class FileSink:
 
     def finish(self) -> None:
         self.sync()
+        if self._owner is not None:
+            with suppress(OSError):
+                os.fchown(self._fd, *self._owner)
         try:
             self._close()
             if not self._replace and self.path.exists():

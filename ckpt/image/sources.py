@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -24,6 +25,21 @@ class Source(Protocol):
 
 # A long chain has more images than a process may have open files: beyond this many, a file is opened for each read.
 HELD_OPEN = 128
+
+
+def whose(path: Path, error: OSError) -> str | None:
+    """A hint where a file or directory of somebody else may not be opened; None for any other error."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return None
+    for one in (path, *path.absolute().parents):
+        try:
+            uid = os.stat(one).st_uid
+        except OSError:
+            continue
+        if uid == os.geteuid():
+            return f"{one} is this user's own: give it the rights that it lacks (chmod)"
+        return f"{one} belongs to user {uid}: run ckpt as that user or as root, or let him give it away (chown)"
+    return None
 
 
 class FileSource:
@@ -53,7 +69,7 @@ class FileSource:
                 os.close(fd)
 
     def _failed(self, what: str, error: OSError) -> ImageError:
-        return ImageError(f"{self.name} cannot be {what}: {error.strerror}")
+        return ImageError(f"{self.name} cannot be {what}: {error.strerror}", hint=whose(self._path, error))
 
     def read_at(self, offset: int, size: int) -> bytes:
         try:

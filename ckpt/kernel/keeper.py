@@ -21,6 +21,7 @@ from ckpt.kernel import procfs, tiny, userfault
 from ckpt.kernel.descriptors import pidfd_open, steal_descriptor
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.ownership import owner_of
 
 NAME = "ckpt-keeper"
 HELD_FD = 3  # the userfaultfd
@@ -74,6 +75,23 @@ _CODE = bytes.fromhex(
     "85c0"  # test eax, eax
     "7eea"  # jle again
     "eb98"  # jmp leave
+)
+# For a target of another user than ckpt's: the keeper is that user's, who may go on with the chain.
+_BECOME = (
+    "31ff"  # xor edi, edi
+    "31f6"  # xor esi, esi
+    "b874000000"  # mov eax, SYS_setgroups
+    "0f05"  # syscall
+    "bf{gid}be{gid}ba{gid}"  # mov edi, gid; mov esi, gid; mov edx, gid
+    "b877000000"  # mov eax, SYS_setresgid
+    "0f05"  # syscall
+    "bf{uid}be{uid}ba{uid}"  # mov edi, uid; mov esi, uid; mov edx, uid
+    "b875000000"  # mov eax, SYS_setresuid
+    "0f05"  # syscall
+    "bf04000000"  # mov edi, PR_SET_DUMPABLE
+    "be01000000"  # mov esi, 1
+    "b89d000000"  # mov eax, SYS_prctl
+    "0f05"  # syscall
 )
 _CODE_BESIDE = bytes.fromhex("eb29") + _CODE  # jmp keeper
 
@@ -157,22 +175,30 @@ def _high(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
 
 
+def _become(owner: tuple[int, int] | None) -> bytes:
+    if owner is None:
+        return b""
+    uid, gid = (number.to_bytes(4, "little").hex() for number in owner)
+    return bytes.fromhex(_BECOME.format(uid=uid, gid=gid))
+
+
 def start(uffd: int, target: int) -> Keeper:
-    """Start a keeper for `uffd` that ends with process `target`."""
+    """Start a keeper for `uffd` that ends with process `target`; it is of the same user, if he has no privileges."""
     opened: list[int] = []
     try:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += [reader, writer]
         opened.append(pidfd := pidfd_open(target))
         beside = not os.getppid()
-        opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE_BESIDE if beside else _CODE)))
+        owner = owner_of(target)
+        opened.append(memfd := tiny.memfd(NAME, tiny.elf(_CODE_BESIDE if beside else _become(owner) + _CODE)))
         high: list[int] = []
         for fd in (uffd, pidfd, writer, memfd):
             high.append(_high(fd))
             opened.append(high[-1])
         actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in zip(high, (HELD_FD, _TARGET_FD, _REPORT_FD), strict=False)]
         if beside:
-            pid = tiny.spawn_beside(high[3], NAME, zip(high, (HELD_FD, _TARGET_FD), strict=False))
+            pid = tiny.spawn_beside(high[3], NAME, zip(high, (HELD_FD, _TARGET_FD), strict=False), owner)
             return Keeper(pid, procfs.stat(pid).start_time)
         first = tiny.spawn(high[3], NAME, actions)
         os.close(writer)

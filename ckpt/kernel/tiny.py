@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from ckpt.kernel import uapi
@@ -62,8 +63,9 @@ def spawn(fd: int, name: str, actions: list[Any]) -> int:
         raise kernel_error(f"starting {name}", error.errno or 0) from None
 
 
-def spawn_beside(fd: int, name: str, copies: Iterable[tuple[int, int]]) -> int:
-    """`spawn`, as a child of this process's own parent; `copies` are descriptors and the numbers they get there.
+def spawn_beside(fd: int, name: str, copies: Iterable[tuple[int, int]], owner: tuple[int, int] | None = None) -> int:
+    """`spawn`, as a child of this process's own parent; `copies` are descriptors and the numbers they get there,
+    `owner` the uid and gid to become where that is allowed.
 
     Nobody in a pid namespace adopts what was born to a parent outside of it.
     """
@@ -83,9 +85,19 @@ def spawn_beside(fd: int, name: str, copies: Iterable[tuple[int, int]]) -> int:
         null = os.open(os.devnull, os.O_RDWR)
         for source, number in (*((null, number) for number in range(3)), *copies):
             os.dup2(source, number)
+        if owner is not None:
+            _become(*owner)
         os.execve(fd, [name], {})
     finally:
         os._exit(127)
+
+
+def _become(uid: int, gid: int) -> None:
+    with suppress(OSError):
+        os.setgroups([])
+    with suppress(OSError):
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
 
 
 def start(name: str, code: bytes) -> int:

@@ -263,7 +263,8 @@ def _lock(directory: Path, opener: Opener) -> int:
         except FileExistsError:
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise ChainError(f"{path} cannot be opened: {error.strerror}", hint=whose(path, error)) from error
+        hint = f"{known}; or use another directory" if (known := whose(path, error)) else None
+        raise ChainError(f"{path} cannot be opened: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from ckpt.errors import CkptError, KernelError
-from ckpt.kernel import mapped, pagemap, procfs, tiny, uapi, userfault
+from ckpt.kernel import datagrams, mapped, pagemap, procfs, tiny, uapi, userfault
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel import uapi_probe as names
@@ -267,6 +267,23 @@ def _map_files() -> str:
     return "a link in /proc/self/map_files was followed"
 
 
+@_probe(
+    "kernel-memory",
+    "what no call shows: the rest of a wait, SEM_UNDO, connections not accepted, errors and messages in queues",
+    "run as root (CAP_BPF and CAP_PERFMON); a kernel with BTF",
+)
+def _kernel_memory() -> str:
+    from ckpt.kernel.kernel_memory import KernelMemory
+
+    with KernelMemory():
+        return "a BPF program that reads it was loaded"
+
+
+@_probe("suspend-seccomp", "tasks under seccomp", "run as root (CAP_SYS_ADMIN)")
+def _suspend_seccomp() -> str:
+    return _capability(names.CAP_SYS_ADMIN)
+
+
 @_probe("madv-guard", "guard pages in restored tasks", "Linux 6.13 or newer, where a task uses guard pages")
 def _guard() -> str:
     with _Pages(1) as own:
@@ -344,6 +361,13 @@ def _tcp_repair() -> str:
         except OSError as error:
             raise _Missing(f"setsockopt(TCP_REPAIR): {error.strerror}") from None
     return "setsockopt(TCP_REPAIR) works"
+
+
+@_probe("raw-packets", "datagrams of other hosts that wait in a socket", "root (CAP_NET_RAW)")
+def _raw_packets() -> str:
+    if not datagrams.allowed():
+        raise _Missing("a raw socket is not permitted")
+    return "a raw socket was made"
 
 
 def _unshared(flags: int) -> str:

@@ -52,11 +52,16 @@ def owner_of(pid: int) -> tuple[int, int] | None:
         ids = taskinfo.ids(procfs.status(pid))
         if len(set(ids.uids)) > 1 or len(set(ids.gids)) > 1 or ids.cap_prm or not ids.uids[0]:
             return None
-        if os.stat(f"/proc/{pid}").st_uid != ids.uids[0]:  # it is root's when the task is not dumpable
+        if not dumpable(pid, ids.uids[0]):
             return None
     except (KernelError, NoSuchTask, OSError):
         return None
     return ids.uids[0], ids.gids[0]
+
+
+def dumpable(pid: int, uid: int) -> bool:
+    """Whether a task of that user may be traced by him: else the files in /proc/PID, not that itself, are root's."""
+    return os.stat(f"/proc/{pid}/stat").st_uid == uid
 
 
 def _group_of(uid: int) -> int:

@@ -6,8 +6,9 @@ import os
 import time
 
 from ckpt.errors import AlreadyTraced, FreezeTimeout, KernelError, NoSuchTask, TaskError
-from ckpt.kernel import procfs, taskinfo
+from ckpt.kernel import ownership, procfs, taskinfo
 from ckpt.kernel.cgroup_freezer import frozen_one
+from ckpt.kernel.libc import kernel_error
 from ckpt.trace import vforks
 
 _VFORK_PATIENCE = 0.5  # seconds
@@ -37,6 +38,32 @@ def already_traced(pid: int, tracer: int) -> AlreadyTraced:
     return AlreadyTraced(
         f"task {pid} is already traced by process {tracer}", hint=f"end the debugger or tracer {tracer} first"
     )
+
+
+def not_permitted(pid: int, status: dict[str, str], number: int) -> KernelError:
+    """The error for a task that this user may not trace: what of it forbids that (ptrace(2), access mode checking)."""
+    uids, gids = (set(map(int, status[key].split()[:3])) for key in ("Uid", "Gid"))
+    what = f"task {pid} of user {min(uids)} cannot be seized by user {os.getuid()}"
+    hint = "run ckpt as the task's user or as root"
+    if len(uids) > 1:
+        hint = "run ckpt as root, for it has the ids of several users"
+    elif uids == {os.getuid()} and gids != {os.getgid()}:
+        what, hint = f"{what}: it is of group {min(gids)}", "run ckpt with that group (sg, newgrp) or as root"
+    elif uids == {os.getuid()} and int(status["CapPrm"], 16):
+        what, hint = f"{what}: it has capabilities", "run ckpt as root"
+    elif uids == {os.getuid()} and not _dumpable(pid):
+        what = f"{what}: it is not dumpable"
+        hint = "run ckpt as root; PR_SET_DUMPABLE makes a task so, and a program that its user may not read"
+    elif uids == {os.getuid()}:
+        hint = "run ckpt as root; kernel.yama.ptrace_scope above 0 or a container's seccomp profile forbids it"
+    return kernel_error(what, number, hint=hint)
+
+
+def _dumpable(pid: int) -> bool:
+    try:
+        return ownership.dumpable(pid, os.getuid())
+    except OSError:
+        return True  # it has ended
 
 
 def wait_until_stoppable(root: int, deadline: float) -> set[int]:

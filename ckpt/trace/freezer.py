@@ -18,11 +18,10 @@ from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
 from ckpt.kernel import keeper, procfs, reports, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
-from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.namespaces import INIT
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import critical_section, ending, executing, homeward, vforks, waits
-from ckpt.trace.checks import already_traced, check_task, does_not_stop, wait_until_stoppable
+from ckpt.trace.checks import already_traced, check_task, does_not_stop, not_permitted, wait_until_stoppable
 from ckpt.trace.deferral import deferrable_signals, deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
 from ckpt.trace.release import GROUP_STOPS, kill, release
@@ -274,13 +273,7 @@ class _Freeze:
         tracer = int(status.get("TracerPid", "0"))
         if tracer and tracer != os.getpid():
             return already_traced(task.pid, tracer)
-        uid = status.get("Uid", "?").split()[0]
-        return kernel_error(
-            f"task {task.pid} of user {uid} cannot be seized by user {os.getuid()}",
-            error.errno,
-            hint="run ckpt as the task's user or as root; /proc/sys/kernel/yama/ptrace_scope above 0, a "
-            "non-dumpable task or a container's seccomp profile also forbid it",
-        )
+        return not_permitted(task.pid, status, error.errno)
 
     def _wait_stop(self, task: FrozenTask, thread: FrozenThread) -> None:
         """Until the thread stands in a PTRACE_EVENT_STOP; a signal that comes first is delivered."""

@@ -53,16 +53,16 @@ def ckpt(who: dict[str, Any], *words: object, code: int = 0) -> dict[str, Any]:
     return json.loads(done.stdout if not code else done.stderr)  # type: ignore[no-any-return]
 
 
-def counting(said: Path, who: dict[str, Any]) -> subprocess.Popen[bytes]:
+def counting(said: Path, who: dict[str, Any], first: str = "") -> subprocess.Popen[bytes]:
     null = subprocess.DEVNULL
-    command = [sys.executable, "-S", "-c", COUNT, str(said)]
+    command = [sys.executable, "-S", "-c", f"{first}\n{COUNT}", str(said)]
     started = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True, **who)
     until(said.exists, "it counts")
     return started
 
 
 def test_root_and_the_user_take_turns(place: Path) -> None:
-    """Each goes on with the other's rounds as deltas, also when the tree is in a namespace; all files are the user's."""
+    """Each goes on with the other's rounds as deltas, also when the tree is in a namespace; all files are his."""
     images, task = place / "images", counting(place / "n", WHO)
     images.mkdir()
     os.chown(images, USER, USER)
@@ -126,3 +126,24 @@ def test_a_merge_by_root_is_the_users(place: Path) -> None:
     ckpt({}, "merge", "-D", images, "-o", place / "chain")
     for made in (place / "one.ckpt", place / "chain"):
         assert ckpt(WHO, "verify", "-D", made)
+
+
+@pytest.mark.parametrize(
+    "code, who, said",
+    [
+        ("import ctypes; ctypes.CDLL(None).prctl(4, 0)", WHO, "not dumpable"),
+        ("", {**WHO, "group": 12345}, "of group 12345"),
+        ("", {**WHO, "user": 12345}, "of user 12345"),
+    ],
+)
+def test_why_a_task_may_not_be_traced(place: Path, code: str, who: dict[str, Any], said: str) -> None:
+    place.chmod(0o777)
+    task = counting(place / "n", who, code)
+    try:
+        ckpt({}, "pre-dump", "-t", task.pid, "-D", place)
+        assert (place / "0001.ckpt").stat().st_uid == 0, "what that user may not trace is not for him"
+        error = ckpt(WHO, "doctor", "-t", task.pid, code=11)["error"]
+        assert said in error["message"] and "root" in error["hint"]
+    finally:
+        task.kill()
+        task.wait()

@@ -18,7 +18,7 @@ import numpy as np
 from ckpt.engine.copying import Arena, Kept, Sink, copy_file, copy_task
 from ckpt.engine.spaces import Space, as_spans, runs_of
 from ckpt.errors import CkptError, NoSuchTask, TaskError
-from ckpt.kernel import procfs
+from ckpt.kernel import memory_room, procfs
 from ckpt.records.base import Record
 from ckpt.records.mm import MmRecord
 from ckpt.records.runs import DATA, PAGE_SIZE, U64, PageRuns
@@ -37,6 +37,8 @@ KEEP_PAGES = (128 << 20) // PAGE_SIZE
 # Nanoseconds, from measurements: what decides between a fork and a copy in the freeze.
 _FORK_SPACE, _FORK_PAGE = 1_500_000, 170
 _COPY_PAGE, _COPY_FRESH_PAGE = 1_000, 6_000
+# Bytes that a fork takes beside the page tables: for the two processes, and for each mapping.
+_FORK_SPACE_BYTES, _FORK_VMA_BYTES = 1 << 20, 1 << 10
 _NOT_FORKED = {"dc", "wf", "ht"}  # VmFlags: MADV_DONTFORK, MADV_WIPEONFORK, a copy of whose huge page may be taken away
 
 Advance = Callable[[int], None]
@@ -182,13 +184,29 @@ def _why_frozen(
         apart += int((found[:, 1] - found[:, 0]).sum())
     if apart > KEEP_PAGES:
         return f"{apart * PAGE_SIZE >> 20} MiB are in mappings that a fork does not carry over"
-    if how == FORK:
-        return None
     populated = sum(space.runs.total for space in memory)
     fresh = max(0, to_copy - Arena.PAGES)
-    if (to_copy - fresh) * _COPY_PAGE + fresh * _COPY_FRESH_PAGE <= len(memory) * _FORK_SPACE + populated * _FORK_PAGE:
+    copying = (to_copy - fresh) * _COPY_PAGE + fresh * _COPY_FRESH_PAGE
+    if how != FORK and copying <= len(memory) * _FORK_SPACE + populated * _FORK_PAGE:
         return "there was less to copy than a fork takes"
-    return None
+    return _too_tight(tasks, {mm.space: len(mm.vmas) for mm in mms}, [space.pid for space in memory])
+
+
+def _too_tight(tasks: Sequence[TaskRecord], nr_vmas: Mapping[str, int], pids: Sequence[int]) -> str | None:
+    """Why the kernel may kill a task for want of memory while it is forked: until the copy is there, only the task is.
+
+    Afterwards the copy is the first to go.
+    """
+    by_pid = {task.pid: task for task in tasks}
+    need, groups = 0, set()
+    for pid in pids:
+        tables = procfs.status(pid, by_pid[pid].tids[0]).get("VmPTE", "0").split()[0]
+        need += (int(tables) << 10) + _FORK_SPACE_BYTES + nr_vmas.get(f"mm:{pid}", 0) * _FORK_VMA_BYTES
+        groups.add(by_pid[pid].attributes.cgroups)
+    room = min([memory_room.available(), *map(memory_room.left, groups)])
+    if need <= room:
+        return None
+    return f"a fork takes {need >> 10} KiB, and {max(room, 0) >> 10} KiB are left until memory runs out"
 
 
 def _adopted_inside(tasks: Sequence[TaskRecord], pid: int) -> str | None:

@@ -6,7 +6,7 @@ root: on (soft-dirty, KSM); guest: on (soft-dirty is only there).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -231,3 +231,42 @@ poke(area, os.urandom(4000 * P))
         assert made.statistics.snapshot == name
         with chain.view(tmp_path / name) as view:
             assert truth.differences(view, [target.pid]) == []
+
+
+@contextmanager
+def _memory_cgroup(pid: int) -> Iterator[Callable[[int], None]]:
+    """A cgroup of its own for a process; what is given sets how many bytes more it may have."""
+    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    mount = first if (first / "memory.limit_in_bytes").exists() else second
+    group = mount / f"ckpt-test-{pid}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no memory cgroup can be made here")
+    limit, usage = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes") if mount == first else ("memory.max", "memory.current")
+    )
+    try:
+        if not (group / limit).exists():
+            pytest.skip("memory cgroups are not delegated here")
+        (group / "cgroup.procs").write_text(str(pid))
+        yield lambda more: (group / limit).write_text(str(int((group / usage).read_text()) + more)) and None
+    finally:
+        (mount / "cgroup.procs").write_text(str(pid))
+        group.rmdir()
+
+
+def test_a_fork_that_would_make_memory_run_out_is_not_tried(target: Obedient, tmp_path: Path) -> None:
+    """At the limit of its cgroup the kernel would kill the task that is forked: nobody else is there yet."""
+    with _memory_cgroup(target.pid) as allow:
+        target.do("area = mmap(20000 * P); poke(area, os.urandom(1 << 20) * 78)")
+        allow(48 << 10)
+        for name, how in (("auto", "auto"), ("fork", "fork")):
+            options = DumpOptions(ext_pipe=True)
+            made = dump(target.pid, tmp_path / name, leave="running", snapshot=how, options=options)
+            assert made.statistics.snapshot == "frozen"
+            assert "until memory runs out" in (made.statistics.snapshot_reason or "")
+            assert target.ask("peek(area, 1) is not None")
+        allow(64 << 20)
+        made = dump(target.pid, tmp_path / "room", leave="running", snapshot="fork", options=DumpOptions(ext_pipe=True))
+        assert made.statistics.snapshot == "fork"

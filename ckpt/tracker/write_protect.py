@@ -110,6 +110,13 @@ class WriteProtect:
             if reason is None:
                 old, dirty, reason = self._round(mm, rows, fields["canaries"], arm)
                 reason = reason or fields["pinned"]
+                if reason is not None and arm and not len(old):
+                    # Nothing of it is in this address space: it is that of another, in which others live on (CLONE_VM).
+                    os.close(self._fd)
+                    self._fd = -1
+                    reason = self._drop(_EXEC)
+                    self._make(mm)
+                    self._arm(mm.pid, rows)
             elif arm:
                 self._make(mm)
                 self._arm(mm.pid, rows)

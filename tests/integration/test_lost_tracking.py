@@ -350,3 +350,37 @@ sys.stdin.read()
             switch.write_text(before)
             pause.write_text(slept)
             process.stdin.close()
+
+
+def test_an_address_space_that_others_keep(tmp_path: Path) -> None:
+    """The userfaultfd lives on with the memory that the task left; from then on it tells nothing, and is given up."""
+    if lacks := choice.missing("write-protect"):
+        pytest.skip(lacks[0].evidence)
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    program = tmp_path / "program"
+    source = Path(__file__).parent.parent / "programs" / "leaves_memory.c"
+    subprocess.run(["gcc", "-O1", "-o", str(program), str(source)], check=True)
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None and process.stdout is not None
+        other = 0
+        try:
+            process.stdout.read(1)
+            lost = []
+            for order in b"kwewww":
+                process.stdin.write(bytes([order]))
+                process.stdout.read(1)
+                while not Path(f"/proc/{process.pid}/syscall").read_text().startswith("0 "):  # read(2)
+                    time.sleep(0.001)
+                made = pre_dump(process.pid, tmp_path / "chain", tracker="write-protect")
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                other = int(children[0])
+                lost.append(made.statistics.lost)
+                with chain.view(tmp_path / "chain") as view:
+                    assert truth.differences(view, [process.pid]) == []
+            assert [len(words) for words in lost] == [0, 0, 1, 0, 0, 0]
+            assert "another address space" in lost[2][0]
+        finally:
+            process.kill()
+            if other:
+                os.kill(other, signal.SIGKILL)

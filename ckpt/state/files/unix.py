@@ -28,7 +28,8 @@ SUPPORT = Support(
     "stream, dgram, seqpacket: listening, pairs, names and socket files, queues with senders and urgent bytes, "
     "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED); "
     "those that processes outside hold, too, are shared with them again",
-    lost="where in a stream an urgent byte was that has been read",
+    lost="where in a stream an urgent byte was that has been read; how small the pieces were in which a stream was "
+    "written: its writer may have room again",
 )
 
 _SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix

@@ -15,7 +15,7 @@ from typing import TypeVar
 from ckpt.engine.elsewhere import work_elsewhere
 from ckpt.engine.progress import Progress
 from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageError
-from ckpt.kernel import features, namespaces, procfs
+from ckpt.kernel import features, namespaces, procfs, taskinfo
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.records.image import ImageHeader
 from ckpt.records.seams import ImageView
@@ -149,6 +149,19 @@ def _ipc(view: ImageView) -> tuple[int, list[str]]:
     return un.CLONE_NEWIPC, [note]
 
 
+def _groups(root: int) -> dict[int, tuple[int, ...]]:
+    """The supplementary groups of a tree's processes as they are numbered here, by the pids that they know."""
+    found, todo = {}, [root]
+    while todo:
+        pid = todo.pop()
+        try:
+            todo += procfs.children(pid, procfs.threads(pid))
+            found[namespaces.pid_inside(pid)] = taskinfo.ids(procfs.status(pid)).groups
+        except NoSuchTask:
+            continue
+    return found
+
+
 class _Clocks:
     """What becomes of CLOCK_MONOTONIC and CLOCK_BOOTTIME without a time namespace of the tree's own."""
 
@@ -200,8 +213,10 @@ def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress
             hint="run ckpt inside that container",
         )
     inside = namespaces.pid_inside(pid)
+    groups = _groups(pid) if flags & un.CLONE_NEWUSER else {}
 
     def there(progress: Progress | None) -> T:
+        taskinfo.remember_groups(groups)
         if os.readlink("/proc/self") != str(os.getpid()):
             raise TaskError(
                 f"task {pid} lives in a pid namespace, but its /proc is that of another one",

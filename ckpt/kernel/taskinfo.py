@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,12 +31,27 @@ class StatusIds:
     no_new_privs: bool
 
 
+_OVERFLOW = 65534  # what stands for a group without a number: kernel.overflowgid
+_outside: dict[int, tuple[int, ...]] = {}
+
+
+def remember_groups(groups: Mapping[int, tuple[int, ...]]) -> None:
+    """By pid, as this process read them before it entered a user namespace in which they have no numbers."""
+    _outside.update(groups)
+
+
+def _groups(pid: int, shown: tuple[int, ...]) -> tuple[int, ...]:
+    if pid in _outside or not _outside or _OVERFLOW not in shown:
+        return _outside.get(pid, shown)
+    return next(iter(_outside.values()))  # born since then, and nobody there may change his groups
+
+
 def ids(status: dict[str, str]) -> StatusIds:
     """Uid, Gid, Groups, Cap* and NoNewPrivs."""
     return StatusIds(
         uids=tuple(map(int, status["Uid"].split())),
         gids=tuple(map(int, status["Gid"].split())),
-        groups=tuple(map(int, status["Groups"].split())),
+        groups=_groups(int(status["Tgid"]), tuple(map(int, status["Groups"].split()))),
         cap_inh=int(status["CapInh"], 16),
         cap_prm=int(status["CapPrm"], 16),
         cap_eff=int(status["CapEff"], 16),

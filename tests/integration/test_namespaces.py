@@ -132,6 +132,12 @@ def test_twice_without_root(target: str) -> None:
     go_through(target, MODES["twice"], unprivileged())
 
 
+@pytest.mark.skipif(not ROOT, reason="only root can put a command into other groups")
+def test_twice_with_supplementary_groups() -> None:
+    """Which have no numbers in the user namespace, and are those of the task all the same."""
+    go_through("processes/grandchildren", MODES["twice"], {**unprivileged(), "extra_groups": [27, 100]})
+
+
 @pytest.mark.parametrize("target", ["memory/memfd_private_closed", "ids/seccomp", "processes/vfork"])
 def test_refused_without_root(target: str) -> None:
     """What this user cannot see is refused by name, and the task goes on."""

@@ -12,7 +12,12 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.rebuild import rebuilding
 
-SUPPORT = Support("identity", "seccomp", "strict mode, filters")
+SUPPORT = Support(
+    "identity",
+    "seccomp",
+    "strict mode, filters",
+    lost="the task itself, if ckpt is killed in the instant in which it makes a call in it for which a filter kills",
+)
 
 _SCRATCH_FILTER = 64  # offset of the program behind its sock_fprog
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, NotDumpable, Refusal, RemoteCallError
-from ckpt.kernel import procfs, uapi
+from ckpt.kernel import procfs, seccomp_filter, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel.descriptors import steal_descriptor
 from ckpt.kernel.memory import Memory
@@ -70,6 +70,7 @@ class LiveRemote:
         self._chain = 0  # an address
         self._stepper = Stepper(pid, tid)
         self._options = uapi.PTRACE_O_TRACESYSGOOD
+        self._filtered: dict[str, str] | None = None  # its status, when it runs under seccomp
 
     # ------------------------------------------------------------------ RemoteTask
 
@@ -134,7 +135,7 @@ class LiveRemote:
         """
         self.enter()
         found, own = self._found, self._stepper.registers
-        if found.result_to_argument and found.pop_rax:
+        if found.result_to_argument and found.pop_rax and self._survives(uapi.SYS_close, 0):
             address = self.scratch + _SCRATCH // 2
             way = struct.pack("<4Q", found.result_to_argument, found.pop_rax, uapi.SYS_close, found.syscall_ret)
             self.write(address, way + self._frame)
@@ -169,11 +170,17 @@ class LiveRemote:
         self._way_back(self._own, nr, *args)
 
     def _way_back(self, own: list[int], nr: int, *args: int) -> int:
-        """The frame takes the upper half of the scratch buffer."""
+        """The frame takes the upper half of the scratch buffer. A call for which a filter would kill is left out."""
+        if not self._survives(nr, *args):
+            return own[RSP]
         address = self.scratch + _SCRATCH // 2
         pointer, frame = sigframe.call(address, self._found.restorer, own, nr, args)
         self.write(address, frame)
         return pointer
+
+    def _survives(self, nr: int, *args: int) -> bool:
+        """Whether the thread may make the call when ckpt is dead, and its filters are not suspended any more."""
+        return self._filtered is None or seccomp_filter.permits(self.tid, self._filtered, nr, args)
 
     def way_out(self) -> int:
         """A stack for a new process, in the lower half of the scratch buffer: its frame leads to exit_group(0)."""
@@ -313,6 +320,7 @@ class LiveRemote:
         self._undispatched()
         if status.get("Seccomp", "0") == "0":
             return
+        self._filtered = status
         try:
             ptrace.setoptions(self.tid, self._options | uapi.PTRACE_O_SUSPEND_SECCOMP)
             self._options |= uapi.PTRACE_O_SUSPEND_SECCOMP

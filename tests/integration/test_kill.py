@@ -70,6 +70,20 @@ def test_in_a_chain_of_calls(name: str, chains: int) -> None:
         assert starts
 
 
+def test_a_filter_that_kills_while_the_memory_is_forked() -> None:
+    """On its way back the task waits for the helper, unless its seccomp filters would kill it for that."""
+    with killing.victim(named("ids/seccomp_killing"), extra=["--snapshot", "fork"]) as killed:
+        calls = killed.calls("leave-running")
+        options = f"ptrace {uapi.PTRACE_SETOPTIONS!r}"
+        copied = max(number for number, call in enumerate(calls, 1) if call == options)
+        killed.prepare("leave-running")
+        assert killed.dying("leave-running", die_at=copied) == -signal.SIGKILL
+        end = time.monotonic() + 20
+        while killing.traced_or_stopped(killed.run.pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert killed.alive()
+
+
 @pytest.mark.parametrize("verb", ["leave-running", "pre-dump", "dump", "restore", "merge"])
 def test_before_chosen_calls(verb: str) -> None:
     """Some calls of every part of a verb; all of them: scripts/kill --every."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckpt.errors import NotDumpable, Refusal
 from ckpt.records.support import Support
+from ckpt.trace import sigframe
 from ckpt.trace.freezer import FrozenTree
 
 SUPPORT = Support("tasks", "architecture", "x86_64")
@@ -16,7 +17,7 @@ def refuse_foreign_arch(tree: FrozenTree) -> None:
         if thread.child is not None:  # its child runs the same program
             continue
         gpr = thread.gpr
-        if len(gpr) != 27 * 8 or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
+        if sigframe.is_foreign(gpr) or int.from_bytes(gpr[17 * 8 : 18 * 8], "little") != 0x33:  # cs of 64-bit user code
             refusals.append(
                 Refusal(thread.pid, f"thread {thread.tid}", "runs 32-bit code", "only 64-bit tasks can be dumped")
             )

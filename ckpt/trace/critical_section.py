@@ -11,7 +11,7 @@ from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
-from ckpt.trace.sigframe import ORIG_RAX, RIP, pack, unpack
+from ckpt.trace.sigframe import ORIG_RAX, RIP, is_foreign, pack, unpack
 from ckpt.trace.waits import in_call
 
 
@@ -20,7 +20,7 @@ def leave(tid: int, gpr: bytes) -> bytes:
 
     `gpr` are its registers (NT_PRSTATUS); gives them as they are then.
     """
-    if in_call(unpack(gpr)):
+    if is_foreign(gpr) or in_call(unpack(gpr)):
         return gpr  # no system call is allowed in one
     moved = aborted(gpr, _section(tid))
     if moved != gpr:

@@ -41,7 +41,10 @@ def _on_the_way(tid: int) -> bool:
     """Whether its stack leads into a frame of ckpt's, on which every signal but one is blocked."""
     if ptrace.getsigmask(tid).bit_count() < _NEARLY_ALL:
         return False
-    pointer = sigframe.unpack(ptrace.getregset(tid, uapi.NT_PRSTATUS))[RSP]
+    gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
+    if sigframe.is_foreign(gpr):
+        return False
+    pointer = sigframe.unpack(gpr)[RSP]
     try:
         with Memory(tid) as memory:
             above = memory.read(pointer, _BEFORE + len(sigframe.MARK))

@@ -60,16 +60,22 @@ ARGUMENTS = (RDI, RSI, RDX, R10, R8, R9)
 
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _M64 = (1 << 64) - 1
+_WORDS = struct.Struct("<27Q")
+
+
+def is_foreign(gpr: bytes) -> bool:
+    """Whether the NT_PRSTATUS is that of 32-bit code, which is never read or changed: such a task is refused."""
+    return len(gpr) != _WORDS.size
 
 
 def unpack(gpr: bytes) -> list[int]:
     """NT_PRSTATUS as 27 integers."""
-    return list(struct.unpack("<27Q", gpr))
+    return list(_WORDS.unpack(gpr))
 
 
 def pack(registers: list[int]) -> bytes:
     """27 integers as NT_PRSTATUS."""
-    return struct.pack("<27Q", *registers)
+    return _WORDS.pack(*registers)
 
 
 def after_interruption(registers: list[int]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.namespaces import timer_clock_ns
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, pack, unpack
+from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, is_foreign, pack, unpack
 
 _M64 = (1 << 64) - 1
 _NS = 1_000_000_000
@@ -176,6 +176,8 @@ def milliseconds(ns: int) -> int:
 def make_restartable(tid: int) -> bytes:
     """Of a thread that has just stopped for ckpt: let it repeat the call that the stop ended. Gives its registers."""
     gpr = ptrace.getregset(tid, uapi.NT_PRSTATUS)
+    if is_foreign(gpr):
+        return gpr
     registers = unpack(gpr)
     if in_call(registers) and error_of(registers) == errno.EINTR and registers[ORIG_RAX] in ENDED:
         registers[RAX] = _M64 + 1 - us.ERESTARTNOHAND
@@ -211,6 +213,8 @@ def go_on(tid: int, gpr: bytes, wakeups: Wakeups) -> None:
 
     `gpr` are the registers that it stands with.
     """
+    if is_foreign(gpr):
+        return
     registers = unpack(gpr)
     if not in_call(registers) or registers[ORIG_RAX] not in ENDED:
         return

@@ -51,7 +51,7 @@ def ids(status: dict[str, str]) -> StatusIds:
     return StatusIds(
         uids=tuple(map(int, status["Uid"].split())),
         gids=tuple(map(int, status["Gid"].split())),
-        groups=_groups(int(status["Tgid"]), tuple(map(int, status["Groups"].split()))),
+        groups=_groups(int(status.get("Tgid", "0")), tuple(map(int, status["Groups"].split()))),
         cap_inh=int(status["CapInh"], 16),
         cap_prm=int(status["CapPrm"], 16),
         cap_eff=int(status["CapEff"], 16),

@@ -331,7 +331,10 @@ class Tree:
         try:
             yield
         except KernelError as error:
-            raise RestoreError(f"task {pid}: {what} could not be rebuilt: {error.message}", hint=error.hint) from error
+            hint = error.hint
+            if isinstance(error, NotPermitted):
+                hint = "restore as root; ckpt doctor tells what this user cannot do"
+            raise RestoreError(f"task {pid}: {what} could not be rebuilt: {error.message}", hint=hint) from error
         except RestoreError:
             raise
         except CkptError as error:

@@ -19,3 +19,11 @@ def rebuilding(pid: int, what: str, *, hint: str | None = None) -> Iterator[None
         raise RestoreError(
             f"task {pid}: {what} could not be restored: {error.message}", hint=hint or error.hint
         ) from error
+
+
+def failed(what: str, error: KernelError) -> RestoreError:
+    """The RestoreError about an object that the kernel does not let be made again."""
+    hint = error.hint
+    if isinstance(error, NotPermitted):
+        hint = "restore as root; ckpt doctor tells what this user cannot do"
+    return RestoreError(f"{what} cannot be restored: {error.message}", hint=hint)

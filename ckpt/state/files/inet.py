@@ -7,7 +7,7 @@ import os
 import struct
 from dataclasses import replace
 
-from ckpt.errors import KernelError, RestoreError
+from ckpt.errors import KernelError
 from ckpt.kernel import datagrams, sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.files import FileRecord
@@ -19,6 +19,7 @@ from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import host_of, port_of, show
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import CONNECTED_TCP, IDLE_TCP, apply_options, collect_options
+from ckpt.state.rebuild import failed
 
 SUPPORT = Support(
     "sockets",
@@ -153,7 +154,7 @@ class InetKind:
                 fd = outside.take(payload.ino, payload.name, context)
                 if fd is not None:
                     return fd
-            raise RestoreError(f"{what} cannot be restored: {error.message}", hint=error.hint) from error
+            raise failed(what, error) from error
 
 
 def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
@@ -198,7 +199,7 @@ def _finish(fd: int, payload: InetPayload) -> None:
             udperrors.restore(fd, payload)
         apply_options(fd, payload.options, final=True, subject=describe(payload))
     except KernelError as error:
-        raise RestoreError(f"socket {describe(payload)} cannot be restored: {error.message}") from error
+        raise failed(f"socket {describe(payload)}", error) from error
 
 
 def _shut(fd: int, how: int) -> None:

@@ -22,6 +22,7 @@ from ckpt.state.files.registry import registry
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
 from ckpt.state.files.unixactors import Actors
+from ckpt.state.rebuild import failed
 
 SUPPORT = Support(
     "sockets",
@@ -70,7 +71,7 @@ class NetlinkKind:
             if fd >= 0:
                 os.close(fd)
             what = f"netlink socket of protocol {payload.protocol}, port {payload.portid}"
-            raise RestoreError(f"{what} cannot be restored: {error.message}") from error
+            raise failed(what, error) from error
         return fd
 
 

@@ -22,6 +22,7 @@ from ckpt.state.files import packetring
 from ckpt.state.files.base import FileView
 from ckpt.state.files.sockfamily import refuse_foreign_namespace, socket_family
 from ckpt.state.files.sockopts import apply_options, collect_options
+from ckpt.state.rebuild import failed
 
 SUPPORT = Support(
     "sockets",
@@ -132,7 +133,7 @@ def _finish(fd: int, payload: PacketPayload) -> None:
 
 
 def _failed(error: KernelError) -> RestoreError:
-    return RestoreError(f"packet socket cannot be restored: {error.message}")
+    return failed("packet socket", error)
 
 
 def _memberships(table: bytes) -> tuple[PacketMembership, ...]:

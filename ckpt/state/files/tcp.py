@@ -13,7 +13,7 @@ import os
 import secrets
 from dataclasses import dataclass, field, replace
 
-from ckpt.errors import KernelError, RestoreError
+from ckpt.errors import KernelError
 from ckpt.kernel import datagrams, sock_diag, sockets, tcp_holder, tcp_repair
 from ckpt.kernel import uapi_socket as u
 from ckpt.kernel.namespaces import INIT
@@ -26,6 +26,7 @@ from ckpt.state.files.base import FileView
 from ckpt.state.files.inetnames import endpoint
 from ckpt.state.files.sockopts import apply_options
 from ckpt.state.files.tcpbacklog import FIN_SENT
+from ckpt.state.rebuild import failed
 
 SUPPORT = Support(
     "sockets",
@@ -273,7 +274,7 @@ def _finish(build: _Build, context: RestoreContext) -> None:
                 datagrams.inject_fin(payload.peer, payload.name, c.receive_seq, c.send_seq - len(c.send_queue))
             apply_options(fd, payload.options, final=True, subject="TCP connection")
     except KernelError as error:
-        raise RestoreError(f"a TCP connection cannot be restored: {error.message}") from error
+        raise failed("a TCP connection", error) from error
 
 
 def _urgent(payload: InetPayload, c: tcp_repair.Connection) -> None:

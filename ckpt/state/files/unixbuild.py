@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from ckpt.errors import KernelError, RestoreError
+from ckpt.errors import KernelError
 from ckpt.kernel import sock_diag, sockets
 from ckpt.kernel import uapi_socket as u
 from ckpt.records.sockets import Identity, UnixPayload, UnixWaiting
@@ -22,6 +22,7 @@ from ckpt.state.files.sockopts import apply_options
 from ckpt.state.files.unixactors import Actors
 from ckpt.state.files.unixdgram import NOBODY, connect_datagrams, made_by_name, part_halves
 from ckpt.state.files.unixnames import Names, address, show
+from ckpt.state.rebuild import failed
 
 __all__ = ["Sockets", "build_all", "show"]
 
@@ -82,7 +83,7 @@ def build_all(context: RestoreContext) -> dict[int, int]:
         try:
             _build(known)
         except KernelError as error:
-            raise RestoreError(f"the Unix sockets cannot be restored: {error.message}") from error
+            raise failed("the Unix sockets", error) from error
         context.when_opened(lambda: _finish(known))
     return known.made
 
@@ -347,7 +348,7 @@ def _finish(all_: Sockets) -> None:
             subject = f"Unix socket {show(payload.name)}"
             apply_options(all_.made[file_id], payload.options, final=True, subject=subject)
     except KernelError as error:
-        raise RestoreError(f"the Unix sockets cannot be restored: {error.message}") from error
+        raise failed("the Unix sockets", error) from error
     all_.names.settle()
 
 

@@ -6,6 +6,8 @@ root: on (soft-dirty, KSM); guest: on (soft-dirty is only there).
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -270,3 +272,25 @@ def test_a_fork_that_would_make_memory_run_out_is_not_tried(target: Obedient, tm
         allow(64 << 20)
         made = dump(target.pid, tmp_path / "room", leave="running", snapshot="fork", options=DumpOptions(ext_pipe=True))
         assert made.statistics.snapshot == "fork"
+
+
+@pytest.mark.parametrize("tracker", ["soft-dirty", "content-hash"])
+def test_a_write_from_outside_that_is_under_way_in_a_freeze(target: Obedient, tmp_path: Path, tracker: str) -> None:
+    """Its pages are pinned: soft-dirty leaves those dirty. Write-protection does not (README)."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    program, source = tmp_path / "slow_write", Path(__file__).parent.parent / "programs" / "slow_write.c"
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", program, source], check=True)
+    rounds = Rounds(target, tmp_path / "chain", tracker)
+    area = target.ask("mmap(64 * P)")
+    target.do(f"poke({area}, os.urandom(64 * P)); madvise({area}, 64 * P, 15)")
+    rounds()
+    command = [program, str(target.pid), str(area)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None and process.stdout is not None
+        if not process.stdout.read(1):
+            pytest.skip("no userfaultfd for this user")
+        rounds()
+        process.stdin.write(b"\n")
+        assert process.wait(60) == 0
+    rounds()

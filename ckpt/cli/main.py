@@ -7,7 +7,7 @@ import os
 import sys
 
 _WHERE = "look at the paths that were given, and at where the output goes"
-_MEMORY = "free memory, or raise the limit: ulimit -v, memory.max of the cgroup, vm.overcommit_memory; try again"
+_MEMORY = "free memory, or raise the limit: ulimit -v and -u, memory.max of the cgroup, vm.overcommit_memory; try again"
 
 
 def run() -> None:
@@ -77,6 +77,10 @@ def main(arguments: list[str]) -> int:
         hint = _MEMORY if error.errno == errno.ENOMEM else _WHERE
         print_error(CkptError(f"{where}{error.strerror or error}", hint=hint), as_json)
         return CkptError.exit_code
-    except MemoryError:
-        print_error(CkptError("ckpt has run out of memory", hint=_MEMORY), as_json)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+            raise
+        print_error(
+            CkptError(f"ckpt has run out of memory, or threads: {error or 'MemoryError'}", hint=_MEMORY), as_json
+        )
         return CkptError.exit_code

@@ -105,7 +105,8 @@ class FileSink:
             self._flusher = ThreadPoolExecutor(1, "ckpt-flush")
         # Linux writes dirty pages out before it can drop them, does not wait for that, and so drops none of them.
         begin, size = self._flushed, self._written - self._flushed
-        self._flusher.submit(os.posix_fadvise, self._fd, begin, size, os.POSIX_FADV_DONTNEED)
+        with suppress(RuntimeError):  # no thread can be started; `sync` writes all of it out
+            self._flusher.submit(os.posix_fadvise, self._fd, begin, size, os.POSIX_FADV_DONTNEED)
         self._flushed = self._written
 
     def _close(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from ckpt.errors import ImageWriteError
 from ckpt.image import sinks
-from ckpt.image.sinks import FileSink
+from ckpt.image.sinks import FLUSH, FileSink
 
 PIECE = os.urandom(1 << 20)
 
@@ -57,3 +58,16 @@ def test_an_advice_that_fails_does_no_harm(tmp_path: Path, monkeypatch: pytest.M
         sink.write(PIECE)
     sink.finish()
     assert sink.path.stat().st_size == 9 << 20
+
+
+def test_without_a_thread_for_it_nothing_is_flushed_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    sink = FileSink(tmp_path / "x")
+    data = bytes(range(256)) * (FLUSH // 256)
+    sink.write(data)
+    sink.write(data)
+    sink.finish()
+    assert (tmp_path / "x").read_bytes() == data * 2

@@ -74,6 +74,7 @@ class Killing:
         self.tracker = ["--tracker", tracker]
         self.extra = extra or []  # options of dumps
         self.number = self.deaths = 0
+        self.stopped = self._stopped()  # by the target itself
         self.chain = self.ended = run.images / "none"  # `ended`: one that ends in a dump
         self.fresh()
 
@@ -163,10 +164,13 @@ class Killing:
             self.run.reap()
             if verb in ("dump", "precopy") and not self.alive():
                 return
-            if verb == "leave-stopped" and self._group_stopped():
-                os.kill(self.run.pid, signal.SIGCONT)
+            left = self._stopped() - self.stopped
+            if verb == "leave-stopped":
+                for pid in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
             try:
-                wrong = traced_or_stopped(self.run.pid)
+                wrong = traced_or_stopped(self.run.pid) + [f"{pid} is stopped" for pid in left]
                 now = look(self.run.pid)
             except OSError as error:
                 wrong, now = [str(error)], before
@@ -178,9 +182,10 @@ class Killing:
         if (verdict := self.run.verdict()) is not None:
             self.run.fail(f"{verb}: the target says {verdict}")
 
-    def _group_stopped(self) -> bool:
-        about = harness.parent_and_session(self.run.pid)
-        return about is not None and about[2] == "T"
+    def _stopped(self) -> set[int]:
+        """The processes of the tree that are stopped, by a signal or a tracer."""
+        abouts = {pid: harness.parent_and_session(pid) for pid in self.run.mine()}
+        return {pid for pid, about in abouts.items() if about is not None and about[2] in "tT"}
 
     def recover(self, verb: str) -> None:
         """What a user does next must work: verify, another round, a restore of what was ended."""

@@ -220,6 +220,13 @@ def smaps(pid: int) -> list[MapsLine]:
     return result
 
 
+def page_size(pid: int, start: int) -> int:
+    """The size in bytes of the pages of the mapping at `start` (KernelPageSize in smaps); 0 when there is none."""
+    lines = f"\n{_text(pid, 'smaps')}".partition(f"\n{start:08x}-")[2]
+    found = lines.partition("\nKernelPageSize:")[2].split(maxsplit=1)
+    return int(found[0]) << 10 if found else 0
+
+
 @functools.cache  # asked for in every freeze, and for the life of this process the same
 def boot_id() -> str:
     """The identity of this boot."""

@@ -280,7 +280,7 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
     elif line.path.startswith(aio.RING):
         aio.collect_ring(context, mm.pid, line.start, line.end - line.start)
     if "ht" in line.vm_flags:
-        huge = shm.huge_page_size(magic)
+        huge = shm.huge_page_size(mm.pid, line, magic)
     if "ss" in line.vm_flags:
         context.refuse(mm.pid, subject, "is a shadow stack")
     if line.path == "[uprobes]":

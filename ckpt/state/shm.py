@@ -8,7 +8,7 @@ import os
 import stat
 
 from ckpt.errors import KernelError
-from ckpt.kernel import uapi, uapi_files, uapi_restore
+from ckpt.kernel import mapped, procfs, uapi, uapi_files, uapi_restore
 from ckpt.kernel.descriptors import open_magic
 from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import ShmRecord
@@ -42,7 +42,7 @@ def note_mapping(context: CollectContext, pid: int, line: MapsLine, magic: str) 
         return key
     try:
         found = os.stat(magic)
-        flags = _huge_flags(magic) if "ht" in line.vm_flags else 0
+        flags = _huge_flags(huge_page_size(pid, line, magic)) if "ht" in line.vm_flags else 0
         if line.path.startswith(_MEMFD):
             objects[key] = _memfd(key, line.path, found, _seals(magic), flags)
         elif line.path.startswith(_SYSV):
@@ -67,7 +67,7 @@ def note_memfd(context: CollectContext, view: FileView) -> str:
     key = f"shm:{st.st_dev}:{st.st_ino}"
     objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
     if key not in objects:
-        flags = _huge_flags(view.proc_path)
+        flags = _huge_flags(os.statvfs(view.proc_path).f_bsize)
         objects[key] = _memfd(key, view.link, st, _seals(view.proc_path), flags, view.file_id)
     return key
 
@@ -79,14 +79,13 @@ def _memfd(key: str, link: str, st: os.stat_result, seals: int, flags: int, file
     )
 
 
-def huge_page_size(magic: str) -> int:
-    """The page size of a file in tmpfs or hugetlbfs."""
-    return os.statvfs(magic).f_bsize
+def huge_page_size(pid: int, line: MapsLine, magic: str) -> int:
+    """The size of a hugetlb mapping's pages. Where this user cannot follow map_files, `magic` may be a copy's."""
+    return os.statvfs(magic).f_bsize if mapped.map_files_allowed() else procfs.page_size(pid, line.start)
 
 
-def _huge_flags(magic: str) -> int:
+def _huge_flags(size: int) -> int:
     """MFD_HUGETLB with the size of its pages (the same bits as MAP_HUGE_*), 0 for a file of ordinary pages."""
-    size = huge_page_size(magic)
     if size == uapi.PAGE_SIZE:
         return 0
     return uapi_restore.MFD_HUGETLB | (size.bit_length() - 1) << uapi.MAP_HUGE_SHIFT

@@ -175,9 +175,11 @@ class _Copy:
     def _data(self, remote: LiveTask, start: int, size: int) -> Iterator[tuple[int, int]]:
         """(offset, length) in bytes of the parts that hold data: reading a hole of shared memory would fill it.
 
-        mincore knows what lies in memory: of a file on a disk that is not all.
+        mincore knows what lies in memory, of a file on a disk that is not all; and of huge TLB pages only those that
+        this task has touched.
         """
-        if mapped.swap_in_use() or not (self.line.path.startswith(SHARED_NAMES) or mapped.on_tmpfs(self.line.dev)):
+        inside = self.line.path.startswith(SHARED_NAMES) or mapped.on_tmpfs(self.line.dev)
+        if not inside or "ht" in self.line.vm_flags or mapped.swap_in_use():
             yield 0, size
             return
         step = remote.scratch_size // 2 * uapi.PAGE_SIZE

@@ -22,7 +22,7 @@ from ckpt.engine import elsewhere
 from ckpt.engine.doctor import dumpable
 from ckpt.errors import TaskError
 from ckpt.kernel import features, namespaces
-from tests.support import harness
+from tests.support import harness, huge_pages
 from tests.support.commands import REPOSITORY, Done, commands
 from tests.support.harness import MODES, Mode, Run, Target
 from tests.support.programs import CLOCKS, telling, until
@@ -123,6 +123,13 @@ def go_through(target: str, mode: Mode, who: dict[str, object], *options: str) -
 @pytest.mark.parametrize("target", PLAIN)
 def test_without_root(target: str) -> None:
     go_through(target, MODES["pre-dump-1"], unprivileged())
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can allow huge pages")
+@pytest.mark.parametrize("mode", ["pre-dump-1", "twice"])
+def test_huge_pages_without_root(mode: str) -> None:
+    with huge_pages.raised(16):
+        go_through("memory/hugetlb_shared", MODES[mode], unprivileged())
 
 
 @pytest.mark.parametrize(

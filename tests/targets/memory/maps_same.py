@@ -1,6 +1,7 @@
 """The list of mappings is the same, line by line, and so are cmdline, environ, auxv and exe."""
 
 import os
+import sys
 from pathlib import Path
 
 from target_api import PAGE, call, checkpoint, mmap, poke, run
@@ -12,6 +13,7 @@ def view():
 
 
 def main():
+    _kept = [sys.intern(f"name {n}") for n in range(12000)]  # or the interpreter's own table of names may grow later
     mmap(8 * PAGE)
     mmap(4 * PAGE, 1, 0x21)
     call("mprotect", mmap(5 * PAGE), PAGE, 0)

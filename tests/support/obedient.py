@@ -54,6 +54,8 @@ class Obedient:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            # The kernel writes to an rseq area whenever a thread changes its CPU.
+            env={**os.environ, "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
             text=True,
             start_new_session=True,
         )

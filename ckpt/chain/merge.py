@@ -96,7 +96,7 @@ def _merge_directory(
         target.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir(mode=0o700)
         if (owner := _owner(chain, target.parent)) is not None:
-            os.chown(building, *owner)
+            _give(building, *owner)
     except OSError as error:
         raise ImageWriteError(f"{target} cannot be made: {error.strerror}") from error
     try:
@@ -139,9 +139,19 @@ def _merge_file(
 
 
 def _owner(chain: View, directory: Path) -> tuple[int, int] | None:
-    """Of what root merges in the directory of a user whose image it is: that user."""
-    image, found = os.stat(chain.layers[0].name), os.stat(directory)
-    return (found.st_uid, found.st_gid) if not os.geteuid() and image.st_uid == found.st_uid else None
+    """Of what root merges in the directory of a user whose images they all are: that user."""
+    found = os.stat(directory)
+    his = all(os.stat(layer.name).st_uid == found.st_uid for layer in chain.layers)
+    return (found.st_uid, found.st_gid) if not os.geteuid() and his else None
+
+
+def _give(directory: Path, uid: int, gid: int) -> None:
+    """chown(2) of a directory, and of nothing that its new owner has laid in its place."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(fd, uid, gid)
+    finally:
+        os.close(fd)
 
 
 class _Verified(FileSink):

@@ -27,6 +27,7 @@ from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
 from ckpt.state.mm_build import free_block
 from ckpt.state.own_namespaces import restore_own
+from ckpt.state.rebuild import remedy
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
 from ckpt.state.vforks import make_wait
@@ -331,10 +332,8 @@ class Tree:
         try:
             yield
         except KernelError as error:
-            hint = error.hint
-            if isinstance(error, NotPermitted):
-                hint = "restore as root; ckpt doctor tells what this user cannot do"
-            raise RestoreError(f"task {pid}: {what} could not be rebuilt: {error.message}", hint=hint) from error
+            message = f"task {pid}: {what} could not be rebuilt: {error.message}"
+            raise RestoreError(message, hint=remedy(error)) from error
         except RestoreError:
             raise
         except CkptError as error:

@@ -11,6 +11,7 @@ from ckpt.kernel import sockets
 from ckpt.kernel import uapi_socket as u
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+_LOOPBACK4 = b"\x7f\0\0\1"
 _LOOPBACK6 = b"\0" * 15 + b"\1"
 
 
@@ -30,16 +31,10 @@ def inject(
 
     `to`: the host in the packet, for a socket bound to any of them.
     """
-    from_host, from_port = _split(source)
-    to_host, to_port = _split(destination)
-    if len(to) == len(from_host):
-        to_host = to
+    (from_host, from_port), (to_host, to_port) = _ends(source, destination, to)
     if len(from_host) == 4:
-        known = len(to_host) == 4 and any(to_host)
-        to_host = to_host if known else b"\x7f\0\0\1"
         pseudo = from_host + to_host + struct.pack(">BBH", 0, protocol, 8 + len(data))
     else:
-        to_host = to_host if any(to_host) else _LOOPBACK6
         pseudo = from_host + to_host + struct.pack(">IHBB", 8 + len(data), 0, 0, protocol)
     # The third field is the length for UDP; for UDP-Lite what the checksum covers, 0 being everything.
     head = struct.pack(">HHH", from_port, to_port, 8 + len(data) if protocol == u.IPPROTO_UDP else 0)
@@ -59,14 +54,9 @@ def send_as(
 ) -> None:
     """`inject` without any right: from a socket that is bound to `source`, one of `senders` (protocol, host, port)
     or one made for it. KernelError when that is another host's, or somebody else has it."""
-    from_host, from_port = _split(source)
-    to_host, to_port = _split(destination)
-    if len(to) == len(from_host):
-        to_host = to
+    (from_host, from_port), (to_host, to_port) = _ends(source, destination, to)
     four = len(from_host) == 4
     family, any_host = (u.AF_INET, bytes(4)) if four else (u.AF_INET6, bytes(16))
-    if len(to_host) != len(from_host) or not any(to_host):
-        to_host = b"\x7f\0\0\1" if four else _LOOPBACK6
     made = -1
     found = (senders.get((protocol, host, from_port)) for host in (from_host, any_host))
     fd = next((one for one in found if one is not None), -1)
@@ -84,6 +74,17 @@ def send_as(
     finally:
         if made >= 0:
             os.close(made)
+
+
+def _ends(source: bytes, destination: bytes, to: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+    """Hosts and ports of a datagram: a socket bound to any host is reached at `to`, or over the loopback."""
+    from_host, from_port = _split(source)
+    to_host, to_port = _split(destination)
+    if len(to) == len(from_host):
+        to_host = to
+    if len(to_host) != len(from_host) or not any(to_host):
+        to_host = _LOOPBACK4 if len(from_host) == 4 else _LOOPBACK6
+    return (from_host, from_port), (to_host, to_port)
 
 
 def host(name: bytes) -> bytes:

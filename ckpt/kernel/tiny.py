@@ -65,7 +65,8 @@ def spawn(fd: int, name: str, actions: list[Any]) -> int:
 
 def spawn_beside(fd: int, name: str, copies: Iterable[tuple[int, int]], owner: tuple[int, int] | None = None) -> int:
     """`spawn`, as a child of this process's own parent; `copies` are descriptors and the numbers they get there,
-    `owner` the uid and gid to become where that is allowed.
+    `owner` the uid and gid to become where that is allowed; before the program begins, for in a user namespace whose
+    root is another one only execve takes away the capabilities.
 
     Nobody in a pid namespace adopts what was born to a parent outside of it.
     """

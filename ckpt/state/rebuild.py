@@ -23,7 +23,11 @@ def rebuilding(pid: int, what: str, *, hint: str | None = None) -> Iterator[None
 
 def failed(what: str, error: KernelError) -> RestoreError:
     """The RestoreError about an object that the kernel does not let be made again."""
-    hint = error.hint
+    return RestoreError(f"{what} cannot be restored: {error.message}", hint=remedy(error))
+
+
+def remedy(error: KernelError) -> str | None:
+    """The hint that goes with it in a RestoreError."""
     if isinstance(error, NotPermitted):
-        hint = "restore as root; ckpt doctor tells what this user cannot do"
-    return RestoreError(f"{what} cannot be restored: {error.message}", hint=hint)
+        return "restore as root; ckpt doctor tells what this user cannot do"
+    return error.hint

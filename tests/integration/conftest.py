@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import harness
+from tests.support import proc
 from tests.support.programs import Program
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     """A real program, with its directory; what is left of it ends with the test."""
-    harness.become_subreaper()
+    proc.become_subreaper()
     made = Program(tmp_path)
     try:
         yield made
     finally:
         made.end()
-        harness.become_subreaper(False)
+        proc.become_subreaper(False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import harness
+from tests.support import proc
 from tests.support.commands import WAIT, commands
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
@@ -64,9 +64,9 @@ while True:
 def _reaper() -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("needs root: run as root")
-    harness.become_subreaper()
+    proc.become_subreaper()
     yield
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 def reap() -> None:

@@ -18,7 +18,7 @@ from ckpt.engine import rehearsal
 from ckpt.engine.spaces import Tracking
 from ckpt.kernel import uapi
 from ckpt.tracker import choice
-from tests.support import harness, killing
+from tests.support import harness, killing, proc
 
 pytestmark = [
     pytest.mark.root,
@@ -32,9 +32,9 @@ PIDFD_GETFD = "_syscall c_long(438)"
 
 @pytest.fixture(autouse=True)
 def _reaper() -> Iterator[None]:
-    harness.become_subreaper()
+    proc.become_subreaper()
     yield
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 def named(name: str) -> harness.Target:

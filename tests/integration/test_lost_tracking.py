@@ -23,7 +23,7 @@ from ckpt.kernel.pagemap import clear_soft_dirty
 from ckpt.trace.freezer import freeze
 from ckpt.tracker import choice
 from ckpt.tracker.write_protect import _scan
-from tests.support import harness
+from tests.support import proc
 from tests.support.commands import commands
 from tests.support.oracle import truth
 
@@ -112,12 +112,12 @@ class Chained:
 
 @pytest.fixture
 def chained(tmp_path: Path) -> Iterator[Chained]:
-    harness.become_subreaper()
+    proc.become_subreaper()
     made = Chained(tmp_path)
     yield made
     os.kill(made.pid, signal.SIGKILL)
     made.process.wait()
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 ARMING = [name for name in choice.NEEDS if name != "content-hash"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckpt.kernel import features
-from tests.support import harness
+from tests.support import proc
 from tests.support.programs import CLOCKS, telling, until
 
 pytestmark = [
@@ -58,7 +58,7 @@ def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None
         ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
         return [our - float(word) for our, word in zip(ours, said.read_text().split(), strict=True)]
 
-    harness.become_subreaper()
+    proc.become_subreaper()
     try:
         subprocess.run([*ckpt, "dump", "-t", pid, "-D", str(tmp_path / "1")], check=True, stdout=null)
         started.wait()
@@ -78,4 +78,4 @@ def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None
     finally:
         Path(f"{said}.end").touch()
         os.waitpid(int(pid), 0)
-        harness.become_subreaper(False)
+        proc.become_subreaper(False)

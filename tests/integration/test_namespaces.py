@@ -22,7 +22,7 @@ from ckpt.engine import elsewhere
 from ckpt.engine.doctor import dumpable
 from ckpt.errors import TaskError
 from ckpt.kernel import features, namespaces
-from tests.support import harness, huge_pages
+from tests.support import harness, huge_pages, proc
 from tests.support.commands import REPOSITORY, Done, commands
 from tests.support.harness import MODES, Mode, Run, Target
 from tests.support.programs import CLOCKS, telling, until
@@ -103,7 +103,7 @@ def go_through(target: str, mode: Mode, who: dict[str, object], *options: str) -
     run = Elsewhere(Target(path), who, options)
     run.images.mkdir()
     run.images.chmod(0o777)
-    harness.become_subreaper()
+    proc.become_subreaper()
     try:
         run.start()
         for cycle in range(mode.cycles):
@@ -117,7 +117,7 @@ def go_through(target: str, mode: Mode, who: dict[str, object], *options: str) -
         pytest.skip(str(skipped))
     finally:
         run.close()
-        harness.become_subreaper(False)
+        proc.become_subreaper(False)
 
 
 @pytest.mark.parametrize("target", PLAIN)
@@ -192,7 +192,7 @@ def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypat
 
     monkeypatch.setattr(namespaces, "die_with_parent", slowly)
     reader, writer = os.pipe()
-    harness.become_subreaper()
+    proc.become_subreaper()
     child = os.fork()
     if not child:
         elsewhere.work_elsewhere(
@@ -208,7 +208,7 @@ def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypat
     assert os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None, "it was killed"
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
@@ -276,7 +276,7 @@ def test_the_directory_is_the_callers(tmp_path: Path) -> None:
 def inits() -> set[int]:
     """The living inits of restored trees on this machine."""
     found = set()
-    for pid in harness.processes():
+    for pid in proc.processes():
         with harness.suppressed(OSError):
             stat = Path(f"/proc/{pid}/stat").read_text()
             if "(ckpt-init) Z" not in stat and os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ckpt-init"):

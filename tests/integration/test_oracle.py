@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from ckpt.errors import CkptError
 from ckpt.tracker import choice
-from tests.support import harness
+from tests.support import proc
 from tests.support.oracle import session
 from tests.support.oracle.steps import OPS, PRIVATE, READ, WRITE, Step, steps
 
@@ -40,10 +40,10 @@ COUNT = 80 if IN_GUEST else 300
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Path]:
-    harness.become_subreaper()
+    proc.become_subreaper()
     with tempfile.TemporaryDirectory(prefix="ckpt-oracle-") as directory:
         yield session.build(Path(directory))
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 def verdict(planned: list[Step], program: Path, how: str) -> None:

@@ -128,6 +128,19 @@ def test_a_merge_by_root_is_the_users(place: Path) -> None:
         assert ckpt(WHO, "verify", "-D", made)
 
 
+@pytest.mark.parametrize("of_root", ["0001.ckpt", "0002.ckpt"])
+def test_a_merge_with_an_image_of_roots_is_roots(place: Path, of_root: str) -> None:
+    """What is in it came from both."""
+    task, images = counting(place / "n", WHO), place / "images"
+    ckpt(WHO, "pre-dump", "-t", task.pid, "-D", images)
+    ckpt(WHO, "dump", "-t", task.pid, "-D", images)
+    task.wait()
+    os.chown(images / of_root, 0, 0)
+    ckpt({}, "merge", "-D", images, "-o", place / "one.ckpt")
+    ckpt({}, "merge", "-D", images, "-o", place / "chain")
+    assert {(place / "one.ckpt").stat().st_uid, (place / "chain").stat().st_uid} == {0}
+
+
 @pytest.mark.parametrize(
     "code, who, said",
     [

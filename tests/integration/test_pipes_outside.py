@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import REPOSITORY
-from tests.support.harness import become_subreaper
+from tests.support.proc import become_subreaper
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 

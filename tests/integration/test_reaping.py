@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ckpt
-from tests.support import harness
+from tests.support import proc
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ time.sleep(1000)
 
 
 def test_pids_are_free_where_nobody_waits_for_orphans(tmp_path: Path) -> None:
-    harness.become_subreaper()  # orphans come here, and are let lie
+    proc.become_subreaper()  # orphans come here, and are let lie
     said = tmp_path / "said"
     try:
         with said.open("w") as out:
@@ -52,9 +52,9 @@ def test_pids_are_free_where_nobody_waits_for_orphans(tmp_path: Path) -> None:
         finally:
             target.kill()
             target.wait()
-            for pid in harness.processes():
-                about = harness.parent_and_session(pid)
+            for pid in proc.processes():
+                about = proc.parent_and_session(pid)
                 if about and about[0] == os.getpid() and about[2] == "Z":
                     os.waitpid(pid, 0)
     finally:
-        harness.become_subreaper(False)
+        proc.become_subreaper(False)

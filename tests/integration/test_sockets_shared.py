@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import commands
-from tests.support.harness import become_subreaper, is_dead
+from tests.support.proc import become_subreaper, is_dead
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 

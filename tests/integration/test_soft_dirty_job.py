@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ckpt.tracker import choice
-from tests.support import harness
+from tests.support import harness, proc
 
 pytestmark = [pytest.mark.root, pytest.mark.guest, pytest.mark.timeout(400)]
 
@@ -26,8 +26,8 @@ def test_main_job(tracker: str, name: str, request: pytest.FixtureRequest) -> No
     if lacks := choice.missing(tracker):
         pytest.skip(lacks[0].evidence)
     target = next(target for target in harness.all_targets() if target.name == name)
-    harness.become_subreaper()
-    request.addfinalizer(lambda: harness.become_subreaper(False))
+    proc.become_subreaper()
+    request.addfinalizer(lambda: proc.become_subreaper(False))
     with harness.running(target) as run:
         chain, merged = run.images / "chain", run.images / "merged"
         for number in range(3):

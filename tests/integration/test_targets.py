@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from tests.support import harness
+from tests.support import harness, proc
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 def _reaper() -> object:
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    harness.become_subreaper()
+    proc.become_subreaper()
     yield
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 def test_target(target: harness.Target, mode: harness.Mode) -> None:

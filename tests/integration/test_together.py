@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support import harness
+from tests.support import harness, proc
 from tests.support.harness import MODES, Mode, Run, Target, TargetFailed
 
 pytestmark = [
@@ -44,8 +44,8 @@ class Together(Run):
 
     def start(self) -> None:
         super().start()
-        for pid in harness.processes():
-            about = harness.parent_and_session(pid)
+        for pid in proc.processes():
+            about = proc.parent_and_session(pid)
             if about and about[0] == self.pid:
                 self.sessions.add(about[1])
 
@@ -65,9 +65,9 @@ class Together(Run):
 
 @pytest.fixture(autouse=True)
 def _reaper() -> Iterator[None]:
-    harness.become_subreaper()
+    proc.become_subreaper()
     yield
-    harness.become_subreaper(False)
+    proc.become_subreaper(False)
 
 
 def fits(target: Target, mode: Mode) -> bool:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import proc
 from tests.support.commands import SUPPORT, WAIT, commands
 
 TARGETS = SUPPORT.parent / "targets"
@@ -92,37 +93,6 @@ class Target:
 
 def all_targets() -> list[Target]:
     return [Target(path) for path in sorted(TARGETS.glob("*/*")) if path.suffix in (".py", ".c")]
-
-
-def become_subreaper(on: bool = True) -> None:
-    """Orphans of the targets, and trees that a restore has let go of, become children of this process."""
-    if ctypes.CDLL(None, use_errno=True).prctl(36, int(on), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
-
-
-def parent_and_session(pid: int) -> tuple[int, int, str] | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return int(fields[1]), int(fields[3]), fields[0]
-
-
-def is_dead(pid: int) -> bool:
-    """Gone, or a zombie without a thread that lives on."""
-    about = parent_and_session(pid)
-    if about is None or about[2] != "Z":
-        return about is None
-    try:
-        return len(os.listdir(f"/proc/{pid}/task")) <= 1
-    except OSError:
-        return True
-
-
-def processes() -> Iterator[int]:
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            yield int(entry)
 
 
 class Run:
@@ -223,8 +193,8 @@ class Run:
 
     def reap(self) -> None:
         """Collect every dead child that is the target's: a zombie holds its pid, its session and its group."""
-        for pid in processes():
-            about = parent_and_session(pid)
+        for pid in proc.processes():
+            about = proc.parent_and_session(pid)
             if about and about[2] == "Z" and about[0] == os.getpid():
                 if self.process is not None and pid == self.process.pid:
                     self.process.poll()
@@ -286,7 +256,7 @@ class Run:
         end = time.monotonic() + WAIT
         while True:
             self.reap()
-            left = [pid for pid in self.mine() if not is_dead(pid)]
+            left = [pid for pid in self.mine() if not proc.is_dead(pid)]
             if not left and not Path(f"/proc/{self.pid}").exists():
                 return
             if time.monotonic() > end:
@@ -327,8 +297,8 @@ class Run:
         """The processes of this run: those with its mark, and those in its sessions, whose marks may be gone."""
         found = []
         mark = f"{MARK}={self.dir}".encode()
-        for pid in processes():
-            about = parent_and_session(pid)
+        for pid in proc.processes():
+            about = proc.parent_and_session(pid)
             if about is None:
                 continue
             try:
@@ -345,7 +315,7 @@ class Run:
         killed: set[int] = set()
         while time.monotonic() < end:
             self.reap()
-            left = [pid for pid in self.mine() if not is_dead(pid)]
+            left = [pid for pid in self.mine() if not proc.is_dead(pid)]
             killed = {pid for pid in killed.union(left) if Path(f"/proc/{pid}").exists()}
             if not killed:
                 break

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import harness
+from tests.support import harness, proc
 from tests.support.commands import commands
 
 VERBS = ("first", "pre-dump", "leave-running", "leave-stopped", "dump", "precopy", "merge", "restore")
@@ -155,7 +155,7 @@ class Killing:
         return code
 
     def alive(self) -> bool:
-        return Path(f"/proc/{self.run.pid}").exists() and not harness.is_dead(self.run.pid)
+        return Path(f"/proc/{self.run.pid}").exists() and not proc.is_dead(self.run.pid)
 
     def unharmed(self, before: Look, verb: str) -> None:
         """The target is as before, or was ended by a dump whose image stands."""
@@ -184,7 +184,7 @@ class Killing:
 
     def _stopped(self) -> set[int]:
         """The processes of the tree that are stopped, by a signal or a tracer."""
-        abouts = {pid: harness.parent_and_session(pid) for pid in self.run.mine()}
+        abouts = {pid: proc.parent_and_session(pid) for pid in self.run.mine()}
         return {pid for pid, about in abouts.items() if about is not None and about[2] in "tT"}
 
     def recover(self, verb: str) -> None:
@@ -216,7 +216,7 @@ class Killing:
             if not Path(f"/proc/{self.run.pid}").exists():
                 return
             # A task that dies with its tracer is untraced for a moment, and its leader may be gone before its threads.
-            about = harness.parent_and_session(self.run.pid)
+            about = proc.parent_and_session(self.run.pid)
             runs = about is not None and about[2] not in "ZX" and not traced_or_stopped(self.run.pid)
             seen = seen + 1 if runs else 0
             if seen > 40:

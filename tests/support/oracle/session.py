@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ckpt
 from ckpt import chain
-from tests.support import harness, huge_pages
+from tests.support import huge_pages, proc
 from tests.support.commands import WAIT, commands
 from tests.support.oracle import truth
 from tests.support.oracle.orders import CONTROL, NUMBERS, Orders
@@ -162,7 +162,7 @@ class Session(Orders):
         self.pids.remove(pid)
         self.spinning.discard(pid)
         end = time.monotonic() + WAIT
-        while not harness.is_dead(pid) and time.monotonic() < end:
+        while not proc.is_dead(pid) and time.monotonic() < end:
             time.sleep(0.001)
         for left in self.pids:
             self.order(left, "REAP")

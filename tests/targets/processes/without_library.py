@@ -4,7 +4,8 @@ import os
 import struct
 from pathlib import Path
 
-from target_api import DIR, PAGE, checkpoint, run
+from bare import start
+from target_api import PAGE, checkpoint, run
 
 BASE = 0x400000
 # It adds 1 to every byte that it reads, and exits with their number, which stands in a register alone.
@@ -36,14 +37,7 @@ def text(pid):
 
 
 def main():
-    (DIR / "bare").write_bytes(program())
-    (DIR / "bare").chmod(0o755)
-    (into, to), (back, out) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(into, 0)
-        os.dup2(out, 1)
-        os.execve(DIR / "bare", ["bare"], {})
+    pid, to, back = start(program())
     for byte in b"ab":
         os.write(to, bytes([byte]))
         assert os.read(back, 1) == bytes([byte + 1])

@@ -3,7 +3,8 @@
 import os
 import struct
 
-from target_api import DIR, PAGE, Skip, checkpoint, run
+from bare import start
+from target_api import PAGE, Skip, checkpoint, run
 
 BASE = 0x8048000
 CODE = bytes.fromhex(
@@ -23,19 +24,7 @@ def program():
 
 
 def main():
-    (DIR / "bare").write_bytes(program())
-    (DIR / "bare").chmod(0o755)
-    (into, to), (back, out) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(into, 0)
-        os.dup2(out, 1)
-        try:
-            os.execve(DIR / "bare", ["bare"], {})
-        except OSError:
-            os._exit(0)
-    os.close(into)
-    os.close(out)
+    pid, to, back = start(program())
     os.write(to, b"a")
     if os.read(back, 1) != b"b":
         raise Skip("this kernel runs no 32-bit code")

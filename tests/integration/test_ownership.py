@@ -77,11 +77,11 @@ def test_root_and_the_user_take_turns(place: Path) -> None:
             assert {os.stat(path).st_uid for path in images.iterdir()} == {USER}
             ckpt(WHO, "verify", "-D", images)
             assert ckpt(WHO, "show", "-D", images)
-            (place / "n").unlink()
+            said = (place / "n").stat().st_mtime_ns  # it stays: the task may have had it open
             back = ckpt(WHO if restorer else {}, "restore", "-D", images, "--detach")
             assert back["pid"] == pid
             killed = back.get("outside_pid") or pid
-            until((place / "n").exists, "it goes on")
+            until(lambda said=said: (place / "n").stat().st_mtime_ns > said, "it goes on")
     finally:
         os.kill(killed, signal.SIGKILL)
 

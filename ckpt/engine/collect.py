@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ckpt.engine.plan import plan_refusals
 from ckpt.errors import NotDumpable
 from ckpt.records.task import TaskRecord
+from ckpt.state import aio
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Mm
 from ckpt.state.tree import collect_tree
@@ -15,6 +16,7 @@ from ckpt.trace.freezer import FrozenTree
 
 def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
     """The tree's records, but for its pages, in `context`. NotDumpable holds every refusal: of states and of shape."""
+    aio.settle(mms, context)
     try:
         collect_tree(tree, mms, context)
     except NotDumpable as error:  # where a thread can do no calls nothing more can be learnt

@@ -7,10 +7,10 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.kernel_memory import possible_cpus
 from ckpt.kernel.libc import syscall
 
 
@@ -59,7 +59,7 @@ def value_room(one: MapInfo) -> int:
     """Bytes of a value as bpf(2) reads and writes it: of a map that keeps one for each CPU, those of all."""
     if one.type not in ub.PERCPU_MAPS:
         return one.value_size
-    return (one.value_size + 7) // 8 * 8 * _possible_cpus()
+    return (one.value_size + 7) // 8 * 8 * len(possible_cpus())
 
 
 def elements(fd: int, one: MapInfo) -> Iterator[tuple[bytes, bytes]]:
@@ -89,11 +89,6 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 def freeze(fd: int) -> None:
     """No more changes through bpf(2)."""
     _bpf(ub.BPF_MAP_FREEZE, ub.map_elem_attr.pack(fd, 0, 0, 0))
-
-
-def _possible_cpus() -> int:
-    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
-    return 1 + int(text.replace(",", "-").rsplit("-", 1)[-1])
 
 
 def _bpf(command: int, attr: bytes) -> int:

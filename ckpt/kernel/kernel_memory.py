@@ -6,9 +6,11 @@ The program reads what `bpf_probe_read_kernel` can read, and changes nothing. It
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
+from pathlib import Path
 
 from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import uapi
@@ -21,12 +23,13 @@ _GIB = 1 << 30
 _MOST = 64  # GiB of memory among which the direct mapping is looked for, below an address that lies in it
 
 
+def _insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
+    return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
+
+
 def _program(map_fd: int) -> bytes:
     """(address, size) in the context: the bytes there go into the map; address 0: the address of our task_struct."""
-
-    def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
-        return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
-
+    insn = _insn
     return b"".join(
         (
             insn(ub.MOV_X, ub.R6, ub.R1),  # the context
@@ -48,6 +51,40 @@ def _program(map_fd: int) -> bytes:
             insn(ub.EXIT),
         )
     )
+
+
+def _percpu_program(map_fd: int, percpu_fd: int) -> bytes:
+    """(cpu, …) in the context: the address of that CPU's value of a map that has one for each goes into the map."""
+    insn = _insn
+    return b"".join(
+        (
+            insn(ub.LDX_DW, ub.R3, ub.R1),  # cpu
+            insn(ub.LD_IMM64, ub.R7, ub.BPF_PSEUDO_MAP_VALUE, imm=map_fd),
+            insn(0),
+            insn(ub.LD_IMM64, ub.R1, ub.BPF_PSEUDO_MAP_FD, imm=percpu_fd),
+            insn(0),
+            insn(ub.MOV_K, ub.R0),
+            insn(ub.STX_DW, ub.R10, ub.R0, -8),
+            insn(ub.MOV_X, ub.R2, ub.R10),
+            insn(ub.ADD_K, ub.R2, imm=-8),  # key 0
+            insn(ub.CALL, imm=ub.BPF_FUNC_map_lookup_percpu_elem),
+            insn(ub.JNE_K, ub.R0, off=2, imm=0),  # to the success
+            insn(ub.MOV_K, ub.R0, imm=-errno.ENOENT),
+            insn(ub.EXIT),
+            insn(ub.STX_DW, ub.R7, ub.R0),  # the success
+            insn(ub.MOV_K, ub.R0),
+            insn(ub.EXIT),
+        )
+    )
+
+
+def possible_cpus() -> list[int]:
+    """The numbers of the CPUs that this kernel keeps data for."""
+    found: list[int] = []
+    for part in Path("/sys/devices/system/cpu/possible").read_text().split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 class KernelMemory:
@@ -105,6 +142,25 @@ class KernelMemory:
         """file->private_data: the struct socket or struct pipe_inode_info of one of our descriptors."""
         return self.u64(self.file(fd) + kernel_types().offset("file", "private_data"))
 
+    def percpu(self, pointer: int) -> list[int]:
+        """The addresses behind a __percpu pointer, one for each CPU that may be here."""
+        types = kernel_types()
+        percpu = loaded = -1
+        try:
+            attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1, 0)
+            percpu = self._bpf(ub.BPF_MAP_CREATE, attributes)
+            known = self.u64(self.private(percpu) + types.offset("bpf_array", "pptrs"))
+            loaded = self._load(_percpu_program(self._map, percpu))
+            found = []
+            for cpu in possible_cpus():
+                self._run(cpu, 0, loaded)
+                found.append(pointer + int.from_bytes(self._value[:8], "little") - known)
+            return found
+        finally:
+            for fd in (percpu, loaded):
+                if fd >= 0:
+                    os.close(fd)
+
     def page(self, page: int) -> int:
         """The address at which a struct page's memory is mapped."""
         if self._pages is None:
@@ -140,10 +196,11 @@ class KernelMemory:
                     continue
         raise Unsupported("the kernel's mapping of memory was not found")
 
-    def _run(self, address: int, size: int) -> None:
+    def _run(self, address: int, size: int, program: int = -1) -> None:
         context = ctypes.create_string_buffer(struct.pack("<QQ", address, size), 16)
         where = ctypes.addressof(context)
-        attributes = ub.prog_test_run_attr.pack(self._loaded, 0, 0, 0, 0, 0, 0, 0, 16, 0, where, 0, 0, 0, 0)
+        program = self._loaded if program < 0 else program
+        attributes = ub.prog_test_run_attr.pack(program, 0, 0, 0, 0, 0, 0, 0, 16, 0, where, 0, 0, 0, 0)
         buffer = ctypes.create_string_buffer(attributes, len(attributes))
         syscall("bpf(BPF_PROG_TEST_RUN)", ub.SYS_bpf, ub.BPF_PROG_TEST_RUN, buffer, len(attributes))
         if result := int(struct.unpack_from("<i", buffer.raw, 4)[0]):

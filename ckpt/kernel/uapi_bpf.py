@@ -39,6 +39,7 @@ BPF_FUNC_get_current_pid_tgid = 14
 BPF_FUNC_get_current_task = 35
 BPF_FUNC_probe_read_kernel = 113
 BPF_FUNC_get_ns_current_pid_tgid = 120
+BPF_FUNC_map_lookup_percpu_elem = 195
 
 map_create_attr = struct.Struct("<5I")  # map_type, key_size, value_size, max_entries, map_flags
 map_create_long_attr = struct.Struct("<5I8x16s24xQ")

@@ -2,26 +2,64 @@
 
 A context's id is the address of its ring, so the ring is made anew and moved to the old address. The kernel's own
 place in the ring is brought to where it was by reads of /dev/null that complete at once; then the events are put over
-theirs. Requests that were under way are not known to anybody but the kernel, and are lost.
+theirs. Requests that are under way complete while the task stands still: they are waited for before anything of the
+tree is looked at.
 """
 
 from __future__ import annotations
 
 import struct
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ckpt.errors import HostMismatch
+from ckpt.errors import HostMismatch, KernelError, Unsupported
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_aio as a
+from ckpt.kernel.aio_memory import Contexts
+from ckpt.kernel.kernel_memory import KernelMemory
 from ckpt.kernel.memory import Memory
 from ckpt.records.mm import AioRecord, Vma
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.mm_map import Mapper
 
-SUPPORT = Support("ipc", "Linux AIO", "contexts with their ids and events", lost="requests under way at the dump")
+if TYPE_CHECKING:
+    from ckpt.state.mm import Mm
+
+SUPPORT = Support(
+    "ipc",
+    "Linux AIO",
+    "contexts with their ids and events; requests under way are waited for",
+    lost="without CAP_BPF, requests under way at the dump",
+)
 
 RING = "/[aio]"
 _ANONYMOUS = (1 << 64) - 1
+_PATIENCE, _PAUSE = 2.0, 0.001  # seconds, of the freeze
+
+
+def settle(mms: Sequence[Mm], context: CollectContext) -> None:
+    """Wait for the requests under way: what they read or write, and what they tell, is to be in the image."""
+    mms = [mm for mm in mms if any(line.path.startswith(RING) for line in mm.lines)]
+    if not mms:
+        return
+    try:
+        with KernelMemory() as memory:
+            contexts = {mm.pid: Contexts(memory, mm.pid, mm.task.tids[-1]) for mm in mms}
+            end = time.monotonic() + _PATIENCE
+            while any(one.under_way() for one in contexts.values()) and time.monotonic() < end:
+                time.sleep(_PAUSE)
+            for pid, one in contexts.items():
+                for ring, count in one.under_way().items():
+                    context.refuse(
+                        pid,
+                        f"vma {ring:x}",
+                        f"is a context of Linux AIO with {count} request{'s' * (count > 1)} under way",
+                        "dump again when they have completed, or let the task cancel them (io_cancel)",
+                    )
+    except (KernelError, Unsupported):
+        return  # nobody can tell
 
 
 def collect_ring(context: CollectContext, pid: int, start: int, size: int) -> None:

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,54 @@ def test_a_state_that_passes_is_tried_again(tmp_path: Path, monkeypatch: pytest.
     finally:
         program.kill()
         program.wait()
+
+
+POLL = """
+import ctypes, os, socket, struct, sys
+libc = ctypes.CDLL(None)
+ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ours.bind(("127.0.0.1", 0))
+context, event = ctypes.c_ulong(), ctypes.create_string_buffer(32)
+block = ctypes.create_string_buffer(struct.pack("<QIiHhIQQqQII", 7, 0, 0, 5, 0, ours.fileno(), 1, 0, 0, 0, 0, 0))
+assert libc.syscall(206, 4, ctypes.byref(context)) == 0
+assert libc.syscall(209, context, 1, ctypes.byref(ctypes.pointer(block))) == 1
+with open(sys.argv[1] + "/port", "w") as file:
+    file.write(str(ours.getsockname()[1]))
+os.rename(sys.argv[1] + "/port", sys.argv[1] + "/ready")
+assert libc.syscall(208, context, 1, 1, event, None) == 1
+with open(sys.argv[1] + "/event", "w") as file:
+    file.write(str(struct.unpack_from("<Q", event)[0]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_BPF")
+def test_a_request_that_waits_for_somebody(tmp_path: Path) -> None:
+    """Linux AIO: refused while nobody sends; kept when what it waits for comes while the task stands still."""
+    nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    program = subprocess.Popen([sys.executable, "-S", "-c", POLL, tmp_path], start_new_session=True, **nowhere)
+    try:
+        _until((tmp_path / "ready").exists)
+        with pytest.raises(NotDumpable, match="request under way"):
+            dump(program.pid, tmp_path / "chain")
+        chain = tmp_path / "other"
+        with ThreadPoolExecutor() as pool:
+            taken = pool.submit(dump, program.pid, chain)
+            _until(lambda: "(tracing stop)" in Path(f"/proc/{program.pid}/status").read_text())
+            time.sleep(0.1)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"x", ("127.0.0.1", int((tmp_path / "ready").read_text())))
+            taken.result()
+        program.wait()  # the dump has reaped it
+        assert not (tmp_path / "event").exists()
+        assert commands().run(["restore", "-D", str(chain)], tmp_path).returncode == 0
+        assert (tmp_path / "event").read_text() == "7"
+    finally:
+        program.kill()
+        program.wait()
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)

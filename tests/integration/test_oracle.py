@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from ckpt.errors import CkptError
 from ckpt.tracker import choice
 from tests.support import proc
+from tests.support.commands import as_user
 from tests.support.oracle import session
 from tests.support.oracle.steps import OPS, PRIVATE, READ, WRITE, Step, steps
 
@@ -35,6 +37,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parent.parent.parent
 IN_GUEST = bool(os.environ.get("CKPT_GUEST"))
 WORKING = [name for name in choice.NEEDS if not choice.missing(name)]
+USER = 65534
 COUNT = 80 if IN_GUEST else 300
 
 
@@ -46,8 +49,8 @@ def program() -> Iterator[Path]:
     proc.become_subreaper(False)
 
 
-def verdict(planned: list[Step], program: Path, how: str) -> None:
-    wrong = session.run(planned, program)
+def verdict(planned: list[Step], program: Path, how: str, user: int | None = None) -> None:
+    wrong = session.run(planned, program, user=user)
     if wrong is not None:
         number, text = wrong
         pytest.fail(f"step {number}, {planned[number]}: {text}\nagain: scripts/oracle {how} --shrink")
@@ -59,6 +62,19 @@ def test_fixed_seeds(tracker: str, seed: int, program: Path) -> None:
     if tracker not in WORKING:
         pytest.skip(choice.missing(tracker)[0].evidence)
     verdict(steps(seed, COUNT, [tracker]), program, f"--seed {seed} --steps {COUNT} --tracker {tracker}")
+
+
+@pytest.mark.skipif(IN_GUEST, reason="fixed seeds of root are enough under emulation")
+@pytest.mark.parametrize("tracker", ["write-protect", "content-hash"])
+def test_of_a_user(tracker: str, program: Path) -> None:
+    """The target and ckpt without any rights, the truth root's; what a user may not see may be refused."""
+    if tracker not in WORKING:
+        pytest.skip(choice.missing(tracker)[0].evidence)
+    command = [sys.executable, "-B", "-m", "ckpt", "--version"]
+    if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, **as_user(USER)).returncode:
+        pytest.skip("another user cannot run this interpreter or read this checkout")
+    how = f"--seed 3 --steps 110 --every 10 --tracker {tracker} --user {USER}"
+    verdict(steps(3, 110, [tracker], every=10), program, how, USER)
 
 
 together = pytest.mark.parametrize("trackers", [pytest.param(WORKING, id="+".join(WORKING))])

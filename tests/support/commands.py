@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SUPPORT = Path(__file__).resolve().parent
 REPOSITORY = SUPPORT.parent.parent
@@ -28,9 +29,13 @@ class Done:
 
 
 class Commands:
-    """Runs ckpt's commands, each in a process of its own; the imports are made once (see warm.py)."""
+    """Runs ckpt's commands, each in a process of its own; the imports are made once (see warm.py).
 
-    def __init__(self) -> None:
+    `user`: who runs them, with the group of the same number alone; None for who we are.
+    """
+
+    def __init__(self, user: int | None = None) -> None:
+        self.who = as_user(user)
         self.cold = os.environ.get("CKPT_TARGET_COLD") == "1"
         self.server: subprocess.Popen[str] | None = None
 
@@ -39,8 +44,9 @@ class Commands:
         if self.cold and not death:
             command = [sys.executable, "-m", "ckpt", *arguments]
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, timeout=2 * WAIT
-            )
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, timeout=2 * WAIT,
+                **self.who,
+            )  # fmt: skip
             return Done(done.returncode, done.stdout, done.stderr)
         if self.server is None or self.server.poll() is not None:
             self.close()
@@ -52,6 +58,7 @@ class Commands:
                 text=True,
                 cwd=REPOSITORY,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                **self.who,
             )
         stdout, stderr = directory / "stdout", directory / "stderr"
         server = self.server
@@ -74,8 +81,13 @@ class Commands:
             self.server = None
 
 
+def as_user(user: int | None) -> dict[str, Any]:
+    """What makes subprocess start a program as that user."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
 @functools.cache
-def commands() -> Commands:
-    made = Commands()
+def commands(user: int | None = None) -> Commands:
+    made = Commands(user)
     atexit.register(made.close)
     return made

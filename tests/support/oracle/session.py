@@ -16,8 +16,9 @@ from pathlib import Path
 
 import ckpt
 from ckpt import chain
+from ckpt.errors import NotDumpable
 from tests.support import huge_pages, proc
-from tests.support.commands import WAIT, commands
+from tests.support.commands import WAIT, as_user, commands
 from tests.support.oracle import truth
 from tests.support.oracle.orders import CONTROL, NUMBERS, Orders
 from tests.support.oracle.steps import (
@@ -45,20 +46,27 @@ class Mismatch(AssertionError):
 
 
 class Session(Orders):
-    """A target and its chain. `close` ends both; `apply` raises Mismatch."""
+    """A target and its chain. `close` ends both; `apply` raises Mismatch.
 
-    def __init__(self, directory: Path, program: Path) -> None:
+    With a `user` the target and ckpt are his: nothing is restored, and of what he may not see a dump may be refused.
+    """
+
+    def __init__(self, directory: Path, program: Path, user: int | None = None) -> None:
         super().__init__()
+        self.user = user
+        self.refused = 0
+        if user is not None:
+            os.chown(directory, user, user)
         self.directory = directory
         self.chain = directory / "chain-0"
         self.pids: list[int] = []
         self.spinning: set[int] = set()
         self.grown: dict[int, int] = {}
-        self.rounds = self.vouched = self.files = 0
+        self.rounds = self.vouched = self.files = self.compared = 0
         self._program = program
         self.process = subprocess.Popen(
             [str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            close_fds=True, cwd=directory, env=_ENVIRONMENT, start_new_session=True,
+            close_fds=True, cwd=directory, env=_ENVIRONMENT, start_new_session=True, **as_user(user),
         )  # fmt: skip
         self.arrived(self.process.pid)
         self.pids = [self.process.pid]
@@ -240,7 +248,8 @@ class Session(Orders):
                 if self.chain.exists():
                     self._merge()
             case "cycle":
-                self._cycle(tracker)
+                if self.user is None:
+                    self._cycle(tracker)
             case _:
                 self._take(kind, tracker, how)
 
@@ -254,10 +263,13 @@ class Session(Orders):
         if dump:
             self._rest_all()
         root = self.pids[0]
-        if how == "cli":
+        if how == "cli" or self.user is not None:
             verb = ["dump", "--leave-running"] if dump else ["pre-dump"]
             arguments = [*verb, "-t", str(root), "-D", str(self.chain), "--tracker", tracker, "--json"]
-            done = commands().run(arguments, self.directory)
+            done = commands(self.user).run(arguments, self.directory)
+            if dump and self.user is not None and done.returncode == NotDumpable.exit_code:
+                self.refused += 1
+                return
             if done.returncode:
                 raise Mismatch(f"ckpt {' '.join(arguments)} gave {done.returncode}: {done.stderr}")
         elif dump:
@@ -265,13 +277,14 @@ class Session(Orders):
         else:
             ckpt.pre_dump(root, self.chain, tracker=tracker)
         self.rounds += 1
-        if not self.spinning:
-            self.compare(f"{kind} by {tracker}")
+        if not self.spinning:  # a user's pre-dump leaves objects that he cannot open to the dump
+            self.compare(f"{kind} by {tracker}", shared=dump or self.user is None)
 
-    def compare(self, what: str, path: Path | None = None) -> None:
+    def compare(self, what: str, path: Path | None = None, *, shared: bool = True) -> None:
         """Hold the newest image of the chain (or the image at `path`) against memory."""
+        self.compared += 1
         with chain.view(path or self.chain) as view:
-            found = truth.differences(view, self.pids)
+            found = truth.differences(view, self.pids, shared=shared)
             self.vouched += view.statistics.pages_skipped_parent
             reason = view.header.full_reason
         if found:
@@ -282,7 +295,10 @@ class Session(Orders):
 
     def _merge(self) -> None:
         self._rest_all()
+        rounds = self.rounds
         self._take("leave-running", ckpt.show(self.chain)[-1].header.tracker, "api")
+        if self.rounds == rounds:
+            return
         merged = self.directory / "merged.ckpt"
         ckpt.merge(self.chain, merged)
         self.compare("a merge", merged)
@@ -344,15 +360,16 @@ class Session(Orders):
 
 
 def build(directory: Path) -> Path:
-    """Compile the target."""
+    """Compile the target, for whoever runs it."""
+    directory.chmod(0o755)
     program = directory / "oracle-target"
     subprocess.run(["gcc", "-O1", "-pthread", "-o", str(program), str(_SOURCE)], check=True)
     return program
 
 
-def run(steps: Sequence[Step], program: Path, *, say: bool = False) -> tuple[int, str] | None:
+def run(steps: Sequence[Step], program: Path, *, say: bool = False, user: int | None = None) -> tuple[int, str] | None:
     """Take all steps; (number of the step, what was wrong) when one shows a mismatch. Needs a subreaper."""
-    session = Session(Path(tempfile.mkdtemp(prefix="ckpt-oracle-")), program)
+    session = Session(Path(tempfile.mkdtemp(prefix="ckpt-oracle-")), program, user)
     allowed = ExitStack()
     with suppress(OSError):  # else hugetlb mappings are impossible ones
         allowed.enter_context(huge_pages.raised(_HUGE_PAGES))
@@ -364,7 +381,9 @@ def run(steps: Sequence[Step], program: Path, *, say: bool = False) -> tuple[int
                 return number, f"{type(error).__name__}: {error}"
             if say and step.op == "round":
                 print(
-                    f"step {number}: {step.args}, {len(session.pids)} processes, {session.vouched} vouched", flush=True
+                    f"step {number}: {step.args}, {len(session.pids)} processes, {session.vouched} vouched, "
+                    f"{session.compared} compared, {session.refused} refused",
+                    flush=True,
                 )
         return None
     finally:

@@ -160,8 +160,8 @@ def _image_pages(view: ImageView, key: str) -> tuple[dict[int, bytes], set[int]]
     return pages, {int(page) for page in runs.of(GUARD).pages()}
 
 
-def differences(view: ImageView, pids: list[int]) -> list[str]:
-    """Where an image is not what the tree's memory is, in words; empty when all is right."""
+def differences(view: ImageView, pids: list[int], *, shared: bool = True) -> list[str]:
+    """Where an image is not what the tree's memory is, in words; empty when all is right. `shared`: with objects."""
     found: list[str] = []
     objects: dict[str, bytes] = {}
     for pid in pids:
@@ -170,7 +170,7 @@ def differences(view: ImageView, pids: list[int]) -> list[str]:
         anonymous = [(line.start // PAGE, line.end // PAGE) for line in memory.lines if line.anonymous]
         found += [f"{pid}: {page * PAGE:#x} {what}" for page, what in _compare(memory, pages, guards, anonymous)]
         for line in memory.lines:
-            if line.object_key is not None:
+            if shared and line.object_key is not None:
                 objects[line.object_key] = look_at_object(pid, line)
     for key, data in objects.items():
         pages, _ = _image_pages(view, key)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from ckpt.engine.collect import collect
 from ckpt.engine.namespaces import where_it_lives
 from ckpt.engine.round import prepare, tree_pids
-from ckpt.errors import NotDumpable, Refusal
+from ckpt.errors import KernelError, NotDumpable, Refusal
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
-from ckpt.state import sockets
+from ckpt.kernel.writers import Writers
+from ckpt.state import rings, sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import pipe_users
 from ckpt.state.mm import address_spaces
@@ -51,8 +52,14 @@ def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
     context = CollectContext([], options)
     context.shared["pipe:users"] = pipe_users()
     look_for_outsiders(tree_pids(pid), context)
-    with ExitStack() as stack, freeze(pid, timeout=timeout) as tree:
+    with ExitStack() as stack:
+        with suppress(KernelError):
+            writers = context.shared[rings.WRITERS] = Writers()
+            stack.callback(writers.close)
+            for one in tree_pids(pid):
+                writers.meet(one)
         stack.enter_context(context.stack)
+        tree = stack.enter_context(freeze(pid, timeout=timeout))
         tree.before_thaw = partial(sockets.release, context)
         context.tasks = as_tasks(tree)
         try:

@@ -33,7 +33,7 @@ from ckpt.kernel.ownership import Owner
 from ckpt.kernel.standins import entry
 from ckpt.records.image import Statistics
 from ckpt.records.runs import DATA
-from ckpt.state import sockets
+from ckpt.state import rings, sockets
 from ckpt.state.context import CollectContext, DumpOptions
 from ckpt.state.files.pipes import pipe_users
 from ckpt.state.files.registry import registry
@@ -141,7 +141,7 @@ class _Round:
             "tracker": tracker,
         }
         self.ends = request.kind == "dump" and request.leave == "killed"  # then nothing is armed
-        self.tracking = Tracking(tracker, {}, request.held, not self.ends)
+        self.tracking = Tracking(tracker, {}, request.held, not self.ends, dump=request.kind == "dump")
         self.owner = request.owner
         self.arena = Arena() if request.kind == "dump" and not self.ends else None
 
@@ -210,6 +210,7 @@ class _Round:
         context = CollectContext([], request.options)
         if request.kind == "dump":
             context.shared["pipe:users"] = pipe_users()
+            context.shared[rings.WRITERS] = self.tracking.writers
             look_for_outsiders(tree_pids(request.pid), context)
         with ExitStack() as after, freeze(request.pid, timeout=request.timeout) as tree:
             after.enter_context(context.stack)

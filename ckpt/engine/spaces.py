@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from ckpt.errors import NoSuchTask
+from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import ksm, pagemap, pinned, populated
 from ckpt.kernel.entries import Helper, Room, read_entries
 from ckpt.kernel.keeper import Mark
+from ckpt.kernel.writers import Writers
 from ckpt.records.runs import DATA, GUARD, PAGE_SIZE, PARENT, U64, ZERO, PageRuns
 from ckpt.records.seams import Conclusion, DirtyTracker, ImageView, Seen
 from ckpt.state.context import CollectContext
@@ -21,6 +23,7 @@ from ckpt.state.unseen import open_object
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.urgency import Urgency
 from ckpt.tracker import canary, choice, spans
+from ckpt.tracker.content_hash import ContentHash
 from ckpt.tracker.soft_dirty import SoftDirty, new_witness
 from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors, mark_of
@@ -104,12 +107,17 @@ class Tracking:
     fresh: dict[str, Mark | None] = field(default_factory=dict)  # of new witnesses that no tracker has yet
     pins: dict[str, str | None] = field(default_factory=dict)  # by space, see pinned.holder; before the freeze
     scans: str | None = None  # of KSM, before the freeze
+    dump: bool = False
+    writers: Writers | None = None
     _own: pagemap.Pagemap | None = None  # of the root, while the helper reads from it
 
     def hire(self) -> None:
-        """Before the freeze: what KSM has done until then, and a thread that helps to read, where there is a processor
-        for it."""
+        """Before the freeze: what KSM has done until then, the way to ask for writers, and a thread that helps to read,
+        where there is a processor for it."""
         self.scans = ksm.scans()
+        if self.writers is None and (self.dump or self.name != ContentHash.name):
+            with suppress(KernelError):
+                self.writers = Writers()
         if self.name != SoftDirty.name or self.room.helper is not None or len(os.sched_getaffinity(0)) < 2:
             return
         self.room.helper = Helper(Urgency().start)
@@ -121,6 +129,9 @@ class Tracking:
             self.room.helper = None
         if self._own is not None:
             self._own.close()
+        if self.writers is not None:
+            self.writers.close()
+            self.writers = None
         for mark in self.fresh.values():  # the round failed before the looks, or the memory is that of another task
             if mark is not None:
                 mark.keeper.end()
@@ -133,6 +144,8 @@ class Tracking:
         self.marks[space] = mark_of(self.name, self.states.get(space))
         if self.arms:
             self.pins[space] = pinned.holder(pid)
+        if self.writers is not None:
+            self.writers.meet(pid)
         if self.name == SoftDirty.name:
             if self.arms and self.marks[space] is None:
                 with deferred_signals():
@@ -160,7 +173,7 @@ class Tracking:
         mark, fresh = self.marks.get(mm.space), self.fresh.pop(mm.space, None)
         tracker = choice.make(self.name, self.held, self.room, mark, fresh, self.scans)
         self.trackers[mm.space] = tracker
-        mm.held = self.pins.get(mm.space)
+        mm.held, mm.writers = self.pins.get(mm.space), self.writers
         conclude = tracker.look(mm, self.states.get(mm.space), arm=arm)
         found: Callable[[], tuple[PageRuns, PageRuns]] = partial(_populated, mm, tracker.seen)
         if exact:

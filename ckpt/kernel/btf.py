@@ -31,21 +31,20 @@ class Btf:
             raise Unsupported("the kernel's type information is of an unknown format")
         type_off, type_len, str_off, str_len = struct.unpack_from("<4I", raw, 8)
         self._array = np.frombuffer(raw, "<u4", type_len // 4, header + type_off)
-        self._words: list[int] = self._array.tolist()
+        self._words = memoryview(raw)[header + type_off : header + type_off + type_len].cast("I")
         self._strings = raw[header + str_off : header + str_off + str_len]
         self._structs: dict[str, int] = {}
+        self._starts = [0, 0]  # by type id, as far as was asked for; id 0 is void
 
-    @functools.cached_property
-    def _starts(self) -> list[int]:
-        """Type id -> index of its first word; id 0 is void. It takes ten times as long as all the rest."""
-        starts = [0]
-        words, at = self._words, 0
-        while at < len(words):
-            starts.append(at)
+    def _start(self, number: int) -> int:
+        """Index of a type's first word. All would take ten times as long as the rest; those asked for come early."""
+        starts, words = self._starts, self._words
+        while len(starts) <= number:
+            at = starts[-1]
             info = words[at + 1]
             kind = info >> 24 & 31
-            at += 3 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
-        return starts
+            starts.append(at + 3 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF))
+        return starts[number]
 
     def size(self, name: str) -> int:
         """sizeof(struct name)."""
@@ -97,9 +96,9 @@ class Btf:
         return None
 
     def _resolve(self, number: int) -> int:
-        start = self._starts[number]
+        start = self._start(number)
         while self._words[start + 1] >> 24 & 31 in _MODIFIERS:
-            start = self._starts[self._words[start + 2]]
+            start = self._start(self._words[start + 2])
         return start
 
     def _name(self, offset: int) -> str:

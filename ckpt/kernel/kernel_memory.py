@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from ckpt.errors import KernelError, Unsupported
@@ -92,6 +93,7 @@ class KernelMemory:
 
     def __init__(self) -> None:
         self._map = self._loaded = -1
+        self._more: list[int] = []  # programs of `add`
         try:
             attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_ARRAY, 4, _VALUE, 1, ub.BPF_F_MMAPABLE)
             self._map = self._bpf(ub.BPF_MAP_CREATE, attributes)
@@ -128,6 +130,16 @@ class KernelMemory:
 
     def u32(self, address: int) -> int:
         return int.from_bytes(self.read(address, 4), "little")
+
+    def add(self, program: Callable[[int], bytes]) -> int:
+        """Load another program, made for the number of the map in which it answers; gives its own for `answer`."""
+        self._more.append(self._load(program(self._map)))
+        return self._more[-1]
+
+    def answer(self, program: int, first: int, second: int, size: int) -> bytes:
+        """What a program of `add` leaves in the map when its context holds these two numbers."""
+        self._run(first, second, program)
+        return self._value[:size]
 
     def file(self, fd: int) -> int:
         """The address of the struct file behind one of our descriptors."""
@@ -197,7 +209,8 @@ class KernelMemory:
         raise Unsupported("the kernel's mapping of memory was not found")
 
     def _run(self, address: int, size: int, program: int = -1) -> None:
-        context = ctypes.create_string_buffer(struct.pack("<QQ", address, size), 16)
+        # What was read may be of something that has just ended, and no address: nothing is mapped there.
+        context = ctypes.create_string_buffer(struct.pack("<QQ", address % (1 << 64), size), 16)
         where = ctypes.addressof(context)
         program = self._loaded if program < 0 else program
         attributes = ub.prog_test_run_attr.pack(program, 0, 0, 0, 0, 0, 0, 0, 16, 0, where, 0, 0, 0, 0)
@@ -224,6 +237,6 @@ class KernelMemory:
         return fd
 
     def _close(self) -> None:
-        for fd in (self._map, self._loaded):
+        for fd in (self._map, self._loaded, *self._more):
             if fd >= 0:
                 os.close(fd)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from ckpt.kernel.procfs import read_bytes
 from ckpt.kernel.standins import entry
 
-_IO_URING = "anon_inode:[io_uring]"
-_RINGS = {_IO_URING: "io_uring", "/[aio] (deleted)": "Linux AIO"}  # as /proc/PID/maps has them
+IO_URING = "anon_inode:[io_uring]"
+_RINGS = {IO_URING: "io_uring", "/[aio] (deleted)": "Linux AIO"}  # as /proc/PID/maps has them
 _PROTOCOL = "system.sockprotoname"
 _PINNED = b"\nVmPin:"
 
@@ -45,7 +45,7 @@ def holder(pid: int) -> str | None:
         for name in os.listdir(directory):
             with suppress(OSError):  # closed meanwhile, or not to be looked at
                 link = os.readlink(f"{directory}/{name}")
-                if link == _IO_URING:
+                if link == IO_URING:
                     return "io_uring may have written in the last round to what it had pinned, which no dirty bit shows"
                 if link.startswith("socket:") and os.getxattr(f"{directory}/{name}", _PROTOCOL) == b"XDP\0":
                     return "an XDP socket may have written in the last round to its memory, which no dirty bit shows"

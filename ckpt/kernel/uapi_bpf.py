@@ -55,7 +55,7 @@ prog_test_run_attr = struct.Struct("<4IQQ4IQQ3I4x")
 raw_tracepoint_attr = struct.Struct("<QI4x")  # name, prog_fd
 bpf_insn = struct.Struct("<BBhi")  # code, dst_reg | src_reg << 4, off, imm
 
-R0, R1, R2, R3, R4, R6, R7, R10 = 0, 1, 2, 3, 4, 6, 7, 10
+R0, R1, R2, R3, R4, R6, R7, R8, R9, R10 = 0, 1, 2, 3, 4, 6, 7, 8, 9, 10
 LDX_DW = 0x79  # BPF_LDX | BPF_MEM | BPF_DW
 STX_W = 0x63  # BPF_STX | BPF_MEM | BPF_W
 STX_DW = 0x7B  # BPF_STX | BPF_MEM | BPF_DW
@@ -64,6 +64,7 @@ MOV_X = 0xBF  # BPF_ALU64 | BPF_MOV | BPF_X
 MOV_K = 0xB7
 ADD_K = 0x07
 JA = 0x05  # BPF_JMP | BPF_JA
+JEQ_K = 0x15
 JGT_K = 0x25
 JNE_K = 0x55
 JEQ_X = 0x1D

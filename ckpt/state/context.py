@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,6 +32,10 @@ class FrozenTaskLike(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+    @property
+    def workers(self) -> Collection[int]:
+        """Threads of the kernel's in it, which work for an io_uring and are not stopped."""
 
     @property
     def tids(self) -> Sequence[int]: ...

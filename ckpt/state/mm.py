@@ -17,12 +17,13 @@ from ckpt.kernel.memory import Memory
 from ckpt.kernel.pagemap import contiguous
 from ckpt.kernel.procfs import MapsLine
 from ckpt.kernel.standins import entry
+from ckpt.kernel.writers import Writers
 from ckpt.records.mm import MmRecord, Vma
 from ckpt.records.runs import U64
 from ckpt.records.seams import LiveTask
 from ckpt.records.state import NumaPolicy
 from ckpt.records.support import Support
-from ckpt.state import aio, ldt, mm_keys, mm_modes, mm_policy, prctl, shm, unseen
+from ckpt.state import aio, ldt, mm_keys, mm_modes, mm_policy, prctl, rings, shm, unseen
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files import packet
 from ckpt.state.files.collect import collect_mapped_file
@@ -91,6 +92,7 @@ class Mm:
     mm_key: str
     layout: Layout
     held: str | None = None  # what `pinned.holder` said before the freeze
+    writers: Writers | None = None
     driver: FrozenTaskLike | None = None  # which makes its remote syscalls, when `task` waits in vfork
 
     @property
@@ -124,7 +126,10 @@ class Mm:
 
     def pinned(self) -> str | None:
         """Asked when tracking is armed (see MmAccess)."""
-        return pinned.why(self.pid, self.layout.rings)
+        found = list(self.layout.rings)
+        if self.task.workers and rings.is_there(self.task, self.writers):
+            found.append(pinned.IO_URING)
+        return pinned.why(self.pid, found) or (self.writers.why(self.pids) if self.writers else None)
 
     def pinned_besides(self) -> str | None:
         """See MmAccess."""

@@ -15,7 +15,7 @@ from ckpt.records.seams import RemoteTask
 from ckpt.records.support import Support
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.records.tree import TreeRecord
-from ckpt.state import sockets, task_state, threads
+from ckpt.state import rings, sockets, task_state, threads
 from ckpt.state.context import CollectContext, FrozenTaskLike
 from ckpt.state.files.collect import collect_files, table_of, thread_tables
 from ckpt.state.mm import Mm, collect_mm
@@ -160,6 +160,7 @@ def _collect_task(
     fs: dict[int, int],
 ) -> None:
     stat = procfs.stat(task.pid)
+    rings.refuse(task, context)
     own = [threads.collect_thread(task, tid, context, seen[tid]) for tid in task.tids]
     state, own = task_state.settled(task, task_state.collect_task_state(task, context), own)
     context.records += own

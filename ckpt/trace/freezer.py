@@ -213,6 +213,9 @@ class _Freeze:
         while True:
             task.leader_exited = task.leader_exited and executing.ended(pid, pid)  # another thread may have its tid now
             fresh = [t for t in procfs_threads(pid) if t not in task.threads and not (task.leader_exited and t == pid)]
+            if fresh != [pid]:  # a request that a worker of io_uring waits for would fail if that was interrupted
+                task.workers.update(tid for tid in fresh if tid != pid and procfs.is_io_worker(pid, tid))
+                fresh = [tid for tid in fresh if tid not in task.workers]
             if len(fresh) + len(task.threads) > 1:
                 self._watch.start()
             if not fresh and self._all_stand(task):

@@ -25,11 +25,12 @@ class FrozenThread:
 
 @dataclass
 class FrozenTask:
-    """A process all of whose living threads are in a ptrace stop."""
+    """A process all of whose living threads are in a ptrace stop, but for those of the kernel's."""
 
     pid: int
     threads: dict[int, FrozenThread] = field(default_factory=dict)
     leader_exited: bool = False
+    workers: set[int] = field(default_factory=set)  # threads of io_uring, which are left alone
     site: Site = field(default_factory=Site)
     _sorted: tuple[list[int], list[int]] = ([], [])  # the threads' keys, and in order: asked for with each thread
 

@@ -6,11 +6,16 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ckpt import chain, pre_dump
+from ckpt import chain, dump, pre_dump
+from ckpt.engine.doctor import dumpable
+from ckpt.errors import KernelError, NotDumpable
+from ckpt.kernel.writers import Writers
 from ckpt.tracker import choice
 from tests.support import harness
 from tests.support.oracle import truth
@@ -22,7 +27,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="run it as root"),
 ]
 
-SOURCE = Path(__file__).parent.parent / "programs" / "registered.c"
+PROGRAMS = Path(__file__).parent.parent / "programs"
+SOURCE = PROGRAMS / "registered.c"
 SERVER = Path(__file__).parent.parent / "support" / "slow_file.py"
 
 # On standard input: a line to begin a direct read of the file, one to fetch its event and end the context.
@@ -45,6 +51,49 @@ libc.syscall(207, context)
 print(struct.unpack_from("<q", event, 16)[0], flush=True)
 sys.stdin.readline()
 """
+
+# Arguments: a file, the pid and the address to which the file's first pages are written once they are there.
+WRITER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+here = libc.mmap(None, 65536, 1, 2, os.open(sys.argv[1], os.O_RDONLY), 0)
+local, remote = (ctypes.c_ulong * 2)(here, 65536), (ctypes.c_ulong * 2)(int(sys.argv[3]), 65536)
+print("begins", flush=True)
+print(libc.process_vm_writev(int(sys.argv[2]), local, 1, remote, 1, 0), flush=True)
+"""
+IDLE = """
+import ctypes, mmap, sys
+area = mmap.mmap(-1, 1 << 18, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area[:] = bytes([1]) * len(area)
+print(ctypes.addressof(ctypes.c_char.from_buffer(area)), flush=True)
+sys.stdin.readline()
+"""
+ENDS = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The server of a file whose reads wait until it is told to answer, and the file."""
+    place = tmp_path / "slow"
+    place.mkdir()
+    with subprocess.Popen([sys.executable, SERVER, place], text=True, stderr=subprocess.DEVNULL, **ENDS) as server:
+        if server.stdout is None or server.stdout.readline() != "up\n":
+            pytest.skip("no FUSE: needs /dev/fuse, and to mount")
+        try:
+            yield server, place / "f"
+        finally:
+            ctypes.CDLL(None).umount2(bytes(place), 2)
+            server.kill()
+
+
+@pytest.fixture
+def told() -> None:
+    """Where the kernel's memory cannot be read nobody can tell."""
+    try:
+        Writers().close()
+    except KernelError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty", "content-hash"])
@@ -83,32 +132,112 @@ def _ask(process: subprocess.Popen[str], line: str = "x\n") -> str:
 
 
 @pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty", "content-hash"])
-def test_direct_reads_under_way_are_seen(tmp_path: Path, tracker: str) -> None:
+def test_direct_reads_under_way_are_seen(
+    tmp_path: Path, slow: tuple[subprocess.Popen[str], Path], tracker: str
+) -> None:
     if lacks := choice.missing(tracker):
         pytest.skip(f"{tracker}: {lacks[0].evidence}")
-    place = tmp_path / "slow"
-    place.mkdir()
-    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, SERVER, place], text=True, stderr=subprocess.DEVNULL, **ends) as server:
-        if server.stdout is None or server.stdout.readline() != "up\n":
-            pytest.skip("no FUSE: needs /dev/fuse, and to mount")
+    server, file = slow
+    with subprocess.Popen([sys.executable, "-S", "-c", AIO, file], text=True, **ENDS) as process:
         try:
-            with subprocess.Popen([sys.executable, "-S", "-c", AIO, place / "f"], text=True, **ends) as process:
-                try:
-                    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-                    _round(process.pid, tmp_path / "chain", tracker)
-                    assert _ask(process) == "1\n"
-                    _round(process.pid, tmp_path / "chain", tracker)
-                    assert _ask(server, "z\n") == "answered\n"
-                    assert _ask(process) == f"{1 << 18}\n"
-                    lost = _round(process.pid, tmp_path / "chain", tracker)
-                    assert tracker == "content-hash" or "Linux AIO" in "".join(lost)
-                    assert not _round(process.pid, tmp_path / "chain", tracker)
-                finally:
-                    process.kill()
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            _round(process.pid, tmp_path / "chain", tracker)
+            assert _ask(process) == "1\n"
+            _round(process.pid, tmp_path / "chain", tracker)
+            assert _ask(server, "z\n") == "answered\n"
+            assert _ask(process) == f"{1 << 18}\n"
+            lost = _round(process.pid, tmp_path / "chain", tracker)
+            assert tracker == "content-hash" or "Linux AIO" in "".join(lost)
+            assert not _round(process.pid, tmp_path / "chain", tracker)
         finally:
-            ctypes.CDLL(None).umount2(bytes(place), 2)
-            server.kill()
+            process.kill()
+
+
+def _hidden_ring(tmp_path: Path) -> Path:
+    need("gcc")
+    program = tmp_path / "hidden_ring"
+    subprocess.run(["gcc", "-O1", "-o", program, PROGRAMS / "hidden_ring.c"], check=True)
+    return program
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty"])
+@pytest.mark.parametrize("how", ["closed", "registered", "aio"])
+def test_reads_of_rings_that_nothing_shows_are_seen(
+    tmp_path: Path, slow: tuple[subprocess.Popen[str], Path], how: str, tracker: str
+) -> None:
+    if lacks := choice.missing(tracker):
+        pytest.skip(f"{tracker}: {lacks[0].evidence}")
+    server, file = slow
+    with subprocess.Popen([_hidden_ring(tmp_path), file, how], text=True, **ENDS) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            _round(process.pid, tmp_path / "chain", tracker)
+            if _ask(process) != "0\n":
+                pytest.skip(
+                    "no such ring: see kernel.io_uring_disabled; IORING_SETUP_REGISTERED_FD_ONLY is of Linux 6.5"
+                )
+            _round(process.pid, tmp_path / "chain", tracker)
+            assert _ask(server, "z\n") == "answered\n"
+            assert _ask(process) == "z\n"
+            lost = _round(process.pid, tmp_path / "chain", tracker)
+            assert ("Linux AIO" if how == "aio" else "io_uring") in "".join(lost)
+            if how == "registered":
+                assert "io_uring" in str(dumpable(process.pid))
+                with pytest.raises(NotDumpable, match="io_uring"):
+                    dump(process.pid, tmp_path / "chain", tracker=tracker, leave="running")
+            if how == "closed":
+                assert "io_uring" not in str(dumpable(process.pid))  # a worker may be left over
+                assert not _round(process.pid, tmp_path / "chain", tracker)
+        finally:
+            process.kill()
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("tracker", ["write-protect", "soft-dirty"])
+def test_writes_of_another_process_under_way_are_seen(
+    tmp_path: Path, slow: tuple[subprocess.Popen[str], Path], tracker: str
+) -> None:
+    """What it has pinned it writes to past the page tables. soft-dirty leaves pinned pages dirty besides."""
+    if lacks := choice.missing(tracker):
+        pytest.skip(f"{tracker}: {lacks[0].evidence}")
+    server, file = slow
+    with subprocess.Popen([sys.executable, "-S", "-c", IDLE], text=True, **ENDS) as process:
+        try:
+            assert process.stdout is not None
+            place = process.stdout.readline().strip()
+            _round(process.pid, tmp_path / "chain", tracker)
+            writer = subprocess.Popen(
+                [sys.executable, "-S", "-c", WRITER, file, str(process.pid), place], text=True, **ENDS
+            )
+            with writer:
+                assert writer.stdout is not None and writer.stdout.readline() == "begins\n"
+                time.sleep(0.3)  # until it waits for the page it writes from
+                assert not _round(process.pid, tmp_path / "chain", tracker)
+                assert _ask(server, "z\n") == "answered\n"
+                assert writer.stdout.readline() == "65536\n"
+            assert "another process" in "".join(_round(process.pid, tmp_path / "chain", tracker))
+            assert not _round(process.pid, tmp_path / "chain", tracker)
+        finally:
+            process.kill()
+
+
+def test_a_request_that_waits_is_not_interrupted(tmp_path: Path) -> None:
+    """A worker of io_uring that a signal or a tracer wakes gives its request up."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen([_hidden_ring(tmp_path), fifo, "waiting"], text=True, **ENDS) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            if _ask(process) != "0\n":
+                pytest.skip("no io_uring: see kernel.io_uring_disabled")
+            pre_dump(process.pid, tmp_path / "chain")
+            with pytest.raises(NotDumpable, match=r"thread \d+ works for an io_uring"):
+                dump(process.pid, tmp_path / "chain", leave="running")
+            os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            assert int(_ask(process)) > 2
+        finally:
+            process.kill()
 
 
 def _round(pid: int, directory: Path, tracker: str) -> tuple[str, ...]:

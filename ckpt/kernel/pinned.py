@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ IO_URING = "anon_inode:[io_uring]"
 _RINGS = {IO_URING: "io_uring", "/[aio] (deleted)": "Linux AIO"}  # as /proc/PID/maps has them
 _PROTOCOL = "system.sockprotoname"
 _PINNED = b"\nVmPin:"
+_HARMLESS = frozenset({1, 4, 5, *range(136, 144)})  # majors of memory devices and of terminals: devices.txt
 
 
 def is_ring(path: str) -> bool:
@@ -37,8 +39,9 @@ def why(pid: int, rings: Iterable[str]) -> str | None:
 def holder(pid: int) -> str | None:
     """The same from the descriptors of a task: what they pin is in no mapping of their own, and VmPin leaves it out.
 
-    These are rings of io_uring in the task's own memory (IORING_SETUP_NO_MMAP), and XDP sockets. To look at every
-    descriptor takes too long for a freeze: it is asked before and after one.
+    These are rings of io_uring in the task's own memory (IORING_SETUP_NO_MMAP), XDP sockets, and devices: a camera
+    reads into the program's buffers (V4L2_MEMORY_USERPTR), with VFIO any device does. To look at every descriptor takes
+    too long for a freeze: it is asked before and after one.
     """
     directory = f"/proc/{entry(pid)}/fd"
     with suppress(OSError):
@@ -49,4 +52,10 @@ def holder(pid: int) -> str | None:
                     return "io_uring may have written in the last round to what it had pinned, which no dirty bit shows"
                 if link.startswith("socket:") and os.getxattr(f"{directory}/{name}", _PROTOCOL) == b"XDP\0":
                     return "an XDP socket may have written in the last round to its memory, which no dirty bit shows"
+                if link.startswith("/dev/") and _may_pin(os.stat(f"{directory}/{name}")):
+                    return f"a device ({link}) may have written in the last round to memory, which no dirty bit shows"
     return None
+
+
+def _may_pin(node: os.stat_result) -> bool:
+    return stat.S_ISCHR(node.st_mode) and os.major(node.st_rdev) not in _HARMLESS

@@ -222,6 +222,36 @@ def test_writes_of_another_process_under_way_are_seen(
             process.kill()
 
 
+DEVICE = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+print("open", flush=True)
+sys.stdin.readline()
+os.close(fd)
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/ptmx", "/dev/fuse"])
+def test_a_device_may_have_written(tmp_path: Path, device: str) -> None:
+    """Which one pins memory and which does not nothing tells; those that are restored do not."""
+    tracker = next((name for name in ("soft-dirty", "write-protect") if not choice.missing(name)), None)
+    if tracker is None or not os.access(device, os.R_OK | os.W_OK):
+        pytest.skip(f"needs {device}, and a tracker that vouches for something")
+    with subprocess.Popen([sys.executable, "-S", "-c", DEVICE, device], text=True, **ENDS) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "open\n"
+            _round(process.pid, tmp_path / "chain", tracker)
+            assert _ask(process) == "closed\n"
+            assert (f"a device ({device})" in "".join(_round(process.pid, tmp_path / "chain", tracker))) == (
+                device == "/dev/fuse"
+            )
+            assert not _round(process.pid, tmp_path / "chain", tracker)
+        finally:
+            process.kill()
+
+
 def test_a_request_that_waits_is_not_interrupted(tmp_path: Path) -> None:
     """A worker of io_uring that a signal or a tracer wakes gives its request up."""
     fifo = tmp_path / "fifo"

@@ -11,6 +11,7 @@ from ckpt.kernel import uapi_state as us
 
 _M32 = (1 << 32) - 1
 _DATA = struct.Struct("<IIQ6Q")  # struct seccomp_data: nr, arch, instruction_pointer, args
+_LET_THROUGH = (us.SECCOMP_RET_ALLOW, us.SECCOMP_RET_LOG)
 _HARMLESS = (us.SECCOMP_RET_ALLOW, us.SECCOMP_RET_LOG, us.SECCOMP_RET_ERRNO, us.SECCOMP_RET_TRACE)
 
 
@@ -23,6 +24,19 @@ def permits(tid: int, status: dict[str, str], nr: int, args: Sequence[int]) -> b
     except KernelError:
         return False
     return all(action(program, nr, args) & us.SECCOMP_RET_ACTION_FULL in _HARMLESS for program in programs)
+
+
+def turned_away(tid: int, nr: int, args: Sequence[int]) -> bool:
+    """Whether a filter of the thread, which ckpt traces, stands against the call; no if they cannot be read."""
+    at = 0
+    while True:
+        try:
+            program = ptrace.seccomp_get_filter(tid, at)
+        except KernelError:  # EINVAL: it has none; ENOENT: that was the last
+            return False
+        if action(program, nr, args) & us.SECCOMP_RET_ACTION_FULL not in _LET_THROUGH:
+            return True
+        at += 1
 
 
 def action(program: bytes, nr: int, args: Sequence[int]) -> int:

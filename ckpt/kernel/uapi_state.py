@@ -201,6 +201,9 @@ ERESTARTNOINTR = 513
 ERESTARTNOHAND = 514
 ERESTART_RESTARTBLOCK = 516
 
+# include/uapi/linux/futex.h
+robust_list_head = struct.Struct("<QqQ")  # list, futex_offset, list_op_pending
+
 # arch/x86/include/uapi/asm/ldt.h; arch/x86/kernel/ldt.c for what modify_ldt is told to do
 SYS_modify_ldt = 154
 MODIFY_LDT_READ, MODIFY_LDT_WRITE = 0, 0x11

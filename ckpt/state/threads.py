@@ -29,7 +29,10 @@ from ckpt.trace.skeleton import Skeleton
 from ckpt.trace.vforks import HeldRemote
 
 SUPPORT = Support(
-    "tasks", "threads", "any number, each with its ids, name, robust list, rseq registration, system call user dispatch"
+    "tasks",
+    "threads",
+    "any number, each with its ids, name, robust list, rseq registration, system call user dispatch",
+    lost="a tid address (CLONE_CHILD_CLEARTID) that lies in a file with a name: the end of the dump clears it there",
 )
 
 _SHADOW_STACK = "shstk"

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, replace
 
 from ckpt.kernel import uapi
+from ckpt.kernel import uapi_state as us
 from ckpt.records.state import Registers
 from ckpt.records.task import ThreadRecord
 from ckpt.state.rebuild import rebuilding
@@ -25,7 +26,6 @@ _WORD = uapi.PAGE_SIZE  # behind the code
 _LIST = _WORD + 16  # robust_list_head; its entry is a pointer before the word
 _FRAME = _WORD + 64
 _FUTEX_WAITERS = 1 << 31  # include/uapi/linux/futex.h
-_robust_list_head = struct.Struct("<QqQ")  # list, futex_offset, list_op_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ def make_wait(skeleton: Skeleton, record: ThreadRecord, child: ThreadRecord) -> 
         frame, raw = sigframe.build(start + _FRAME, 0, after, xstate, record.sigmask, mark=mark)
         skeleton.write(start + _FRAME, raw)
         skeleton.write(start + _WORD, expected.to_bytes(4, "little"))
-        head, entry = start + _LIST, start + _LIST + _robust_list_head.size
-        skeleton.write(head, _robust_list_head.pack(entry, start + _WORD - entry, 0) + head.to_bytes(8, "little"))
+        head, entry = start + _LIST, start + _LIST + us.robust_list_head.size
+        skeleton.write(head, us.robust_list_head.pack(entry, start + _WORD - entry, 0) + head.to_bytes(8, "little"))
         skeleton.write(start, _code(start + _WORD, expected, frame + 8))
         skeleton.syscall(uapi.SYS_mprotect, start, uapi.PAGE_SIZE, uapi.PROT_READ | uapi.PROT_EXEC)
     r = list(after)
     r[RIP], r[RSP], r[RAX], r[ORIG_RAX] = start, frame, 0, _ALL
     thread = replace(record, registers=Registers(pack(r), record.registers.xstate), sigmask=_ALL, vfork=0)
     if robust:
-        return Waiting(thread, replace(child, robust_list=(start + _LIST, _robust_list_head.size)))
+        return Waiting(thread, replace(child, robust_list=(start + _LIST, us.robust_list_head.size)))
     return Waiting(thread, replace(child, clear_child_tid=start + _WORD))
 
 

@@ -1,12 +1,15 @@
 """Ending a frozen tree: the deepest tasks first, and each is reaped by its parent before that one ends.
 
 Whoever is left to its adopter keeps its pid until that one waits, and a first process of a container may never do so.
+
+No lock may show that its owner was killed: the kernel would say so in files that the tree maps (robust futex lists).
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,19 +17,26 @@ from typing import TYPE_CHECKING
 
 from ckpt.errors import CkptError, KernelError
 from ckpt.kernel import ptrace_requests as ptrace
+from ckpt.kernel import taskinfo
 from ckpt.kernel import uapi_restore as ur
 from ckpt.kernel import uapi_state as us
+from ckpt.kernel.memory import Memory
 from ckpt.kernel.namespaces import INIT
 from ckpt.trace.release import kill
 from ckpt.trace.remote import LiveRemote
 
 if TYPE_CHECKING:
     from ckpt.trace.freezer import FrozenTree
+    from ckpt.trace.frozen import FrozenTask
 
 
 def end(tree: FrozenTree, deadline: float) -> None:
     """Kill every task and wait, for `deadline` seconds, until all are gone or zombies of somebody else."""
     until = time.monotonic() + deadline
+    for task in tree.tasks.values():
+        for tid in task.threads:
+            with suppress(CkptError):
+                _keep_locks(task, tid)
     levels = _levels(tree)
     if (len(levels) > 1 or tree.zombies) and not any(task.held for task in tree.tasks.values()):
         with suppress(CkptError):  # the rest is for those who adopt them
@@ -38,6 +48,22 @@ def end(tree: FrozenTree, deadline: float) -> None:
                 remote.end_with_us()
     LiveRemote.forget()
     _kill(tree, tree.tasks, until)
+
+
+def _keep_locks(task: FrozenTask, tid: int) -> None:
+    """Let the kernel find no lock that the thread holds when it ends; from then on it ends with ckpt."""
+    head, _ = taskinfo.robust_list(tid)
+    if not head:
+        return
+    with Memory(tid, write=True) as memory:
+        first, _, pending = us.robust_list_head.unpack(memory.read(head, us.robust_list_head.size))
+        if first == head and not pending:
+            return
+        remote = task.remote(tid)
+        if isinstance(remote, LiveRemote):
+            remote.end_with_us()
+        memory.write(head, struct.pack("<Q", head))
+        memory.write(head + us.robust_list_head.size - 8, bytes(8))
 
 
 def _levels(tree: FrozenTree) -> list[list[int]]:

@@ -3,7 +3,7 @@
 The kernel restarts most calls by itself. Those of `RESTARTED` it resumes from a restart block, which cannot be read and
 is made again by making the call once more. Those of `ENDED` it ends with EINTR for any interruption, though no signal
 came: with ERESTARTNOHAND in the register of the result it repeats them as it does others, or ends them with EINTR when
-a signal handler is to run first.
+a signal handler is to run first. So does ckpt with those of `RESTARTED` where a seccomp filter knows no restart_syscall.
 """
 
 from __future__ import annotations
@@ -14,13 +14,27 @@ import time
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, NoSuchTask
-from ckpt.kernel import procfs, reports, uapi
+from ckpt.kernel import procfs, reports, seccomp_filter, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.namespaces import timer_clock_ns
 from ckpt.kernel.wakeups import Wakeups
-from ckpt.trace.sigframe import ORIG_RAX, R8, R10, RAX, RDI, RDX, RED_ZONE, RSI, RSP, is_foreign, pack, unpack
+from ckpt.trace.sigframe import (
+    ARGUMENTS,
+    ORIG_RAX,
+    R8,
+    R10,
+    RAX,
+    RDI,
+    RDX,
+    RED_ZONE,
+    RSI,
+    RSP,
+    is_foreign,
+    pack,
+    unpack,
+)
 
 _M64 = (1 << 64) - 1
 _NS = 1_000_000_000
@@ -68,6 +82,7 @@ ENDED: dict[int, Timeout | None] = {
     uapi.SYS_recvmsg: None,
     uapi.SYS_recvmmsg: None,
 }
+_REPEATED = frozenset({us.ERESTARTSYS, us.ERESTARTNOINTR, us.ERESTARTNOHAND})
 _CLOCKS = {
     time.CLOCK_REALTIME: time.CLOCK_MONOTONIC,  # a relative wait is not moved by clock_settime
     time.CLOCK_MONOTONIC: time.CLOCK_MONOTONIC,
@@ -96,16 +111,19 @@ def timeout_of(registers: list[int]) -> Timeout | None:
     if not in_call(registers):
         return None
     nr, error = registers[ORIG_RAX], error_of(registers)
-    if error == us.ERESTART_RESTARTBLOCK:
-        timeout = None if _absolute(nr, registers) else RESTARTED.get(nr)
-    else:
-        timeout = ENDED.get(nr) if error == us.ERESTARTNOHAND else None
+    timeout = None
+    if error in (us.ERESTART_RESTARTBLOCK, us.ERESTARTNOHAND) and not _absolute(nr, registers):
+        timeout = RESTARTED.get(nr)
+    if error == us.ERESTARTNOHAND and nr in ENDED:
+        timeout = ENDED[nr]
     if timeout is None or _for_ever(timeout, registers):
         return None
     return timeout
 
 
 def _absolute(nr: int, registers: list[int]) -> bool:
+    if nr == uapi.SYS_clock_nanosleep:
+        return bool(registers[RSI] & us.TIMER_ABSTIME)
     return nr == uapi.SYS_futex and registers[RSI] & us.FUTEX_CMD_MASK == us.FUTEX_WAIT_BITSET
 
 
@@ -123,7 +141,7 @@ def left(tid: int, registers: list[int], wakeups: Wakeups | None, ago_ns: int = 
     if registers[ORIG_RAX] == uapi.SYS_clock_nanosleep:
         clock = _CLOCKS.get(registers[RDI])
     expiry = wakeups.expiry(tid) if wakeups is not None and clock is not None else None
-    if expiry is None and wakeups is not None and error_of(registers) == us.ERESTART_RESTARTBLOCK:
+    if expiry is None and wakeups is not None and registers[ORIG_RAX] in RESTARTED:
         pid = int(procfs.status(tid)["Tgid"])
         expiry = wakeups.resumed_until(pid, tid, registers[ORIG_RAX])
         if expiry is not None and clock is None:
@@ -179,20 +197,40 @@ def make_restartable(tid: int) -> bytes:
     if is_foreign(gpr):
         return gpr
     registers = unpack(gpr)
-    if in_call(registers) and error_of(registers) == errno.EINTR and registers[ORIG_RAX] in ENDED:
-        registers[RAX] = _M64 + 1 - us.ERESTARTNOHAND
+    if not in_call(registers):
+        return gpr
+    error = error_of(registers)
+    going_on = us.ERESTARTNOHAND if error == errno.EINTR and registers[ORIG_RAX] in ENDED else error
+    going_on = _past_filters(tid, registers, going_on)
+    if going_on != error:
+        registers[RAX] = _M64 + 1 - going_on
         gpr = pack(registers)
         ptrace.setregset(tid, uapi.NT_PRSTATUS, gpr)
     return gpr
 
 
+def _past_filters(tid: int, registers: list[int], error: int) -> int:
+    """The errno with which an interrupted call goes on so that no seccomp filter of the thread is in its way.
+
+    A filter may know the call and not restart_syscall, and one that other threads have put on this one (TSYNC) may
+    forbid the call in which it waits.
+    """
+    nr = registers[ORIG_RAX]
+    args = [registers[place] for place in ARGUMENTS]
+    if error == us.ERESTART_RESTARTBLOCK and seccomp_filter.turned_away(tid, uapi.SYS_restart_syscall, args):
+        error = us.ERESTARTNOHAND if nr in RESTARTED else errno.EINTR
+    if error in _REPEATED and seccomp_filter.turned_away(tid, nr, args):
+        return errno.EINTR
+    return error
+
+
 def shortened(tid: int, registers: list[int], left_ns: int) -> list[int]:
-    """Registers that repeat a call of `ENDED` for `left_ns` only, if it had a timeout.
+    """Registers that repeat a call for `left_ns` only, if it had a timeout and is not resumed from a restart block.
 
     A new timespec is written below the thread's stack, where it is read by the next instruction.
     """
     timeout = timeout_of(registers)
-    if timeout is None or registers[ORIG_RAX] not in ENDED:
+    if timeout is None or error_of(registers) == us.ERESTART_RESTARTBLOCK:
         return registers
     r = list(registers)
     if timeout.unit == "ms":
@@ -216,7 +254,7 @@ def go_on(tid: int, gpr: bytes, wakeups: Wakeups) -> None:
     if is_foreign(gpr):
         return
     registers = unpack(gpr)
-    if not in_call(registers) or registers[ORIG_RAX] not in ENDED:
+    if not in_call(registers) or error_of(registers) != us.ERESTARTNOHAND:
         return
     left_ns = left(tid, registers, wakeups)
     if left_ns is not None:

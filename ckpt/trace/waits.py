@@ -3,7 +3,7 @@
 The kernel restarts most calls by itself. Those of `RESTARTED` it resumes from a restart block, which cannot be read and
 is made again by making the call once more. Those of `ENDED` it ends with EINTR for any interruption, though no signal
 came: with ERESTARTNOHAND in the register of the result it repeats them as it does others, or ends them with EINTR when
-a signal handler is to run first. So does ckpt with those of `RESTARTED` where a seccomp filter knows no restart_syscall.
+a signal handler is to run first. So does ckpt with those of `RESTARTED` where a filter forbids restart_syscall.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from ckpt.kernel.uapi import SYS_close as SYS_close
 
 # arch/x86/entry/syscalls/syscall_64.tbl
@@ -57,6 +59,12 @@ SPLICE_F_NONBLOCK = 2
 # include/uapi/linux/timerfd.h
 TFD_TIMER_ABSTIME = 1
 TFD_IOC_SET_TICKS = 0x40085400  # _IOW('T', 0, __u64)
+
+# include/uapi/linux/pidfd.h
+PIDFD_INFO_EXIT = 1 << 3
+PIDFD_INFO_SIZE_VER0 = 64
+PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info) of that size
+pidfd_info = struct.Struct("<Q52xi")  # mask, …, exit_code
 
 # include/uapi/linux/eventfd.h
 EFD_SEMAPHORE = 1

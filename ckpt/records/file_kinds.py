@@ -219,6 +219,7 @@ class PidFd:
     pid: int  # 0: the process is gone
     start_time: int  # field 22 of its /proc/PID/stat for a process outside the tree; 0 for a task inside
     ino: int = 0  # of a process that is gone: the same for pidfds of one process
+    status: int = 0  # of a process that is gone: its wait status, which PIDFD_GET_INFO tells
 
 
 @record("file-bpf-map")

@@ -78,6 +78,9 @@ class ShmRecord:
     sysv_id: int = -1
     uid: int = -1  # -1: whoever restores
     gid: int = -1
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    atime_ns: int = -1  # -1: not known
+    mtime_ns: int = -1
 
 
 @record("aio")

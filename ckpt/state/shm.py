@@ -14,13 +14,14 @@ from ckpt.kernel.procfs import MapsLine
 from ckpt.records.mm import ShmRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
+from ckpt.state.files import paths
 from ckpt.state.files.base import FileView
 from ckpt.state.sysv import collect_sysv
 
 SUPPORT = Support(
     "memory",
     "shared memory",
-    "anonymous, memfds with name and seals, SysV segments, huge pages; once for all that map it",
+    "anonymous, memfds with name, seals and attributes, SysV segments, huge pages; once for all that map it",
 )
 
 _SYSV = "/SYSV"
@@ -44,7 +45,7 @@ def note_mapping(context: CollectContext, pid: int, line: MapsLine, magic: str) 
         found = os.stat(magic)
         flags = _huge_flags(huge_page_size(pid, line, magic)) if "ht" in line.vm_flags else 0
         if line.path.startswith(_MEMFD):
-            objects[key] = _memfd(key, line.path, found, _seals(magic), flags)
+            objects[key] = _memfd(key, line.path, found, magic, flags)
         elif line.path.startswith(_SYSV):
             collect_sysv(context, [line.ino])
             objects[key] = ShmRecord(key, found.st_size, "sysv", line.path, sysv_id=line.ino, flags=flags)
@@ -68,14 +69,26 @@ def note_memfd(context: CollectContext, view: FileView) -> str:
     objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
     if key not in objects:
         flags = _huge_flags(os.statvfs(view.proc_path).f_bsize)
-        objects[key] = _memfd(key, view.link, st, _seals(view.proc_path), flags, view.file_id)
+        objects[key] = _memfd(key, view.link, st, view.proc_path, flags, view.file_id)
     return key
 
 
-def _memfd(key: str, link: str, st: os.stat_result, seals: int, flags: int, file_id: int | None = None) -> ShmRecord:
+def _memfd(key: str, link: str, st: os.stat_result, magic: str, flags: int, file_id: int | None = None) -> ShmRecord:
     name = link.removeprefix(_MEMFD).removesuffix(" (deleted)")
     return ShmRecord(
-        key, st.st_size, "memfd", name, seals, flags, stat.S_IMODE(st.st_mode), file_id, uid=st.st_uid, gid=st.st_gid
+        key,
+        st.st_size,
+        "memfd",
+        name,
+        _seals(magic),
+        flags,
+        stat.S_IMODE(st.st_mode),
+        file_id,
+        uid=st.st_uid,
+        gid=st.st_gid,
+        xattrs=paths.extended_attributes(magic),
+        atime_ns=st.st_atime_ns,
+        mtime_ns=st.st_mtime_ns,
     )
 
 

@@ -79,6 +79,8 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
         if record.uid >= 0 and (record.uid, record.gid) != (os.getuid(), os.getgid()):
             os.fchown(fd, record.uid, record.gid)
         os.fchmod(fd, record.mode)
+        for attribute, value in record.xattrs:
+            os.setxattr(fd, attribute, value)
         if record.seals & uapi_restore.F_SEAL_WRITE:
             # Before the tasks map it, as it was with them: such a mapping can never be written, and one that could
             # be forbids the seal. The others wait for seal_objects.
@@ -89,6 +91,8 @@ def _memfd(context: RestoreContext, record: ShmRecord) -> int:
     except BaseException:
         os.close(fd)
         raise
+    if record.mtime_ns >= 0:
+        context.when_finished(partial(os.utime, fd, ns=(record.atime_ns, record.mtime_ns)))  # to be mapped is an access
     return fd
 
 

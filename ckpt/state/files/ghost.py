@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,21 +127,10 @@ def space(key: str) -> str:
 def record_of(view: FileView, key: str, path: str) -> GhostRecord:
     """The record of a file whose contents travel."""
     st = view.stat
-    xattrs = tuple(_xattrs(view.proc_path)) if stat.S_ISREG(st.st_mode) else ()
     return GhostRecord(
-        key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns, st.st_atime_ns, xattrs
+        key, path, st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns, st.st_atime_ns,
+        paths.extended_attributes(view.proc_path),
     )  # fmt: skip
-
-
-def _xattrs(path: str) -> Iterator[tuple[str, bytes]]:
-    """Extended attributes but for labels, which the host's own policy gives."""
-    try:
-        for name in os.listxattr(path):
-            if not name.startswith("security.") or name == "security.capability":
-                yield name, os.getxattr(path, name)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
-            raise KernelError(f"extended attributes of {path}: {error.strerror}", errno=error.errno or 0) from None
 
 
 def contents(view: FileView, key: str) -> list[GhostData]:

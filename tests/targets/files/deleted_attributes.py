@@ -1,4 +1,4 @@
-"""What a deleted file has beside its contents: mode, owner, times, extended attributes, holes, a mapping."""
+"""What a deleted file has beside its contents: mode, owner, times, xattrs, holes, a mapping; and a directory."""
 
 import mmap
 import os
@@ -28,13 +28,20 @@ def main():
     os.utime(path, ns=(1_000_000_000_000_000_001, 1_100_000_000_000_000_002))
     area = mmap.mmap(fd, 2 * PAGE, offset=1 << 20)
     os.unlink(path)
+    (DIR / "folder").mkdir()
+    try:
+        os.setxattr(DIR / "folder", "user.ckpt", b"another")
+    except OSError:
+        pass
+    folder = os.open(DIR / "folder", os.O_RDONLY)
+    (DIR / "folder").rmdir()
     facts = ("st_mode", "st_uid", "st_gid", "st_size", "st_nlink", "st_atime_ns", "st_mtime_ns")
-    before, names = {name: getattr(os.fstat(fd), name) for name in facts}, extended(fd)
+    before, names = {name: getattr(os.fstat(fd), name) for name in facts}, (extended(fd), extended(folder))
     if checkpoint():
         os.fchmod(fd, 0o600)
     after = {name: getattr(os.fstat(fd), name) for name in facts}
     assert before == after, (before, after)
-    assert names == extended(fd), (names, extended(fd))
+    assert names == (extended(fd), extended(folder)), (names, extended(fd), extended(folder))
     assert os.fstat(fd).st_blocks * 512 < 1 << 20, "the holes are filled"
     for at in (0, 1 << 20, 5 << 30):
         assert os.pread(fd, PAGE, at) == pattern(at)

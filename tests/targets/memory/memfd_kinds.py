@@ -1,4 +1,4 @@
-"""memfds: without seals allowed, with NOEXEC_SEAL, grown past what is mapped, holes, reopened, owner, append."""
+"""memfds: without seals allowed, with NOEXEC_SEAL, grown past what is mapped, holes, reopened, owner, append, times."""
 
 import fcntl
 import mmap
@@ -30,6 +30,13 @@ def main():
     os.fchmod(plain, 0o640)
     os.fchown(plain, 1234, 2345)
     fcntl.fcntl(sealing, F_ADD_SEALS, 2 | 4)  # F_SEAL_SHRINK, F_SEAL_GROW
+    try:
+        os.setxattr(plain, "user.ckpt", b"a value")
+        named = b"a value"
+    except OSError:  # before Linux 6.6
+        named = b""
+    times = (1_000_000_000_000_000_001, 1_100_000_000_000_000_002)
+    os.utime(executable, ns=times)
     seals = [fcntl.fcntl(fd, F_GET_SEALS) for fd in fds]
     stats = [(os.fstat(fd).st_mode, os.fstat(fd).st_uid, os.fstat(fd).st_gid, os.fstat(fd).st_size) for fd in fds]
 
@@ -42,6 +49,8 @@ def main():
         os.fchmod(plain, 0o600)
     now = [(os.fstat(fd).st_mode, os.fstat(fd).st_uid, os.fstat(fd).st_gid, os.fstat(fd).st_size) for fd in fds]
     assert now == stats, (stats, now)
+    assert (os.fstat(executable).st_atime_ns, os.fstat(executable).st_mtime_ns) == times
+    assert not named or os.getxattr(plain, "user.ckpt") == named
     assert [fcntl.fcntl(fd, F_GET_SEALS) for fd in fds] == seals
     assert exit_code(pid) == 0
     for n, fd in enumerate(fds):

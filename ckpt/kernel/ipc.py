@@ -27,7 +27,7 @@ class Segment:
     key: int
     uid: int
     gid: int
-    mode: int  # with SHM_DEST when it goes away with its last user
+    mode: int  # with SHM_DEST when it goes away with its last user, SHM_LOCKED
     size: int
     ctime: int
     cpid: int
@@ -106,6 +106,11 @@ def attached(shmid: int) -> Iterator[int]:
 def shm_remove(shmid: int) -> None:
     """IPC_RMID: the segment goes away with its last user."""
     syscall(f"shmctl({shmid}, IPC_RMID)", uapi.SYS_shmctl, shmid, i.IPC_RMID, 0)
+
+
+def shm_lock(shmid: int) -> None:
+    """SHM_LOCK: the segment is kept out of the swap."""
+    syscall(f"shmctl({shmid}, SHM_LOCK)", uapi.SYS_shmctl, shmid, i.SHM_LOCK, 0)
 
 
 def mq_open(name: str, flags: int, mode: int = 0o600, attributes: Queue | None = None) -> int:

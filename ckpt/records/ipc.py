@@ -58,6 +58,7 @@ class SysvShmRecord:
     ctime: int
     cpid: int  # its creator
     removed: bool  # IPC_RMID was called: it goes away with its last user
+    locked: bool = False  # SHM_LOCK
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from ckpt.records.ipc import SysvShmRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 
-SUPPORT = Support("ipc", "SysV shared memory", "attachments and contents")
+SUPPORT = Support("ipc", "SysV shared memory", "attachments and contents, locked or not")
 
 _FILL = "sysv:fill"
 _REMOVE = "sysv:remove"
+_LOCK = "sysv:lock"
 
 
 def collect_sysv(context: CollectContext, shmids: Iterable[int]) -> list[SysvShmRecord]:
@@ -43,6 +44,7 @@ def collect_sysv(context: CollectContext, shmids: Iterable[int]) -> list[SysvShm
             ctime=segment.ctime,
             cpid=segment.cpid,
             removed=bool(segment.mode & uapi_ipc.SHM_DEST),
+            locked=bool(segment.mode & uapi_ipc.SHM_LOCKED),
         )
         context.records.append(known[shmid])
     return list(known.values())
@@ -61,6 +63,8 @@ def ensure_sysv(record: SysvShmRecord, context: RestoreContext, huge: int = 0) -
             context.shared.setdefault(_FILL, set()).add(record.shmid)
             # Taken back if the restore fails before a task is attached.
             context.stack.callback(_drop_unused, record.shmid)
+            if record.locked:
+                context.shared.setdefault(_LOCK, set()).add(record.shmid)
             if record.removed:
                 context.shared.setdefault(_REMOVE, set()).add(record.shmid)
             return record.shmid
@@ -86,7 +90,15 @@ def needs_filling(context: RestoreContext, shmid: int) -> bool:
 
 
 def finish_sysv(context: RestoreContext) -> None:
-    """Mark for removal what was so before. Called when every task has attached its segments."""
+    """Lock, and mark for removal, what was so before. Called when every task has attached its segments."""
+    for shmid in context.shared.pop(_LOCK, ()):
+        try:
+            ipc.shm_lock(shmid)
+        except KernelError as error:
+            raise RestoreError(
+                f"SysV segment {shmid} cannot be locked: {error.message}",
+                hint="raise RLIMIT_MEMLOCK, or run ckpt as root",
+            ) from error
     for shmid in context.shared.pop(_REMOVE, ()):
         try:
             ipc.shm_remove(shmid)

@@ -247,6 +247,9 @@ def receive(fd: int, size: int, flags: int) -> Message | None:
             fds += struct.unpack(f"<{len(body) // 4}i", body[: len(body) // 4 * 4])
         elif level == u.SOL_SOCKET and kind == u.SCM_CREDENTIALS:
             credentials = struct.unpack("<iII", body[:12])
+        elif level == u.SOL_SOCKET and kind == u.SCM_PIDFD:
+            if (pidfd := struct.unpack("<i", body[:4])[0]) >= 0:
+                os.close(pidfd)
         else:
             other.append((level, kind, body))
         offset += (length + 7) & ~7

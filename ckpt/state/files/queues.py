@@ -37,12 +37,29 @@ def peek_messages(fd: int) -> list[Message]:
     if not any(event & select.POLLIN for _fd, event in poller.poll(0)):
         return []
     messages: list[Message] = []
-    with peeking(fd), _telling_the_end(fd) as end:
+    with peeking(fd), _naming_senders(fd), _telling_the_end(fd) as end:
         offset = 0
         while (message := _whole(fd, offset)) is not None and not end(message):
             messages.append(message)
             offset += len(message.data)
     return messages
+
+
+@contextmanager
+def _naming_senders(fd: int) -> Iterator[None]:
+    """Where SO_PASSPIDFD alone has a message keep its sender: SO_PASSCRED for the moment, which tells who that is."""
+    try:
+        kept = sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PASSPIDFD)
+    except KernelError:  # an older kernel, or a socket of another family
+        kept = 0
+    if not kept or sockets.getsockopt_int(fd, u.SOL_SOCKET, u.SO_PASSCRED):
+        yield
+        return
+    sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PASSCRED, 1)
+    try:
+        yield
+    finally:
+        sockets.setsockopt(fd, u.SOL_SOCKET, u.SO_PASSCRED, 0)
 
 
 @contextmanager
@@ -66,7 +83,7 @@ def peek_stream(fd: int, queued: int) -> list[Message]:
     """The queued bytes of a stream, `queued` of them (SIOCINQ), cut where descriptors come along."""
     if not queued:
         return []
-    with _urgent_inline(fd):
+    with _urgent_inline(fd), _naming_senders(fd):
         return _stream(fd, queued)
 
 

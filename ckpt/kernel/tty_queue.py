@@ -214,9 +214,9 @@ def _put_status(termios: _Termios, slave: int, status: int) -> None:
 
 
 def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patient: bool) -> None:
-    """Write at the master with a line discipline that changes nothing and knows one character, the end of file."""
+    """Write at the master with a line discipline that changes nothing and knows the end of file, and how to quote."""
     every = b"".join(queues.lines) + queues.rest
-    end_of_file = next((byte for byte in range(1, 256) if byte not in every and byte != 10), 4)
+    end_of_file, quote = ([byte for byte in range(1, 256) if byte not in every and byte != 10] + [4, 22])[:2]
     characters = dict.fromkeys(range(t.NCCS), 0)  # _POSIX_VDISABLE
     characters[t.VEOF] = end_of_file
     ending = (t.VEOL, t.VEOL2) if termios.lflag & t.IEXTEN else (t.VEOL,)
@@ -224,13 +224,26 @@ def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patie
     for number in (*ending, t.VSTART, t.VSTOP):
         characters[number] = termios.characters[number]
     canonical = termios.lflag & (t.ICANON | t.IEXTEN | t.EXTPROC)
+    inner = ends | {bytes([end_of_file]), bytes([quote])}
+    text = b""
+    for line in queues.lines:
+        inside, end = (line[:-1], line[-1:]) if line[-1:] in ends else (line, bytes([end_of_file]))
+        text += _quoted(inside, inner, quote) + end
+    text += _quoted(queues.rest, inner, quote) if termios.by_lines else queues.rest
+    if termios.by_lines and bytes([quote]) in text:
+        characters[t.VLNEXT] = quote
+        canonical |= t.IEXTEN
     # IXON stays if it can: without it stopped output goes on, and in packet mode the master hears of the change.
     special = {termios.characters[t.VSTART], termios.characters[t.VSTOP]} & set(every)
     flow = 0 if special else termios.iflag & t.IXON
     with termios.changed(iflag=flow, oflag=0, lflag=canonical, characters=characters):
-        lines = [line if line[-1:] in ends else line + bytes([end_of_file]) for line in queues.lines]
-        _fill(master, slave, b"".join(lines) + queues.rest, patient)
+        _fill(master, slave, text, patient)
         _events(slave)  # a poll waits until all has come through the line discipline
+
+
+def _quoted(text: bytes, special: set[bytes], quote: int) -> bytes:
+    """The inside of a line: what would end it was typed after a ^V (VLNEXT)."""
+    return b"".join(bytes([quote, byte]) if bytes([byte]) in special else bytes([byte]) for byte in text)
 
 
 def _start(termios: _Termios, master: int, slave: int) -> int:

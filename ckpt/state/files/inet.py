@@ -26,7 +26,8 @@ SUPPORT = Support(
     "TCP listening, UDP, ping, raw",
     "options, peers, queues, datagrams begun, errors not fetched; TCP connecting, or ended; Multipath TCP listening; "
     "those that processes outside hold, too, are shared with them again",
-    lost="that the port of a connection that was reset is free: it is held until the socket is closed",
+    lost="that the port of a connection that was reset is free: it is held until the socket is closed; leases of "
+    "IPv6 flow labels; that a socket is the IPv6 multicast router (MRT6_INIT)",
 )
 
 _STREAMS = {u.IPPROTO_TCP: "TCP", u.IPPROTO_MPTCP: "Multipath TCP"}
@@ -65,6 +66,9 @@ class InetKind:
             more = IDLE_TCP if state in (u.TCP_CLOSE, u.TCP_LISTEN) and not ended else ()
             more = CONNECTED_TCP if state in tcp.CONNECTED else more
         options = collect_options(view, fd, family, kind, protocol, context, more)
+        if (family, kind, protocol) == (u.AF_INET, u.SOCK_RAW, u.IPPROTO_IGMP) and _is_router(fd):
+            reason = "is the multicast router of its network (MRT_INIT)"
+            context.refuse(view.pid, view.subject, reason, "end the multicast routing before the dump")
         backlog = 0
         connection = None
         error = 0
@@ -180,6 +184,18 @@ def _build(fd: int, payload: InetPayload, context: RestoreContext) -> None:
         if not filled:
             udpqueue.refill(fd, payload, subject, senders)
         _finish(fd, payload)
+
+
+def _is_router(fd: int) -> bool:
+    """Whether the socket has done MRT_INIT, which no call tells: it gets the packets with a router alert already."""
+    if sockets.getsockopt_int(fd, u.SOL_IP, u.IP_ROUTER_ALERT):
+        return False
+    try:
+        sockets.setsockopt(fd, u.SOL_IP, u.IP_ROUTER_ALERT, 1)
+    except KernelError as error:
+        return error.errno == errno.EADDRINUSE
+    sockets.setsockopt(fd, u.SOL_IP, u.IP_ROUTER_ALERT, 0)
+    return False
 
 
 def _is_udp(kind: int, protocol: int) -> bool:

@@ -34,7 +34,7 @@ SUPPORT = Support(
     "inside the tree, and with `--tcp-established` to others: queues, urgent data, window, timestamps, half closed, "
     "shut; with `--tcp-close` those to others are closed sockets afterwards",
     lost="TCP_QUICKACK, which the kernel changes by itself; how far MSG_ZEROCOPY and SOF_TIMESTAMPING_OPT_ID have "
-    "counted",
+    "counted; the SYN that TCP_SAVE_SYN has kept",
 )
 
 _DUMP = "tcp:dump"

@@ -32,7 +32,8 @@ SUPPORT = Support(
     "session of its own that ckpt relays",
     lost="a number that somebody else has (a note says so); the column at which output stands, by which tabs are "
     "expanded; a ^V that waits for its character; a read that waits for more (VMIN) returns what it has; a full "
-    "terminal may take some bytes more; of a console, that others than the session's leader have it as theirs",
+    "terminal may take some bytes more; what was typed at one that nobody has opened yet; of a console, that others "
+    "than the session's leader have it as theirs",
 )
 
 _OWN = "/dev/tty"
@@ -286,8 +287,7 @@ def _made(context: RestoreContext) -> dict[int, int]:
         modes = {i: opened[i].flags & os.O_ACCMODE if i in opened else os.O_RDWR for i in (p.index for p in ptys)}
         patience = time.monotonic() + _PATIENCE
         for pty in ptys:
-            # A relayed one may have another number: it is not worth a long wait.
-            left = 0.5 if pty.relayed else patience - time.monotonic()
+            left = 0.5 if pty.relayed else patience - time.monotonic()  # that one may have another number
             fd = ttys.open_master_at(pty.index, modes[pty.index], left)
             if fd is not None:
                 made[pty.index] = fd

@@ -27,7 +27,8 @@ SUPPORT = Support(
     "general, x87 to AVX-512 and AMX, TLS, debug; interrupted calls restart, timed ones with what was left",
     refused="",
     lost="how much of the time limit of a socket (SO_RCVTIMEO) had passed; without CAP_BPF, of a relative poll, futex "
-    "or EINTR-prone wait, and of a sleep that is not to tell its rest",
+    "or EINTR-prone wait, and of a sleep that is not to tell its rest; that a timed wait or epoll_wait which was begun "
+    "with int 0x80 goes on: it ends with EINTR",
 )
 
 _M64 = (1 << 64) - 1

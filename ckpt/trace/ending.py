@@ -38,7 +38,8 @@ def end(tree: FrozenTree, deadline: float) -> None:
             with suppress(CkptError):
                 _keep_locks(task, tid)
     levels = _levels(tree)
-    if (len(levels) > 1 or tree.zombies) and not any(task.held for task in tree.tasks.values()):
+    in_vfork = any(thread.child is not None for thread in tree.threads())  # it would go on at the end of its child
+    if (len(levels) > 1 or tree.zombies) and not in_vfork:
         with suppress(CkptError):  # the rest is for those who adopt them
             _from_below(tree, levels, until)
     if INIT in tree.tasks:

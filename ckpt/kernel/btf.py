@@ -34,6 +34,7 @@ class Btf:
         self._words = memoryview(raw)[header + type_off : header + type_off + type_len].cast("I")
         self._strings = raw[header + str_off : header + str_off + str_len]
         self._structs: dict[str, int] = {}
+        self._offsets: dict[tuple[str, ...], int] = {}
         self._starts = [0, 0]  # by type id, as far as was asked for; id 0 is void
 
     def _start(self, number: int) -> int:
@@ -52,6 +53,11 @@ class Btf:
 
     def offset(self, name: str, *members: str) -> int:
         """offsetof(struct name, member.member…), in bytes; members of nameless parts are found too."""
+        if (name, *members) not in self._offsets:
+            self._offsets[name, *members] = self._look_for(name, *members)
+        return self._offsets[name, *members]
+
+    def _look_for(self, name: str, *members: str) -> int:
         start, total = self._find(name), 0
         number = 0
         for member in members:

@@ -73,10 +73,14 @@ class FrozenTree:
                 if undo is not None:
                     undo()
             finally:
-                failed = [error for thread in self.threads() if (error := self._release(thread)) is not None]
+                # Who has gone into vfork since it was asked to stop can be let go of when it is back: its child first.
+                late = [thread for thread in self.threads() if thread.child is not None]
+                others = [thread for thread in self.threads() if thread.child is None]
+                failed = [error for thread in others if (error := self._release(thread)) is not None]
             if not self.thawed_ns:
                 self.thawed_ns = time.perf_counter_ns()
             self.urgency.end()
+            failed += [error for thread in late if (error := self._release(thread)) is not None]
             if failed:
                 raise failed[0]
 
@@ -243,7 +247,7 @@ class _Freeze:
         """Else a thread that was executing a program has the first one's tid now, and is not known by it yet."""
         pid = task.pid
         leader = task.threads.get(pid)
-        if leader is not None and leader.stopped and not executing.stands(pid):
+        if leader is not None and leader.stopped and leader.child is None and not executing.stands(pid):
             del task.threads[pid]
         return bool(task.threads) or executing.ended(pid, pid)
 

@@ -21,7 +21,8 @@ import pytest
 import ckpt
 from ckpt.errors import FreezeTimeout
 from ckpt.kernel import procfs
-from ckpt.trace import freezer
+from ckpt.trace import freezer, release
+from tests.support.programs import need
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -175,6 +176,22 @@ def test_a_task_that_cannot_stop_is_let_go_of(tmp_path: Path) -> None:
         assert "vfork" in error["message"]
         assert not (tmp_path / "chain").exists() and not (tmp_path / "api").exists()
         check_goes_on(target, tmp_path / "n")
+
+
+def test_who_goes_into_vfork_in_the_freeze_keeps_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be let go of when its child has been."""
+    need("gcc")
+    program, place = tmp_path / "vforks", tmp_path / "n"
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", program, ROOT / "tests/programs/vforks.c"], check=True)
+    monkeypatch.setattr(release, "_DETACH_PATIENCE", 15.0)
+    with subprocess.Popen([program, place], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as target:
+        try:
+            eventually(place.exists, target)
+            for _ in range(12):
+                assert ckpt.pre_dump(target.pid, tmp_path / "chain").statistics.frozen_time < 10_000_000
+                check_goes_on(target, place)
+        finally:
+            target.kill()
 
 
 VFORK_IN_CHILD = """

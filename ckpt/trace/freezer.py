@@ -77,10 +77,10 @@ class FrozenTree:
                 late = [thread for thread in self.threads() if thread.child is not None]
                 others = [thread for thread in self.threads() if thread.child is None]
                 failed = [error for thread in others if (error := self._release(thread)) is not None]
-            if not self.thawed_ns:
-                self.thawed_ns = time.perf_counter_ns()
-            self.urgency.end()
-            failed += [error for thread in late if (error := self._release(thread)) is not None]
+                if not self.thawed_ns:
+                    self.thawed_ns = time.perf_counter_ns()
+                self.urgency.end()
+                failed += [error for thread in late if (error := self._release(thread)) is not None]
             if failed:
                 raise failed[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ckpt.errors import KernelError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi
@@ -36,6 +38,14 @@ def collect_seccomp(pid: int, tid: int, status: dict[str, str], context: Collect
             filters.append(ptrace.seccomp_get_filter(tid, index))
             flags.append(ptrace.seccomp_get_metadata(tid, index))
     except KernelError as error:
+        if error.errno == errno.ESRCH:  # it does not stand, and has no tracer
+            context.refuse(
+                pid,
+                f"thread {tid}",
+                "waits in vfork, and its seccomp filters cannot be read",
+                "dump again when its child has executed a program or ended",
+            )
+            return None
         context.refuse(
             pid,
             f"thread {tid}",

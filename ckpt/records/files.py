@@ -27,6 +27,7 @@ class FileRecord:
     rw_hint: int = 0  # F_GET_RW_HINT of a regular file
     owner_uids: tuple[int, ...] = ()  # F_GETOWNER_UIDS: real and effective, by which the signals are permitted
     name: str = ""  # what /proc/PID/fd/N said: a path, "pipe:[4711]"
+    socket_owner: tuple[int, ...] = ()  # user and group of a socket, by which ports are shared and packets filtered
 
 
 @dataclass(frozen=True, slots=True)

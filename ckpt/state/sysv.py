@@ -16,7 +16,12 @@ from ckpt.records.ipc import SysvShmRecord
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 
-SUPPORT = Support("ipc", "SysV shared memory", "attachments and contents, locked or not")
+SUPPORT = Support(
+    "ipc",
+    "SysV shared memory",
+    "attachments and contents, locked or not",
+    lost="who made it (cuid, cgid), of a segment that is made again; of semaphores and messages, too",
+)
 
 _FILL = "sysv:fill"
 _REMOVE = "sysv:remove"

@@ -231,7 +231,12 @@ def _finish(context: CollectContext, known: Registry, view: FileView) -> None:
             for r in context.refusals[before:]
         ]
     asked = _ask(context, view)
-    context.records.append(FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *asked, name=view.link))
+    owner: tuple[int, ...] = ()
+    if stat.S_ISSOCK(view.stat.st_mode) and not view.flags & uapi_files.O_PATH:
+        owner = view.stat.st_uid, view.stat.st_gid
+    context.records.append(
+        FileRecord(view.file_id, kind.kind, view.flags, view.pos, payload, *asked, name=view.link, socket_owner=owner)
+    )
 
 
 def _ask(context: CollectContext, view: FileView) -> tuple[int, int, int, int, tuple[int, ...]]:

@@ -107,6 +107,7 @@ def _send_signals(file: FileRecord, fd: int, task: RemoteTask) -> None:
 def _open(file: FileRecord, context: RestoreContext) -> int:
     try:
         fd = kind_named(file.kind).restore(file, context)
+        _own_socket(file, fd)
     except OSError as error:
         raise _failed(file, error.strerror or "") from None
     except KernelError as error:
@@ -120,6 +121,17 @@ def _open(file: FileRecord, context: RestoreContext) -> int:
                 os.close(fd)
                 raise _failed(file, f"position {file.pos}: {error.strerror}") from None
     return fd
+
+
+def _own_socket(file: FileRecord, fd: int) -> None:
+    """The user and group of a socket; those of others are kept by root alone."""
+    found = os.fstat(fd)
+    if file.socket_owner and file.socket_owner != (found.st_uid, found.st_gid):
+        try:
+            os.fchown(fd, *file.socket_owner)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL):  # EINVAL: nobody of this user namespace
+                raise
 
 
 def _failed(file: FileRecord, why: str) -> RestoreError:

@@ -29,7 +29,7 @@ SUPPORT = Support(
     "descriptors in flight, half closed, whose peer has ended; who made them (SO_PEERCRED); "
     "those that processes outside hold, too, are shared with them again",
     lost="where in a stream an urgent byte was that has been read; how small the pieces were in which a stream was "
-    "written: its writer may have room again",
+    "written: its writer may have room again; other hard links of a socket's file, which lead to nobody then",
 )
 
 _SEEN = "unix:seen"  # context.shared: inode -> (view, payload), for finish_unix

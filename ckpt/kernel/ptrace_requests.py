@@ -20,6 +20,9 @@ _XSTATE_ROOM = 16384  # the area takes 11 KiB with AMX; the kernel gives what th
 _GENERAL_ROOM = 1024
 _QUEUE_STEP = 32
 
+_asked = ctypes.CDLL(None).ptrace
+_asked.restype, _asked.argtypes = ctypes.c_long, [ctypes.c_long] * 4
+
 
 def _ptrace(name: str, request: int, tid: int, arg1: int = 0, arg2: int = 0) -> int:
     try:
@@ -191,6 +194,11 @@ def set_user_dispatch(tid: int, config: tuple[int, ...]) -> None:
     buffer = ctypes.create_string_buffer(_SUD.pack(*config), _SUD.size)
     name, request = "PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", uapi.PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
     _ptrace(name, request, tid, _SUD.size, ctypes.addressof(buffer))
+
+
+def has_filters(tid: int) -> bool:
+    """Whether `seccomp_get_filter` gives anything; asked of every thread in a freeze, and so without an exception."""
+    return bool(_asked(uapi.PTRACE_SECCOMP_GET_FILTER, tid, 0, 0) > 0)
 
 
 def seccomp_get_filter(tid: int, index: int) -> bytes:

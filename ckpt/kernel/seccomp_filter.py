@@ -28,11 +28,13 @@ def permits(tid: int, status: dict[str, str], nr: int, args: Sequence[int]) -> b
 
 def turned_away(tid: int, nr: int, args: Sequence[int]) -> bool:
     """Whether a filter of the thread, which ckpt traces, stands against the call; no if they cannot be read."""
+    if not ptrace.has_filters(tid):
+        return False
     at = 0
     while True:
         try:
             program = ptrace.seccomp_get_filter(tid, at)
-        except KernelError:  # EINVAL: it has none; ENOENT: that was the last
+        except KernelError:  # ENOENT: that was the last
             return False
         if action(program, nr, args) & us.SECCOMP_RET_ACTION_FULL not in _LET_THROUGH:
             return True

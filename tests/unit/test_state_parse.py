@@ -30,7 +30,8 @@ def registers(orig_rax: int, rax: int, **others: int) -> bytes:
     ("nr", "rax", "others", "waits_for"),
     [
         (uapi.SYS_poll, -516, {}, RDX),
-        (uapi.SYS_clock_nanosleep, -516, {}, RDX),
+        (uapi.SYS_clock_nanosleep, -516, {"rsi": 0}, RDX),
+        (uapi.SYS_clock_nanosleep, -516, {"rsi": 1}, None),  # TIMER_ABSTIME
         (uapi.SYS_nanosleep, -516, {}, RDI),
         (uapi.SYS_futex, -516, {"rsi": 128}, R10),
         (uapi.SYS_futex, -516, {"rsi": 9 | 128 | 256}, None),

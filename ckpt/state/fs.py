@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import partial
 
@@ -22,7 +23,6 @@ SUPPORT = Support(
     refused="a root that was deleted, a directory that cannot be reached (let the task change to another one)",
 )
 
-_PATH_MAX = 4096
 _ENOENT, _ENOTDIR = 2, 20
 
 
@@ -30,7 +30,14 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
     """Paths as seen from ckpt's own root; a cwd that was deleted or is hidden is a file of the image like others."""
     paths, cwd_file = {}, 0
     for name, words in (("cwd", "its working directory"), ("root", "its root directory")):
-        path, deleted = taskinfo.link_state(tid, name)
+        try:
+            path, deleted = taskinfo.link_state(tid, name)
+        except KernelError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            context.refuse(pid, words, "has a path longer than PATH_MAX", "let the task change to another one")
+            paths[name] = "/"
+            continue
         hidden = not deleted and path.startswith("/") and not _leads(path, f"/proc/{pid}/task/{tid}/{name}")
         if (deleted or hidden) and name == "cwd":
             cwd_file = collect_mapped_file(context, pid, f"/proc/{pid}/task/{tid}/cwd", os.O_RDONLY)
@@ -45,8 +52,6 @@ def collect_fs(pid: int, tid: int, status: dict[str, str], context: CollectConte
             context.refuse(pid, words, f"is hidden by a mount ({path})", "unmount what hides it")
         elif not path.startswith("/"):
             context.refuse(pid, words, f"cannot be reached from here ({path})", "run ckpt in its mount namespace")
-        elif len(path.encode("utf-8", "surrogateescape")) >= _PATH_MAX:
-            context.refuse(pid, words, "has a path longer than PATH_MAX", None)
         paths[name] = path
     return FsState(cwd=paths["cwd"], root=paths["root"], umask=int(status["Umask"], 8), cwd_file=cwd_file)
 

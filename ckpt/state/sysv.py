@@ -20,7 +20,8 @@ SUPPORT = Support(
     "ipc",
     "SysV shared memory",
     "attachments and contents, locked or not",
-    lost="who made it (cuid, cgid), of a segment that is made again; of semaphores and messages, too",
+    lost="who made it (cuid, cgid), of a segment that is made again; of semaphores and messages, too; that one "
+    "shmdt takes all pieces of an attachment whose middle was unmapped",
 )
 
 _FILL = "sysv:fill"

@@ -8,6 +8,7 @@ binary search.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -154,7 +155,14 @@ def _reachable(context: CollectContext, pid: int, tid: int) -> bool:
 def _collect_table(context: CollectContext, known: Registry, pid: int) -> FdTable:
     descriptors = []
     for fd in fdinfo.numbers(pid):
-        entry = fdinfo.read_fd(pid, fd)
+        try:
+            entry = fdinfo.read_fd(pid, fd)
+        except KernelError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            hint = "close it before the dump, or move a directory of its path"
+            context.refuse(pid, f"fd {fd}", "has a path longer than PATH_MAX", hint)
+            continue
         view = _view_of(known, pid, entry)
         view.users.append((pid, fd))
         known.numbers[pid, fd] = view.file_id

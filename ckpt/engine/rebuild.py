@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ckpt.engine import stops
@@ -31,6 +31,7 @@ from ckpt.state.rebuild import remedy
 from ckpt.state.shm_build import make_objects, seal_objects
 from ckpt.state.sysv_queues import restore_queues
 from ckpt.state.vforks import make_wait
+from ckpt.trace.ending import forget_locks
 from ckpt.trace.skeleton import BLOCK_SIZE, THREAD, Skeleton, reap
 from ckpt.trace.spawn import spawn_skeleton
 
@@ -341,6 +342,9 @@ class Tree:
 
     def kill(self) -> None:
         """End and reap everything that was made; ckpt must be the subreaper of the tree."""
+        for tid in self.skeletons:
+            with suppress(CkptError):
+                forget_locks(tid)
         for skeleton in self.skeletons.values():
             skeleton.kill()
         # Once as the tracer, and again as the adopter of those whose parents have ended by then.

@@ -63,9 +63,8 @@ class MmBuilder:
         if self.donor is not None:
             self._keep(self.donor)
         self._move_special()
-        for vma in sorted(self.vmas, key=source_of):
-            if vma.start in self.kept.starts:
-                continue
+        self.mapper.vmas = [vma for vma in self.vmas if vma.start not in self.kept.starts]
+        for vma in sorted(self.mapper.vmas, key=source_of):
             self.mapper.map(vma, vma.start in self.unfit)
             restore_policy(self.mapper, vma)
             for flag, advice in _ADVICE_BEFORE.items():

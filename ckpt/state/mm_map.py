@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Mapper:
 
     context: RestoreContext
     task: Skeleton
+    vmas: Sequence[Vma] = ()  # all that are to be mapped
+    _attached: set[int] = field(default_factory=set)  # starts of mappings that came with another of their attachment
     _open: dict[str, int] = field(default_factory=dict)  # descriptors in the task
 
     def map(self, vma: Vma, writable: bool) -> None:
@@ -64,21 +67,37 @@ class Mapper:
         return objects.get(vma.shm) if vma.shm is not None else None
 
     def _attach(self, vma: Vma, record: ShmRecord) -> None:
-        """shmat, which counts as the task's, then the part that is still mapped to its place."""
-        size = vma.end - vma.start
+        """shmat, which counts as the task's, for all that is still mapped of one: shmdt ends the pieces together."""
+        if vma.start in self._attached:
+            return
         whole = -(-record.size // uapi.PAGE_SIZE) * uapi.PAGE_SIZE
         flags = 0 if "mw" in vma.vm_flags else uapi_ipc.SHM_RDONLY
-        if (vma.pgoff, size) == (0, whole):
+        place = _attachment(vma)
+        pieces = [other for other in self.vmas if other.shm == vma.shm and _attachment(other) == place]
+        if [(piece.pgoff, piece.end - piece.start) for piece in pieces] == [(0, whole)]:
             self.call(vma, "shmat", uapi.SYS_shmat, record.sysv_id, vma.start, flags)
         else:
-            base = self.call(vma, "shmat", uapi.SYS_shmat, record.sysv_id, 0, flags)
-            part = base + vma.pgoff
-            move = uapi.MREMAP_MAYMOVE | uapi.MREMAP_FIXED
-            self.call(vma, "mremap", uapi.SYS_mremap, part, size, size, move, vma.start)
-            for start, end in ((base, part), (part + size, base + whole)):
-                if start < end:
-                    self.call(vma, "munmap", uapi.SYS_munmap, start, end - start)
-        self.call(vma, "mprotect", uapi.SYS_mprotect, vma.start, size, vma.prot)
+            self._attach_apart(vma, pieces, whole, record.sysv_id, flags)
+        for piece in pieces:
+            self.call(piece, "mprotect", uapi.SYS_mprotect, piece.start, piece.end - piece.start, piece.prot)
+            self._attached.add(piece.start)
+
+    def _attach_apart(self, vma: Vma, pieces: Sequence[Vma], whole: int, sysv_id: int, flags: int) -> None:
+        """Attached anywhere, and moved to their places, which are held free meanwhile."""
+        hold = uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_FIXED_NOREPLACE
+        move = uapi.MREMAP_MAYMOVE | uapi.MREMAP_FIXED
+        for piece in pieces:
+            self.call(piece, "mmap", uapi.SYS_mmap, piece.start, piece.end - piece.start, 0, hold, _ANONYMOUS, 0)
+        base = self.call(vma, "shmat", uapi.SYS_shmat, sysv_id, 0, flags)
+        rest = 0
+        for piece in sorted(pieces, key=lambda piece: piece.pgoff):
+            size = piece.end - piece.start
+            if rest < piece.pgoff:
+                self.call(piece, "munmap", uapi.SYS_munmap, base + rest, piece.pgoff - rest)
+            self.call(piece, "mremap", uapi.SYS_mremap, base + piece.pgoff, size, size, move, piece.start)
+            rest = piece.pgoff + size
+        if rest < whole:
+            self.call(vma, "munmap", uapi.SYS_munmap, base + rest, whole - rest)
 
     def _descriptor(self, vma: Vma) -> int:
         """The number in the task of the file that the mapping needs; only the last one is kept open."""
@@ -138,6 +157,11 @@ def _kind(vma: Vma) -> int:
     if "sf" in vma.vm_flags:  # of a file on persistent memory
         return uapi.MAP_SHARED_VALIDATE | uapi.MAP_SYNC
     return uapi.MAP_SHARED if vma.shared else uapi.MAP_PRIVATE
+
+
+def _attachment(vma: Vma) -> tuple[int, bool]:
+    """Where the segment of a mapping begins, or would: the mappings of one attachment have that in common."""
+    return vma.start - vma.pgoff, "mw" in vma.vm_flags
 
 
 def _may_write(vma: Vma) -> bool:

@@ -20,8 +20,7 @@ SUPPORT = Support(
     "ipc",
     "SysV shared memory",
     "attachments and contents, locked or not",
-    lost="who made it (cuid, cgid), of a segment that is made again; of semaphores and messages, too; that one "
-    "shmdt takes all pieces of an attachment whose middle was unmapped",
+    lost="who made it (cuid, cgid), of a segment that is made again; of semaphores and messages, too",
 )
 
 _FILL = "sysv:fill"

@@ -11,8 +11,9 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ckpt.errors import CkptError, KernelError
@@ -36,7 +37,7 @@ def end(tree: FrozenTree, deadline: float) -> None:
     for task in tree.tasks.values():
         for tid in task.threads:
             with suppress(CkptError):
-                _keep_locks(task, tid)
+                forget_locks(tid, partial(_end_with_us, task, tid))
     levels = _levels(tree)
     in_vfork = any(thread.child is not None for thread in tree.threads())  # it would go on at the end of its child
     if (len(levels) > 1 or tree.zombies) and not in_vfork:
@@ -51,8 +52,8 @@ def end(tree: FrozenTree, deadline: float) -> None:
     _kill(tree, tree.tasks, until)
 
 
-def _keep_locks(task: FrozenTask, tid: int) -> None:
-    """Let the kernel find no lock that the thread holds when it ends; from then on it ends with ckpt."""
+def forget_locks(tid: int, before: Callable[[], None] | None = None) -> None:
+    """Let the kernel find no lock that a stopped thread holds when it ends; `before`: what comes before the change."""
     head, _ = taskinfo.robust_list(tid)
     if not head:
         return
@@ -60,11 +61,17 @@ def _keep_locks(task: FrozenTask, tid: int) -> None:
         first, _, pending = us.robust_list_head.unpack(memory.read(head, us.robust_list_head.size))
         if first == head and not pending:
             return
-        remote = task.remote(tid)
-        if isinstance(remote, LiveRemote):
-            remote.end_with_us()
+        if before is not None:
+            before()
         memory.write(head, struct.pack("<Q", head))
         memory.write(head + us.robust_list_head.size - 8, bytes(8))
+
+
+def _end_with_us(task: FrozenTask, tid: int) -> None:
+    """From now on the thread does not outlive ckpt."""
+    remote = task.remote(tid)
+    if isinstance(remote, LiveRemote):
+        remote.end_with_us()
 
 
 def _levels(tree: FrozenTree) -> list[list[int]]:

@@ -31,6 +31,23 @@ sys.exit(0)
 """
 
 
+LOCK = """
+import ctypes
+libc = ctypes.CDLL(None)
+file = os.open(sys.argv[1] + ".lock", os.O_RDWR | os.O_CREAT)
+os.truncate(file, 4096)
+area = mmap.mmap(file, 4096)
+lock, kind = (ctypes.c_char * 40).from_buffer(area), ctypes.create_string_buffer(8)
+libc.pthread_mutexattr_init(kind)
+libc.pthread_mutexattr_setpshared(kind, 1)
+libc.pthread_mutexattr_setrobust(kind, 1)
+libc.pthread_mutex_init(lock, kind)
+libc.pthread_mutex_lock(lock)
+wait()
+sys.exit(libc.pthread_mutex_unlock(lock))
+"""
+
+
 @pytest.fixture(autouse=True)
 def _subreaper() -> Iterator[None]:
     with become_subreaper():
@@ -120,6 +137,25 @@ def test_foreign_cpu(dumped: Target) -> None:
         with pytest.raises(HostMismatch, match="extended registers"):
             restore_view(Changed(view, "thread", threads))  # type: ignore[arg-type]
     assert nothing_left(dumped)
+
+
+def test_a_lock_in_a_file_is_still_held(tmp_path: Path) -> None:
+    """The kernel marks robust locks of a thread that is killed; one that is half restored has none."""
+    with target(LOCK, tmp_path) as made:
+        path = tmp_path / "target.lock"
+        before = path.read_bytes()
+        assert int.from_bytes(before[:4], "little") == made.pid
+        dump(made.pid, made.images)
+        made.gone()
+        assert path.read_bytes() == before
+        with chain.view(made.images) as view:
+            threads = [replace(thread, pdeathsig=9999) for thread in view.records("thread")]
+            with pytest.raises(RestoreError):
+                restore_view(Changed(view, "thread", threads))  # type: ignore[arg-type]
+        assert path.read_bytes() == before
+        restored = restore(made.images)
+        os.kill(restored.pid, signal.SIGUSR1)
+        assert restored.wait() == 0
 
 
 def _bad_directory(view: chain.View) -> Changed:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import struct
+from pathlib import Path
 
 from target_api import PAGE, Skip, call, checkpoint, child, eventually, exit_code, libc, mmap, peek, poke, run, vma
 
@@ -47,7 +48,10 @@ def body(segment, key):
     moved = call("mremap", attach(segment), 6 * PAGE, 6 * PAGE, 3, room + 40 * PAGE)
     poke(chosen + 2 * PAGE, b"inside")
     poke(chosen + 5 * PAGE + 90, b"the end")
-    areas = (chosen, reading, running, part + 2 * PAGE, moved)
+    split = attach(segment)
+    call("mprotect", split + PAGE, PAGE, 1)
+    call("munmap", split + 3 * PAGE, PAGE)
+    areas = (chosen, reading, running, part + 2 * PAGE, moved, split, split + PAGE, split + 2 * PAGE, split + 4 * PAGE)
     heads = [vma(area)[""].split()[:3] for area in areas]
     pid = child(lambda: eventually(lambda: peek(reading, 1) == b"!") or poke(moved + PAGE, b"?"))
     before = stat(segment)
@@ -65,6 +69,9 @@ def body(segment, key):
         call("mprotect", reading, PAGE, 3)
     except PermissionError:
         call("shmdt", chosen)
+        call("shmdt", split)
+        left = [line for line in Path("/proc/self/maps").read_text().splitlines() if "/SYSV" in line]
+        assert not [line for line in left if split <= int(line.split("-")[0], 16) < split + 6 * PAGE], left
         return
     raise AssertionError("an attachment for reading became writable")
 

@@ -122,8 +122,8 @@ def timeout_of(registers: list[int]) -> Timeout | None:
 
 
 def _absolute(nr: int, registers: list[int]) -> bool:
-    if nr == uapi.SYS_clock_nanosleep:  # which has no restart block then
-        return error_of(registers) == us.ERESTARTNOHAND and bool(registers[RSI] & us.TIMER_ABSTIME)
+    if nr == uapi.SYS_clock_nanosleep:
+        return bool(registers[RSI] & us.TIMER_ABSTIME)
     return nr == uapi.SYS_futex and registers[RSI] & us.FUTEX_CMD_MASK == us.FUTEX_WAIT_BITSET
 
 

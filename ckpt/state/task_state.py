@@ -55,9 +55,10 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
     return TaskState(
         fs=fs.collect_fs(task.pid, tid, status, context),
         sigactions=signals.collect_sigactions(remote),
-        pending=signals.collect_pending(remote, status, shared=True),
+        # Timers first: the signal of one that has gone off by then waits, as is asked anew.
         itimers=timers.collect_itimers(remote),
         posix_timers=timers.collect_posix_timers(remote),
+        pending=_pending(remote, shared=True),
         rlimits=limits.collect_limits(tid),
         attributes=attributes.collect_attributes(remote),
     )

@@ -13,6 +13,11 @@ import pytest
 
 from ckpt.engine.restore import Restored, restore
 from ckpt.engine.rounds import dump
+from ckpt.kernel import uapi
+from ckpt.kernel import uapi_state as us
+from ckpt.records.seams import RemoteTask
+from ckpt.records.state import IntervalTimer
+from ckpt.state import timers
 from tests.support.proc_oracle import task_facts
 from tests.support.restore_targets import Target, become_subreaper, target
 
@@ -322,3 +327,34 @@ def test_pid_file(tmp_path: Path) -> None:
         assert (tmp_path / "pid").read_text() == f"{made.pid}\n"
         assert restored.detached
         assert go_on(restored, made) == 0
+
+
+ALARM = """
+signal.signal(signal.SIGALRM, lambda *_: os._exit(7))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+signal.setitimer(signal.ITIMER_REAL, 600)
+open(sys.argv[1] + ".ready", "w").write("ready")
+while True:
+    signal.pause()
+"""
+
+
+def test_a_timer_that_goes_off_while_it_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collected(remote: RemoteTask) -> tuple[IntervalTimer, ...]:
+        if remote.pid == made.pid and not gone_off:
+            gone_off.append(remote.pid)
+            soon = remote.put(us.itimerval.pack(0, 0, 0, 1))
+            remote.syscall(uapi.SYS_setitimer, us.ITIMERS[0], soon, 0)
+            time.sleep(0.05)
+        return original(remote)
+
+    gone_off: list[int] = []
+    original = timers.collect_itimers
+    monkeypatch.setattr(timers, "collect_itimers", collected)
+    with target(ALARM, tmp_path) as made:
+        dump(made.pid, made.images)
+        made.gone()
+        assert gone_off
+        restored = restore(made.images)
+        made.pids |= set(restored.pids)
+        assert restored.wait() == 7

@@ -24,13 +24,12 @@ _GIB = 1 << 30
 _MOST = 64  # GiB of memory among which the direct mapping is looked for, below an address that lies in it
 
 
-def _insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
+def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
     return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
 
 
 def _program(map_fd: int) -> bytes:
     """(address, size) in the context: the bytes there go into the map; address 0: the address of our task_struct."""
-    insn = _insn
     return b"".join(
         (
             insn(ub.MOV_X, ub.R6, ub.R1),  # the context
@@ -56,7 +55,6 @@ def _program(map_fd: int) -> bytes:
 
 def _percpu_program(map_fd: int, percpu_fd: int) -> bytes:
     """(cpu, …) in the context: the address of that CPU's value of a map that has one for each goes into the map."""
-    insn = _insn
     return b"".join(
         (
             insn(ub.LDX_DW, ub.R3, ub.R1),  # cpu
@@ -94,6 +92,7 @@ class KernelMemory:
     def __init__(self) -> None:
         self._map = self._loaded = -1
         self._more: list[int] = []  # programs of `add`
+        self._cpu_offsets: list[int] = []  # of `percpu`
         try:
             attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_ARRAY, 4, _VALUE, 1, ub.BPF_F_MMAPABLE)
             self._map = self._bpf(ub.BPF_MAP_CREATE, attributes)
@@ -155,23 +154,19 @@ class KernelMemory:
         return self.u64(self.file(fd) + kernel_types().offset("file", "private_data"))
 
     def percpu(self, pointer: int) -> list[int]:
-        """The addresses behind a __percpu pointer, one for each CPU that may be here."""
-        types = kernel_types()
-        percpu = loaded = -1
-        try:
+        """The addresses behind a __percpu pointer, one for each CPU that may be here. The first use loads a program."""
+        if not self._cpu_offsets:
             attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1, 0)
             percpu = self._bpf(ub.BPF_MAP_CREATE, attributes)
-            known = self.u64(self.private(percpu) + types.offset("bpf_array", "pptrs"))
-            loaded = self._load(_percpu_program(self._map, percpu))
-            found = []
-            for cpu in possible_cpus():
-                self._run(cpu, 0, loaded)
-                found.append(pointer + int.from_bytes(self._value[:8], "little") - known)
-            return found
-        finally:
-            for fd in (percpu, loaded):
-                if fd >= 0:
-                    os.close(fd)
+            try:
+                known = self.u64(self.private(percpu) + kernel_types().offset("bpf_array", "pptrs"))
+                program = self.add(lambda answers: _percpu_program(answers, percpu))
+                self._cpu_offsets = [
+                    int.from_bytes(self.answer(program, cpu, 0, 8), "little") - known for cpu in possible_cpus()
+                ]
+            finally:
+                os.close(percpu)
+        return [pointer + offset for offset in self._cpu_offsets]
 
     def page(self, page: int) -> int:
         """The address at which a struct page's memory is mapped."""

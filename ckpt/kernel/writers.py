@@ -119,23 +119,24 @@ class Writers:
     """The way to ask; KernelError (Unsupported) when this kernel or user has none."""
 
     def __init__(self) -> None:
-        self._memory = KernelMemory()
+        self.memory = KernelMemory()
         self._tasks: dict[int, int] = {}  # task_struct by pid
         try:
-            self._ask = self._memory.add(_program)
+            self._ask = self.memory.add(_program)
         except BaseException:
-            self._memory.close()
+            self.memory.close()
             raise
 
     def close(self) -> None:
         """Leave nothing open."""
-        self._memory.close()
+        self.memory.close()
 
     def meet(self, pid: int) -> None:
         """Before the freeze: look for a task, and ask a first time."""
         try:
-            self._tasks[pid] = task_of(self._memory, pid, pid)
-            self._process(self._tasks[pid])
+            self._tasks[pid] = task_of(self.memory, pid, pid)
+            if self._process(self._tasks[pid])[3]:
+                self.memory.percpu(0)  # for state/aio.py: what is slow the first time
         except (KernelError, NoSuchTask):
             self._tasks.pop(pid, None)
 
@@ -177,7 +178,7 @@ class Writers:
         """(mm_users, threads, a ring's node, the table of AIO's contexts) of a process; zeros where there is none."""
         users = threads = ring = table = node = 0
         while True:
-            raw = self._memory.answer(self._ask, task, node, _FOUND.size)
+            raw = self.memory.answer(self._ask, task, node, _FOUND.size)
             held, count, mm, found, node, contexts = _FOUND.unpack(raw)
             threads, ring = threads + count, ring or found
             if mm:
@@ -186,6 +187,6 @@ class Writers:
                 return users, threads, ring, table
 
     def _has_contexts(self, table: int) -> bool:
-        types, memory = kernel_types(), self._memory
+        types, memory = kernel_types(), self.memory
         count = min(memory.u32(table + types.offset("kioctx_table", "nr")), _CONTEXTS)
         return any(memory.read(table + types.offset("kioctx_table", "table"), 8 * count))

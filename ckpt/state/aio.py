@@ -13,16 +13,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckpt.errors import HostMismatch, KernelError, Unsupported
+from ckpt.errors import HostMismatch, KernelError
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_aio as a
 from ckpt.kernel.aio_memory import Contexts
-from ckpt.kernel.kernel_memory import KernelMemory
 from ckpt.kernel.memory import Memory
+from ckpt.kernel.writers import Writers
 from ckpt.records.mm import AioRecord, Vma
 from ckpt.records.support import Support
 from ckpt.state.context import CollectContext
 from ckpt.state.mm_map import Mapper
+from ckpt.state.rings import WRITERS
 
 if TYPE_CHECKING:
     from ckpt.state.mm import Mm
@@ -41,24 +42,24 @@ _PATIENCE, _PAUSE = 2.0, 0.001  # seconds, of the freeze
 
 def settle(mms: Sequence[Mm], context: CollectContext) -> None:
     """Wait for the requests under way: what they read or write, and what they tell, is to be in the image."""
+    writers: Writers | None = context.shared.get(WRITERS)
     mms = [mm for mm in mms if any(line.path.startswith(RING) for line in mm.lines)]
-    if not mms:
+    if not mms or writers is None:
         return
     try:
-        with KernelMemory() as memory:
-            contexts = {mm.pid: Contexts(memory, mm.pid, mm.task.tids[-1]) for mm in mms}
-            end = time.monotonic() + _PATIENCE
-            while any(one.under_way() for one in contexts.values()) and time.monotonic() < end:
-                time.sleep(_PAUSE)
-            for pid, one in contexts.items():
-                for ring, count in one.under_way().items():
-                    context.refuse(
-                        pid,
-                        f"vma {ring:x}",
-                        f"is a context of Linux AIO with {count} request{'s' * (count > 1)} under way",
-                        "dump again when they have completed, or let the task cancel them (io_cancel)",
-                    )
-    except (KernelError, Unsupported):
+        contexts = {mm.pid: Contexts(writers.memory, mm.pid, mm.task.tids[-1]) for mm in mms}
+        end = time.monotonic() + _PATIENCE
+        while any(one.under_way() for one in contexts.values()) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        for pid, one in contexts.items():
+            for ring, count in one.under_way().items():
+                context.refuse(
+                    pid,
+                    f"vma {ring:x}",
+                    f"is a context of Linux AIO with {count} request{'s' * (count > 1)} under way",
+                    "dump again when they have completed, or let the task cancel them (io_cancel)",
+                )
+    except KernelError:
         return  # nobody can tell
 
 

@@ -37,7 +37,7 @@ class TaskState:
 
     fs: FsState
     sigactions: tuple[SigAction, ...]
-    pending: tuple[SigInfo, ...]
+    pending: tuple[SigInfo, ...]  # read last, by `settled`
     itimers: tuple[IntervalTimer, ...]
     posix_timers: tuple[PosixTimer, ...]
     rlimits: tuple[ResourceLimit, ...]
@@ -55,10 +55,9 @@ def collect_task_state(task: FrozenTaskLike, context: CollectContext) -> TaskSta
     return TaskState(
         fs=fs.collect_fs(task.pid, tid, status, context),
         sigactions=signals.collect_sigactions(remote),
-        # Timers first: the signal of one that has gone off by then waits, as is asked anew.
+        pending=(),
         itimers=timers.collect_itimers(remote),
         posix_timers=timers.collect_posix_timers(remote),
-        pending=_pending(remote, shared=True),
         rlimits=limits.collect_limits(tid),
         attributes=attributes.collect_attributes(remote),
     )
@@ -68,9 +67,9 @@ def settled(
     task: FrozenTaskLike, state: TaskState, threads: Sequence[ThreadRecord]
 ) -> tuple[TaskState, list[ThreadRecord]]:
     """Timers and pending signals of one moment: a timer that went off meanwhile has its signal, and no other does."""
-    if not state.itimers and not state.posix_timers:
-        return state, list(threads)
     remote = task.remote(task.tids[0])
+    if not state.itimers and not state.posix_timers:  # the signal of one that has gone off by then waits
+        return replace(state, pending=_pending(remote, shared=True)), list(threads)
     told = {timer.notify_tid for timer in state.posix_timers if timer.notify == us.SIGEV_THREAD_ID}
     for _ in range(_ATTEMPTS):
         before = timers.collect_itimers(remote), timers.collect_posix_timers(remote)

@@ -69,8 +69,8 @@ def collect(task: FrozenTaskLike) -> Collected:
     """The records of one task, put together as the engine does it."""
     context = CollectContext([task])
     seen = {tid: threads.glance(tid) for tid in task.tids}
-    state = task_state.collect_task_state(task, context)
     found = [threads.collect_thread(task, tid, context, seen[tid]) for tid in task.tids]
+    state, found = task_state.settled(task, task_state.collect_task_state(task, context), found)
     if context.refusals:
         raise NotDumpable(context.refusals)
     record = TaskRecord(

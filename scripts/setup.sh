@@ -46,6 +46,8 @@ make_venv() {
 
 install_packages() {
     local name missing=()
+    exec 8<scripts/setup.sh
+    flock 8 # two guests may be started at the same time
     for name in "$@"; do
         [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
     done

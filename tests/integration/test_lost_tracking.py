@@ -48,6 +48,7 @@ while True:
     if signal.sigwait(signals) == signal.SIGUSR1:
         os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", os.environ["PROGRAM"], sys.argv[1], "again"])
     area[8192:8200] = b"changed!"
+    open(f"{sys.argv[1]}/ready-{os.getpid()}", "w").close()
 """
 
 
@@ -75,9 +76,14 @@ class Chained:
         while not (ready.exists() and "sigtimedwait" in Path(f"/proc/{pid}/wchan").read_text()):
             if ready.exists() and Path(f"/proc/{pid}/syscall").read_text().startswith("128 "):
                 break
-            assert time.monotonic() < end
+            assert time.monotonic() < end, f"{pid} does not wait for a signal, ready: {ready.exists()}"
             time.sleep(0.005)
         ready.unlink()
+
+    def write(self) -> None:
+        """Have a page written; it has been, and the process waits again: a late write would be missing in the image."""
+        os.kill(self.pid, signal.SIGUSR2)
+        self.settled(self.pid)
 
     def ckpt(self, *arguments: str, **death: object) -> dict[str, object]:
         done = commands().run([*arguments, "--json"], self.directory, **death)
@@ -105,7 +111,7 @@ class Chained:
 
     def armed_again(self, tracker: str) -> None:
         """After the loss tracking works as before."""
-        os.kill(self.pid, signal.SIGUSR2)
+        self.write()
         assert self.pre_dump(tracker) is None
         assert self.pre_dump(tracker) is None
 
@@ -140,7 +146,7 @@ def test_a_killed_keeper(chained: Chained) -> None:
     assert chained.pre_dump("write-protect") == "first round"
     (kept,) = keeper.find(chained.pid)
     kept.end()
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     assert "keeper" in str(chained.pre_dump("write-protect"))
     chained.armed_again("write-protect")
 
@@ -149,7 +155,7 @@ def test_a_killed_keeper(chained: Chained) -> None:
 def test_somebody_clears(chained: Chained, tracker: str) -> None:
     """clear_refs, or a scan that write-protects: the canary page is clean."""
     chained.pre_dump(tracker)
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     if tracker == "soft-dirty":
         clear_soft_dirty(chained.pid)
     else:
@@ -209,7 +215,7 @@ def test_ckpt_killed_in_a_round(chained: Chained, tracker: str, part: float) -> 
     assert commands().run(arguments, chained.directory, die_at=0, calls=str(report)).returncode == 0
     calls = report.read_text().splitlines()
     first, last = calls.index("ptrace 16902"), len(calls) - 1 - calls[::-1].index("rename")  # SEIZE; the journal's
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     chained.pre_dump(tracker, die_at=first + int((last - 1 - first) * part))
     assert chained.pre_dump(tracker) == "the last round did not finish"
     chained.armed_again(tracker)
@@ -232,7 +238,7 @@ def test_the_journal(chained: Chained, tracker: str) -> None:
 
 def test_another_tracker_in_between(chained: Chained, tracker: str) -> None:
     chained.pre_dump(tracker)
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     chained.pre_dump("content-hash")
     assert "content-hash" in str(chained.pre_dump(tracker))
     chained.armed_again(tracker)
@@ -246,14 +252,14 @@ def test_a_copy_of_the_chain(chained: Chained, tracker: str) -> None:
     chained.pre_dump(tracker)
     original, copy = chained.chain, chained.directory / "copy"
     shutil.copytree(original, copy)
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     assert chained.pre_dump(tracker) is None
     assert chained.pre_dump(tracker) is None
     chained.chain = copy
     reason = chained.pre_dump(tracker)
     chained.armed_again(tracker)
     chained.chain = original
-    os.kill(chained.pid, signal.SIGUSR2)
+    chained.write()
     again = chained.pre_dump(tracker)
     if tracker != "content-hash":
         assert "another copy of this chain" in str(reason)
@@ -272,7 +278,7 @@ def test_a_round_of_another_chain_before_the_commit(
 
     def late(*given: Any) -> Any:
         monkeypatch.undo()
-        os.kill(chained.pid, signal.SIGUSR2)
+        chained.write()
         chained.chain = two
         chained.pre_dump(tracker)
         return commit(*given)
@@ -290,7 +296,7 @@ def test_two_chains_by_turns(chained: Chained, tracker: str) -> None:
     needs(tracker)
     for change in (False, True, False):
         if change:
-            os.kill(chained.pid, signal.SIGUSR2)
+            chained.write()
         for name in ("one", "two"):
             chained.chain = chained.directory / name
             chained.pre_dump(tracker)
@@ -352,6 +358,13 @@ sys.stdin.read()
             process.stdin.close()
 
 
+def waits_in(pid: int, call: int) -> None:
+    end = time.monotonic() + 60
+    while not Path(f"/proc/{pid}/syscall").read_text().startswith(f"{call} "):
+        assert time.monotonic() < end, f"{pid} does not wait in system call {call}"
+        time.sleep(0.001)
+
+
 def test_an_address_space_that_others_keep(tmp_path: Path) -> None:
     """The userfaultfd lives on with the memory that the task left; from then on it tells nothing, and is given up."""
     if lacks := choice.missing("write-protect"):
@@ -370,11 +383,10 @@ def test_an_address_space_that_others_keep(tmp_path: Path) -> None:
             for order in b"kwewww":
                 process.stdin.write(bytes([order]))
                 process.stdout.read(1)
-                while not Path(f"/proc/{process.pid}/syscall").read_text().startswith("0 "):  # read(2)
-                    time.sleep(0.001)
+                waits_in(process.pid, 0)  # read(2)
+                (other,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+                waits_in(other, 34)  # pause(2): on its way there it writes to the memory that both have
                 made = pre_dump(process.pid, tmp_path / "chain", tracker="write-protect")
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                other = int(children[0])
                 lost.append(made.statistics.lost)
                 with chain.view(tmp_path / "chain") as view:
                     assert truth.differences(view, [process.pid]) == []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.bpf import bpf
 from ckpt.kernel.kernel_memory import possible_cpus
-from ckpt.kernel.libc import syscall
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class MapInfo:
 def info(fd: int) -> MapInfo:
     """BPF_OBJ_GET_INFO_BY_FD."""
     room = ctypes.create_string_buffer(ub.bpf_map_info.size)
-    _bpf(ub.BPF_OBJ_GET_INFO_BY_FD, ub.obj_info_attr.pack(fd, len(room), ctypes.addressof(room)))
+    bpf(ub.BPF_OBJ_GET_INFO_BY_FD, ub.obj_info_attr.pack(fd, len(room), ctypes.addressof(room)))
     kind, number, key, value, entries, flags, name, extra = ub.bpf_map_info.unpack(room.raw)
     return MapInfo(kind, number, key, value, entries, flags, name.rstrip(b"\0"), extra)
 
@@ -39,7 +38,7 @@ def info(fd: int) -> MapInfo:
 def by_id(number: int, flags: int = 0) -> int | None:
     """A descriptor of the map with this id; None when there is none (or this user may not have it)."""
     try:
-        return _bpf(ub.BPF_MAP_GET_FD_BY_ID, ub.map_by_id_attr.pack(number, 0, flags))
+        return bpf(ub.BPF_MAP_GET_FD_BY_ID, ub.map_by_id_attr.pack(number, 0, flags))
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.EPERM):
             return None
@@ -52,7 +51,7 @@ def create(wanted: MapInfo) -> int:
     attr = ub.map_create_long_attr.pack(
         wanted.type, wanted.key_size, wanted.value_size, wanted.max_entries, flags, wanted.name, wanted.map_extra
     )
-    return _bpf(ub.BPF_MAP_CREATE, attr)
+    return bpf(ub.BPF_MAP_CREATE, attr)
 
 
 def value_room(one: MapInfo) -> int:
@@ -70,30 +69,22 @@ def elements(fd: int, one: MapInfo) -> Iterator[tuple[bytes, bytes]]:
     at = 0  # no key: gives the first
     while True:
         try:
-            _bpf(ub.BPF_MAP_GET_NEXT_KEY, ub.map_elem_attr.pack(fd, at, ctypes.addressof(following), 0))
+            bpf(ub.BPF_MAP_GET_NEXT_KEY, ub.map_elem_attr.pack(fd, at, ctypes.addressof(following), 0))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return
             raise
         key.raw, at = following.raw, ctypes.addressof(key)
-        _bpf(ub.BPF_MAP_LOOKUP_ELEM, ub.map_elem_attr.pack(fd, at, ctypes.addressof(value), 0))
+        bpf(ub.BPF_MAP_LOOKUP_ELEM, ub.map_elem_attr.pack(fd, at, ctypes.addressof(value), 0))
         yield key.raw, value.raw
 
 
 def update(fd: int, key: bytes, value: bytes) -> None:
     """Set one element."""
     held = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
-    _bpf(ub.BPF_MAP_UPDATE_ELEM, ub.map_elem_attr.pack(fd, *(ctypes.addressof(one) for one in held), 0))
+    bpf(ub.BPF_MAP_UPDATE_ELEM, ub.map_elem_attr.pack(fd, *(ctypes.addressof(one) for one in held), 0))
 
 
 def freeze(fd: int) -> None:
     """No more changes through bpf(2)."""
-    _bpf(ub.BPF_MAP_FREEZE, ub.map_elem_attr.pack(fd, 0, 0, 0))
-
-
-def _bpf(command: int, attr: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attr, len(attr))
-    result = syscall(f"bpf({command})", ub.SYS_bpf, command, buffer, len(attr))
-    if command in (ub.BPF_MAP_CREATE, ub.BPF_MAP_GET_FD_BY_ID):
-        os.set_inheritable(result, False)
-    return result
+    bpf(ub.BPF_MAP_FREEZE, ub.map_elem_attr.pack(fd, 0, 0, 0))

@@ -16,16 +16,13 @@ from pathlib import Path
 from ckpt.errors import KernelError, Unsupported
 from ckpt.kernel import uapi
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.bpf import bpf, insn, load
 from ckpt.kernel.btf import kernel_types
 from ckpt.kernel.libc import syscall
 
 _VALUE = 4096  # bytes that one run reads at most
 _GIB = 1 << 30
 _MOST = 64  # GiB of memory among which the direct mapping is looked for, below an address that lies in it
-
-
-def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
-    return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
 
 
 def _program(map_fd: int) -> bytes:
@@ -95,9 +92,9 @@ class KernelMemory:
         self._cpu_offsets: list[int] = []  # of `percpu`
         try:
             attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_ARRAY, 4, _VALUE, 1, ub.BPF_F_MMAPABLE)
-            self._map = self._bpf(ub.BPF_MAP_CREATE, attributes)
+            self._map = bpf(ub.BPF_MAP_CREATE, attributes)
             self._value = mmap.mmap(self._map, _VALUE, mmap.MAP_SHARED, mmap.PROT_READ)
-            self._loaded = self._load(_program(self._map))
+            self._loaded = load(ub.BPF_PROG_TYPE_SYSCALL, _program(self._map), ub.BPF_F_SLEEPABLE)
         except (KernelError, OSError) as error:
             self._close()
             raise Unsupported(f"the kernel's memory cannot be read: {error}") from None
@@ -132,7 +129,7 @@ class KernelMemory:
 
     def add(self, program: Callable[[int], bytes]) -> int:
         """Load another program, made for the number of the map in which it answers; gives its own for `answer`."""
-        self._more.append(self._load(program(self._map)))
+        self._more.append(load(ub.BPF_PROG_TYPE_SYSCALL, program(self._map), ub.BPF_F_SLEEPABLE))
         return self._more[-1]
 
     def answer(self, program: int, first: int, second: int, size: int) -> bytes:
@@ -157,7 +154,7 @@ class KernelMemory:
         """The addresses behind a __percpu pointer, one for each CPU that may be here. The first use loads a program."""
         if not self._cpu_offsets:
             attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1, 0)
-            percpu = self._bpf(ub.BPF_MAP_CREATE, attributes)
+            percpu = bpf(ub.BPF_MAP_CREATE, attributes)
             try:
                 known = self.u64(self.private(percpu) + kernel_types().offset("bpf_array", "pptrs"))
                 program = self.add(lambda answers: _percpu_program(answers, percpu))
@@ -213,23 +210,6 @@ class KernelMemory:
         syscall("bpf(BPF_PROG_TEST_RUN)", ub.SYS_bpf, ub.BPF_PROG_TEST_RUN, buffer, len(attributes))
         if result := int(struct.unpack_from("<i", buffer.raw, 4)[0]):
             raise KernelError(f"kernel memory at {address:#x}: {os.strerror(-result)}", errno=-result)
-
-    def _load(self, program: bytes) -> int:
-        code = ctypes.create_string_buffer(program, len(program))
-        licence = ctypes.create_string_buffer(b"GPL")
-        attributes = ub.prog_load_attr.pack(
-            ub.BPF_PROG_TYPE_SYSCALL,
-            len(program) // ub.bpf_insn.size,
-            ctypes.addressof(code),
-            ctypes.addressof(licence),
-            *(0, 0, 0, 0, ub.BPF_F_SLEEPABLE),
-        )
-        return self._bpf(ub.BPF_PROG_LOAD, attributes)
-
-    def _bpf(self, command: int, attr: bytes) -> int:
-        fd = syscall(f"bpf({command})", ub.SYS_bpf, command, ctypes.create_string_buffer(attr, len(attr)), len(attr))
-        os.set_inheritable(fd, False)
-        return fd
 
     def _close(self) -> None:
         for fd in (self._map, self._loaded, *self._more):

@@ -16,8 +16,8 @@ from contextlib import suppress
 from ckpt.errors import KernelError
 from ckpt.kernel import restart_block
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.bpf import bpf, insn, load
 from ckpt.kernel.kernel_memory import KernelMemory
-from ckpt.kernel.libc import syscall
 
 _SOFTEXPIRES = 32  # of _softexpires in struct hrtimer, behind a timerqueue_node
 _SLEEPER_TASK = 64  # of task in struct hrtimer_sleeper, behind its struct hrtimer
@@ -26,9 +26,6 @@ _THREADS = 4096  # that cancel a timer while the program is there
 
 
 def _program(map_fd: int) -> bytes:
-    def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
-        return ub.bpf_insn.pack(code, dst | src << 4, off, imm)
-
     seen = _ALARM_DATA + 8 - _SLEEPER_TASK  # bytes behind the timer that are read to the bottom of the stack
     sleeper, alarm = -24 - seen, -24 - seen + _ALARM_DATA - _SLEEPER_TASK
     space = os.stat("/proc/self/ns/pid")
@@ -86,11 +83,6 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-def _bpf(command: int, attributes: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return syscall("bpf", ub.SYS_bpf, command, buffer, len(attributes))
-
-
 class Wakeups:
     """The expiries of the timers that threads cancel from `start` to `close`. Without CAP_BPF it knows nothing."""
 
@@ -110,19 +102,10 @@ class Wakeups:
 
     def _attach(self) -> None:
         attributes = ub.map_create_attr.pack(ub.BPF_MAP_TYPE_HASH, 4, 8, _THREADS, 0)
-        self._map = self._keep(_bpf(ub.BPF_MAP_CREATE, attributes))
-        code = _program(self._map)
-        program = ctypes.create_string_buffer(code, len(code))
-        name, licence = ctypes.create_string_buffer(b"hrtimer_cancel"), ctypes.create_string_buffer(b"GPL")
-        attributes = ub.prog_load_attr.pack(
-            ub.BPF_PROG_TYPE_RAW_TRACEPOINT,
-            len(code) // ub.bpf_insn.size,
-            ctypes.addressof(program),
-            ctypes.addressof(licence),
-            *(0, 0, 0, 0, 0),
-        )
-        loaded = self._keep(_bpf(ub.BPF_PROG_LOAD, attributes))
-        self._keep(_bpf(ub.BPF_RAW_TRACEPOINT_OPEN, ub.raw_tracepoint_attr.pack(ctypes.addressof(name), loaded)))
+        self._map = self._keep(bpf(ub.BPF_MAP_CREATE, attributes))
+        loaded = self._keep(load(ub.BPF_PROG_TYPE_RAW_TRACEPOINT, _program(self._map)))
+        name = ctypes.create_string_buffer(b"hrtimer_cancel")
+        self._keep(bpf(ub.BPF_RAW_TRACEPOINT_OPEN, ub.raw_tracepoint_attr.pack(ctypes.addressof(name), loaded)))
 
     def _keep(self, fd: int) -> int:
         self._descriptors.append(fd)
@@ -134,7 +117,7 @@ class Wakeups:
             return None
         key, value = ctypes.c_uint32(tid), ctypes.c_uint64()
         try:
-            _bpf(
+            bpf(
                 ub.BPF_MAP_LOOKUP_ELEM,
                 ub.map_elem_attr.pack(self._map, ctypes.addressof(key), ctypes.addressof(value), 0),
             )

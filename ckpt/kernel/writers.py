@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from ckpt.errors import KernelError, NoSuchTask
 from ckpt.kernel import uapi_bpf as ub
+from ckpt.kernel.bpf import insn
 from ckpt.kernel.btf import kernel_types
 from ckpt.kernel.held import task_of
 from ckpt.kernel.kernel_memory import KernelMemory
@@ -110,7 +111,7 @@ def _assembled(code: list[tuple[int, int, int, int | str, int] | str]) -> bytes:
         else:
             lines.append(line)
     return b"".join(
-        ub.bpf_insn.pack(op, dst | src << 4, places[off] - at - 1 if isinstance(off, str) else off, imm)
+        insn(op, dst, src, places[off] - at - 1 if isinstance(off, str) else off, imm)
         for at, (op, dst, src, off, imm) in enumerate(lines)
     )
 

@@ -33,16 +33,15 @@ def test_clocks_go_on(tmp_path: Path, options: tuple[str, ...]) -> None:
     started.wait()
     before = [float(word) for word in said.read_text().split()]
     said.unlink()
-    dumped = time.monotonic()
     time.sleep(3)
     restoring = subprocess.Popen([*ckpt, "restore", "-D", str(tmp_path / "i"), *options])
     until(said.exists, "it has told its clocks")
-    gone = time.monotonic() - dumped
     after = [float(word) for word in said.read_text().split()]
+    ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
     Path(f"{said}.end").touch()
     assert restoring.wait(60) == 9
-    for old, new in zip(before, after, strict=True):
-        assert 0 <= new - old < gone - 2, (old, new, gone)
+    for old, new, our in zip(before, after, ours, strict=True):
+        assert old <= new < our - 2, (old, new, our)  # whoever is late makes it more
 
 
 def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None:
@@ -52,11 +51,15 @@ def test_clocks_of_a_time_namespace_go_on_with_the_hosts(tmp_path: Path) -> None
     pid, ckpt = str(started.pid), [sys.executable, "-m", "ckpt"]
 
     def clocks() -> list[float]:
-        """How far the tree's clocks are behind ours."""
-        said.unlink()
-        until(said.exists, "it has told its clocks")
-        ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        return [our - float(word) for our, word in zip(ours, said.read_text().split(), strict=True)]
+        """How far the tree's clocks are behind ours: the least of many looks, for whoever is late makes it more."""
+        behind = []
+        for _ in range(20):
+            said.unlink()
+            until(said.exists, "it has told its clocks")
+            words = said.read_text().split()
+            ours = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            behind.append([our - float(word) for our, word in zip(ours, words, strict=True)])
+        return [min(column) for column in zip(*behind, strict=True)]
 
     proc.become_subreaper()
     try:

@@ -212,7 +212,7 @@ def test_writes_of_another_process_under_way_are_seen(
             )
             with writer:
                 assert writer.stdout is not None and writer.stdout.readline() == "begins\n"
-                time.sleep(0.3)  # until it waits for the page it writes from
+                _waits(writer.pid, "311")  # process_vm_writev: for the page it writes from
                 assert not _round(process.pid, tmp_path / "chain", tracker)
                 assert _ask(server, "z\n") == "answered\n"
                 assert writer.stdout.readline() == "65536\n"
@@ -272,7 +272,17 @@ def test_a_request_that_waits_is_not_interrupted(tmp_path: Path) -> None:
 
 def _round(pid: int, directory: Path, tracker: str) -> tuple[str, ...]:
     """A pre-dump whose image is held against the memory; gives what was lost."""
+    for task in harness_tree(pid):
+        _waits(task, "0", "34")  # read, pause: after its answer it still had some way to go
     lost = pre_dump(pid, directory, tracker=tracker).statistics.lost
     with chain.view(directory) as view:
         assert truth.differences(view, harness_tree(pid)) == []
     return tuple(lost)
+
+
+def _waits(pid: int, *calls: str) -> None:
+    """Until a task waits in one of these system calls."""
+    end = time.monotonic() + 60
+    while (call := Path(f"/proc/{pid}/syscall").read_text().split()[0]) not in calls:
+        assert time.monotonic() < end, f"{pid} does not wait in {calls}: {call}"
+        time.sleep(0.001)

@@ -4,6 +4,7 @@
  * or an open of a FIFO, for which a worker of the kernel waits, and the result of which is told.
  * On standard input: a line to submit it, answered by 0; another to wait for it, answered by what came. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
@@ -18,6 +19,30 @@ enum { SIZE = 1 << 18, NO_MMAP = 1 << 14, REGISTERED_FD_ONLY = 1 << 15, NO_SQARR
 
 static char *area, *rings;
 static struct io_uring_params p;
+
+/* Whether a worker of the ring sleeps: for what it was asked for, or because it has asked for that. */
+static int begun(void)
+{
+	int found = 0;
+	struct dirent *entry;
+	DIR *tasks = opendir("/proc/self/task");
+	while (tasks && (entry = readdir(tasks))) {
+		char name[300], text[64] = "", where[64] = "";
+		snprintf(name, sizeof name, "/proc/self/task/%s/comm", entry->d_name);
+		FILE *comm = fopen(name, "r");
+		snprintf(name, sizeof name, "/proc/self/task/%s/wchan", entry->d_name);
+		FILE *wchan = fopen(name, "r");
+		if (comm && wchan && fgets(text, sizeof text, comm) && fgets(where, sizeof where, wchan))
+			found |= !strncmp(text, "iou-wrk", 7) && strcmp(where, "0");
+		if (comm)
+			fclose(comm);
+		if (wchan)
+			fclose(wchan);
+	}
+	if (tasks)
+		closedir(tasks);
+	return found;
+}
 
 static int by_uring(const char *file, const char *mode)
 {
@@ -48,7 +73,8 @@ static int by_uring(const char *file, const char *mode)
 	__atomic_store_n((unsigned *)(rings + p.sq_off.tail), 1, __ATOMIC_RELEASE);
 	if (syscall(SYS_io_uring_enter, ring, 1, 0, hidden ? REGISTERED_RING : 0, NULL, 0) != 1)
 		return 1;
-	usleep(300000); /* until the worker has begun */
+	while (!begun())
+		usleep(1000);
 	if (!hidden && !waiting)
 		munmap(rings, 4096), munmap(sqe, 4096), close(ring);
 	return 0;
@@ -79,11 +105,11 @@ int main(int argc, char **argv)
 	printf("%d\n", strcmp(argv[2], "aio") ? by_uring(argv[1], argv[2]) : by_aio(argv[1])), fflush(stdout), line();
 	if (!strcmp(argv[2], "waiting")) {
 		volatile unsigned *tail = (void *)(rings + p.cq_off.tail);
-		for (int i = 0; i < 10000 && !*tail; i++)
+		for (int i = 0; i < 60000 && !*tail; i++)
 			usleep(1000);
 		printf("%d\n", *tail ? ((struct io_uring_cqe *)(rings + p.cq_off.cqes))->res : 0);
 	} else {
-		for (int i = 0; i < 10000 && *(volatile char *)(area + SIZE - 1) == 1; i++)
+		for (int i = 0; i < 60000 && *(volatile char *)(area + SIZE - 1) == 1; i++)
 			usleep(1000);
 		printf("%c\n", area[SIZE - 1]);
 	}

@@ -59,6 +59,34 @@ static inline void start(int argc, char **argv)
 	directory = argv[1];
 }
 
+/* Waits until the task or thread is in the state: R, S, T, Z; it must get there by itself. */
+static inline void await_state(pid_t task, char state)
+{
+	char path[64], text[512], *end, now = 0;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)task);
+	for (int tries = 0; tries < 6000; tries++) {
+		FILE *file = fopen(path, "r");
+		check(file != NULL, "a task that is to be in a state has ended");
+		text[fread(text, 1, sizeof text - 1, file)] = 0;
+		fclose(file);
+		end = strrchr(text, ')');
+		now = end ? end[2] : 0;
+		if (now == state)
+			return;
+		usleep(5000);
+	}
+	snprintf(text, sizeof text, "FAIL: task %d is in state %c, never in %c", (int)task, now, state);
+	verdict(text);
+}
+
+/* Whether there is such a file in the target's directory: what its processes tell each other with. */
+static inline int published(const char *name)
+{
+	char path[512];
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	return access(path, F_OK) == 0;
+}
+
 /* Whether the harness says go; then *tampered is what checkpoint() gives. */
 static inline int gone(int *tampered)
 {

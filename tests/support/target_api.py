@@ -8,6 +8,7 @@ when the harness wants the target to damage its state first: the verdict must th
 import ctypes
 import errno
 import os
+import select
 import stat
 import sys
 import time
@@ -122,6 +123,17 @@ def child(function, *args):
 def forever():
     while True:
         time.sleep(1000)
+
+
+def read_whole(fd, size):
+    """So many bytes of a pipe or a terminal, which may give what was written as one in pieces."""
+    data = b""
+    while len(data) < size:
+        assert select.select([fd], [], [], 30)[0], f"no more than {data!r}"
+        piece = os.read(fd, size - len(data))
+        assert piece, f"ended after {data!r}"
+        data += piece
+    return data
 
 
 def exit_code(pid):

@@ -8,6 +8,7 @@
 
 static pid_t plain, faithful;
 static volatile int ready;
+static int ends[2];
 
 static pid_t born(int with_signal)
 {
@@ -16,6 +17,7 @@ static pid_t born(int with_signal)
 		int tampered;
 		if (with_signal) {
 			prctl(PR_SET_PDEATHSIG, SIGUSR1);
+			check(write(ends[1], "x", 1) == 1, "write");
 			for (;;)
 				pause();
 		}
@@ -29,9 +31,10 @@ static pid_t born(int with_signal)
 static void *work(void *unused)
 {
 	int tampered, status;
+	char byte;
 	plain = born(0);
 	faithful = born(1);
-	usleep(100000);
+	check(read(ends[0], &byte, 1) == 1, "read");
 	ready = 1;
 	while (!gone(&tampered))
 		usleep(20000);
@@ -44,6 +47,7 @@ int main(int argc, char **argv)
 	start(argc, argv);
 	pthread_t thread;
 	int status;
+	check(pipe(ends) == 0, "pipe");
 	pthread_create(&thread, NULL, work, NULL);
 	while (!ready)
 		usleep(1000);

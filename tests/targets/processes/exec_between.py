@@ -20,7 +20,7 @@ def main():
     def step(n):
         if n == 2:
             os.kill(pid, signal.SIGUSR1)
-            eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "exec")
+            eventually(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00997\x00", "exec")
 
     if checkpoint(step):
         os.kill(pid, 9)

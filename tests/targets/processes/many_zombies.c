@@ -11,7 +11,7 @@ int main(int argc, char **argv)
 {
 	start(argc, argv);
 	pid_t sig[65] = {0}, code[60], lead, member;
-	int s, p[2], t;
+	int s, p[2], looked[2], t;
 	char c;
 	struct rlimit none = {0, 0};
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -23,20 +23,22 @@ int main(int argc, char **argv)
 	}
 	for (int i = 0; i < 60; i++) if (!(code[i] = fork())) _exit(i * 4);
 	pipe(p);
+	pipe(looked);
 	lead = fork();
 	if (!lead) {
 		setsid();
 		if (!fork()) {
-			if (!fork()) { write(p[1], "x", 1); pid_t sid = getsid(0); while (!gone(&t)) usleep(20000); usleep(500000); _exit(getsid(0) == sid ? 0 : 1); }
+			/* Both end when they are told to: a SIGCHLD for either is none that came with the restore. */
+			close(looked[1]);
+			if (!fork()) { write(p[1], "x", 1); pid_t sid = getsid(0); while (!gone(&t)) usleep(20000); read(looked[0], &c, 1); _exit(getsid(0) == sid ? 0 : 1); }
 			setpgid(0, 0);
 			while (!gone(&t)) usleep(20000);
-			usleep(500000);
+			read(looked[0], &c, 1);
 			_exit(0);
 		}
 		read(p[0], &c, 1);
 		_exit(9);
 	}
-	usleep(100000);
 	siginfo_t info;
 	waitid(P_PID, lead, &info, WEXITED | WNOWAIT);
 	for (int i = 1; i < 65; i++) if (sig[i]) waitid(P_PID, sig[i], &info, WEXITED | WNOWAIT);
@@ -45,6 +47,7 @@ int main(int argc, char **argv)
 	(void)member;
 	checkpoint();
 	check(chld == 0, "SIGCHLD came");
+	close(looked[1]);
 	for (int i = 1; i < 65; i++) if (sig[i]) {
 		check(waitpid(sig[i], &s, 0) == sig[i], "gone");
 		if (!WIFSIGNALED(s) || WTERMSIG(s) != i) { fprintf(stderr, "signal %d: %x\n", i, s); fail("another signal"); }

@@ -73,7 +73,9 @@ int main(int argc, char **argv)
 		stay();
 	}
 	pid_t member = told(), dead = told();
-	usleep(200000);
+	siginfo_t info;
+	while (waitid(P_PID, member, &info, WEXITED | WNOHANG | WNOWAIT) == -1) /* until its parent has ended */
+		usleep(1000);
 	pid_t session = getsid(member);
 	check(getpgid(member) == dead && session != getpid() && session != outer, "before");
 	checkpoint();

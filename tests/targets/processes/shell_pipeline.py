@@ -2,11 +2,11 @@
 
 import subprocess
 
-from target_api import DIR, checkpoint, run
+from target_api import DIR, checkpoint, eventually, run
 
 SCRIPT = """
 i=0
-while [ ! -e go ]; do i=$((i+1)); echo $i; sleep 0.02; done | tail -n 1 > last
+while [ $i = 0 -o ! -e go ]; do i=$((i+1)); echo $i; : > counts; sleep 0.02; done | tail -n 1 > last
 echo end
 exit 5
 """
@@ -14,6 +14,7 @@ exit 5
 
 def main():
     with subprocess.Popen(["sh", "-c", SCRIPT], stdout=subprocess.PIPE) as process:
+        eventually((DIR / "counts").exists, "the loop runs")
         if checkpoint():
             process.kill()
         assert process.stdout.read() == b"end\n"

@@ -19,7 +19,8 @@ static void *rest(void *unused)
 		count++;
 		usleep(5000);
 	}
-	usleep(300000); /* its parent looks at it first */
+	while (!published("end")) /* its parent looks at it first */
+		usleep(5000);
 	_exit(7);
 }
 
@@ -54,7 +55,9 @@ int main(int argc, char **argv)
 	start(argc, argv);
 	int status;
 	pid_t seen = child(2), unseen = child(1), continued = child(1);
-	usleep(200000);
+	await_state(seen, 'Z'); /* the first threads */
+	await_state(unseen, 'Z');
+	await_state(continued, 'Z');
 	kill(seen, SIGSTOP);
 	check(waitpid(seen, &status, WUNTRACED) == seen && WSTOPSIG(status) == SIGSTOP, "stop");
 	kill(unseen, SIGTSTP);
@@ -69,10 +72,11 @@ int main(int argc, char **argv)
 	check(waitpid(unseen, &status, WUNTRACED | WNOHANG) == unseen, "a stop is not told");
 	check(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTSTP, "the stop signal");
 	check(waitpid(continued, &status, WCONTINUED | WNOHANG) == continued && WIFCONTINUED(status), "the continuation");
-	check(waitpid(continued, &status, 0) == continued && WEXITSTATUS(status) == 7, "the continued one");
 	kill(seen, SIGCONT);
 	kill(unseen, SIGCONT);
 	check(waitpid(seen, &status, WCONTINUED) == seen && WIFCONTINUED(status), "SIGCONT");
+	publish("end", "");
+	check(waitpid(continued, &status, 0) == continued && WEXITSTATUS(status) == 7, "the continued one");
 	check(waitpid(seen, &status, 0) == seen && WEXITSTATUS(status) == 7, "end");
 	check(waitpid(unseen, &status, 0) == unseen && WEXITSTATUS(status) == 7, "end");
 	pass();

@@ -16,11 +16,14 @@ static void count(int number)
 int main(int argc, char **argv)
 {
 	start(argc, argv);
-	int status, tampered;
+	int status, tampered, ends[2];
+	char byte;
+	check(pipe(ends) == 0, "pipe");
 	pid_t pid = fork();
 	if (pid == 0) {
 		signal(SIGUSR1, count);
 		signal(SIGCONT, count);
+		check(write(ends[1], "x", 1) == 1, "write");
 		while (!gone(&tampered) || !seen || !continued)
 			usleep(20000);
 		_exit(seen * 10 + continued);
@@ -29,7 +32,7 @@ int main(int argc, char **argv)
 	if (doomed == 0)
 		for (;;)
 			pause();
-	usleep(100000);
+	check(read(ends[0], &byte, 1) == 1, "the handlers are set");
 	kill(pid, SIGSTOP);
 	kill(doomed, SIGSTOP);
 	check(waitpid(pid, &status, WUNTRACED) == pid && waitpid(doomed, &status, WUNTRACED) == doomed, "stop");

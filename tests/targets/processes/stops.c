@@ -26,7 +26,8 @@ static pid_t child(int threads)
 			pthread_create(&thread, NULL, counting, NULL);
 		while (!gone(&tampered))
 			usleep(20000);
-		sleep(1); /* its parent looks at it first */
+		while (!published("end")) /* its parent looks at it first */
+			usleep(20000);
 		_exit(7);
 	}
 	setpgid(pid, 0); /* stop signals of the keyboard do nothing in an orphaned group */
@@ -76,9 +77,10 @@ int main(int argc, char **argv)
 		check(WIFSTOPPED(status) && WSTOPSIG(status) == signals[i], "the stop signal");
 	}
 	check(waitpid(continued, &status, WCONTINUED | WNOHANG) == continued && WIFCONTINUED(status), "the continuation");
-	check(waitpid(continued, &status, 0) == continued && WEXITSTATUS(status) == 7, "the continued one");
 	kill(waiting, SIGCONT);
 	check(waitpid(waiting, &status, WCONTINUED) == waiting && WIFCONTINUED(status), "SIGCONT");
+	publish("end", "");
+	check(waitpid(continued, &status, 0) == continued && WEXITSTATUS(status) == 7, "the continued one");
 	check(waitpid(waiting, &status, 0) == waiting && WEXITSTATUS(status) == 7, "the stopped one");
 	for (int i = 0; i < 4; i++) {
 		kill(seen[i], SIGCONT);

@@ -3,16 +3,18 @@
 import subprocess
 from pathlib import Path
 
-from target_api import checkpoint, run
+from target_api import checkpoint, eventually, run
 
 
 def main():
     process = subprocess.Popen(["sleep", "1000"])
+    command = Path(f"/proc/{process.pid}/cmdline")
+    eventually(lambda: command.read_bytes() == b"sleep\x001000\x00", "it has executed the program")
     if checkpoint():
         process.kill()
         process.wait()
     assert process.poll() is None
-    assert Path(f"/proc/{process.pid}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    assert command.read_bytes() == b"sleep\x001000\x00"
     assert Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n"
     process.terminate()
     assert process.wait() == -15

@@ -5,10 +5,10 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-static int report(int fd)
+static int report(int fd, pid_t parent)
 {
 	int tampered;
-	pid_t above, parent = getppid();
+	pid_t above;
 	while (!gone(&tampered))
 		usleep(20000);
 	while ((above = getppid()) == parent)
@@ -20,9 +20,9 @@ static int report(int fd)
 static void parent_of(int fd)
 {
 	int tampered;
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 	if (pid == 0)
-		_exit(report(fd));
+		_exit(report(fd, parent));
 	while (!gone(&tampered))
 		usleep(20000);
 	_exit(1);

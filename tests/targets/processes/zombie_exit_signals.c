@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 {
 	start(argc, argv);
 	const int flags[CHILDREN] = {0, SIGUSR1, CLONE_VM, CLONE_VM | SIGRTMIN, CLONE_VM | SIGUSR1};
-	struct sigaction action = {.sa_handler = handler};
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
 	struct timespec none = {0, 0};
 	pid_t children[CHILDREN];
 	siginfo_t info;

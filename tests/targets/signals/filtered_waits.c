@@ -17,6 +17,7 @@
 #define WAITS 60
 
 static volatile int begun, ended, accepted;
+static volatile pid_t server_tid;
 static int listener;
 
 static void forbid(int nr, int flags)
@@ -56,6 +57,7 @@ static void *wait_long(void *which)
 
 static void *wait_for_client(void *unused)
 {
+	server_tid = syscall(SYS_gettid);
 	__sync_fetch_and_add(&begun, 1);
 	int got = accept(listener, NULL, NULL);
 	accepted = got >= 0 || errno == EINTR ? 1 : -errno;
@@ -76,7 +78,7 @@ int main(int argc, char **argv)
 	pthread_create(&server, NULL, wait_for_client, NULL);
 	while (begun < 1)
 		usleep(1000);
-	usleep(100000);
+	await_state(server_tid, 'S'); /* in accept, before that is forbidden */
 	forbid(SYS_accept, SECCOMP_FILTER_FLAG_TSYNC);
 	for (long i = 0; i < 3; i++)
 		pthread_create(&threads[i], NULL, wait_long, (void *)i);

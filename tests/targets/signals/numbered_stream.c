@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 	check(alarms >= before + 20, "no alarms any more");
 	stop = 1;
 	pthread_join(s, NULL);
-	for (int i = 0; i < 500 && (received[0] < sent[0] || received[1] < sent[1]); i++) usleep(10000);
+	for (long i = 0; i < 30000 && (received[0] < sent[0] || received[1] < sent[1]); i++) usleep(1000); /* SIGALRM ends each */
 	fprintf(stderr, "%d %d of %d %d\n", received[0], received[1], sent[0], sent[1]);
 	check(received[0] == sent[0], "the thread's stream");
 	check(received[1] == sent[1], "the child's stream");

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 
-from target_api import checkpoint, child, eventually, exit_code, libc, run, status
+from target_api import checkpoint, child, eventually, exit_code, libc, run, state, status
 
 
 def main():
@@ -26,6 +26,7 @@ def main():
     pids = [child(wait, function) for function in waits]
     eventually(lambda: all(status("SigBlk", pid) == f"{1:016x}" for pid in pids[1:]), "waiting")
     eventually(lambda: int(status("SigCgt", pids[0]), 16) & 1 << 9, "handler")
+    eventually(lambda: state(pids[0]) == "S", "in pause")
     if checkpoint():
         os.kill(pids[1], signal.SIGKILL)
     for pid in pids:

@@ -22,7 +22,7 @@ static int blocked(int call)
 {
 	struct epoll_event event;
 	struct sembuf down = {0, -1, 0};
-	struct timespec minute = {60, 0};
+	struct timespec long_ = {600, 0};
 	sigset_t mask;
 	char byte;
 	long result = -1;
@@ -31,14 +31,14 @@ static int blocked(int call)
 	if (call == EPOLL)
 		result = epoll_wait(epoll_fd, &event, 1, -1);
 	if (call == EPOLL_MASK)
-		result = epoll_pwait(epoll_fd, &event, 1, 60000, &mask);
+		result = epoll_pwait(epoll_fd, &event, 1, 600000, &mask);
 	if (call == SEMAPHORE)
 		result = semop(semaphore, &down, 1);
 	if (call == RECEIVE)
 		result = recv(pair[0], &byte, 1, 0);
 	if (call == SIGWAIT) {
 		sigaddset(&mask, SIGUSR2);
-		result = sigtimedwait(&mask, NULL, &minute);
+		result = sigtimedwait(&mask, NULL, &long_);
 	}
 	return result > 0 || (result == 0 && call == SEMAPHORE) ? 0 : errno == EINTR ? 1 : 2;
 }
@@ -52,10 +52,10 @@ int main(int argc, char **argv)
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
-	struct timeval minute = {60, 0};
+	struct timeval long_ = {600, 0};
 	struct epoll_event event = {.events = EPOLLIN};
 	check(pipe(wake) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "pipe");
-	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &minute, sizeof minute);
+	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &long_, sizeof long_);
 	epoll_fd = epoll_create1(0);
 	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake[0], &event) == 0, "epoll_ctl");
 	semaphore = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);

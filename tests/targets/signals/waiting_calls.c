@@ -131,8 +131,8 @@ int main(int argc, char **argv)
 	check(write(pair[1], "x", 1) == 1, "write");
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	check(connect(fd, (void *)&name, sizeof name) == 0, "connect");
-	word = 1;
-	syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0);
+	while (syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0) != 1)
+		usleep(1000); /* not in it yet */
 	kill(child, SIGKILL);
 	flock(lock, LOCK_UN);
 	chmod(path, 0644);

@@ -116,9 +116,12 @@ int main(int argc, char **argv)
 	snprintf(fifo, sizeof fifo, "%s/fifo", directory);
 	mkfifo(fifo, 0600);
 	struct mq_attr at = {0, 2, 256, 0};
-	mq_unlink("/ckpt-bm-r"); mq_unlink("/ckpt-bm-w");
-	mqr = mq_open("/ckpt-bm-r", O_CREAT | O_RDWR, 0600, &at);
-	mqw = mq_open("/ckpt-bm-w", O_CREAT | O_RDWR, 0600, &at);
+	char reads[32], writes[32]; /* names of its own: another run of it may be under way */
+	snprintf(reads, sizeof reads, "/ckpt-bm-r-%d", (int)getpid());
+	snprintf(writes, sizeof writes, "/ckpt-bm-w-%d", (int)getpid());
+	mq_unlink(reads); mq_unlink(writes);
+	mqr = mq_open(reads, O_CREAT | O_RDWR, 0600, &at);
+	mqw = mq_open(writes, O_CREAT | O_RDWR, 0600, &at);
 	mq_send(mqw, "1", 1, 0); mq_send(mqw, "2", 1, 0);
 	msgfull = msgget(IPC_PRIVATE, 0600);
 	struct { long t; char d[1000]; } msg = {1, ""};
@@ -152,7 +155,7 @@ int main(int argc, char **argv)
 	char b[256]; mq_receive(mqw, b, 256, NULL);
 	msgrcv(msgfull, &msg, 1000, 0, 0);
 	struct sembuf o = {0, 2, 0}; semop(sem, &o, 1);
-	w2 = 1; syscall(SYS_futex, &w2, FUTEX_WAKE_PRIVATE, 1);
+	while (syscall(SYS_futex, &w2, FUTEX_WAKE_PRIVATE, 1) != 1) usleep(1000); /* not in it yet */
 	check(syscall(SYS_futex, &pi_word, FUTEX_UNLOCK_PI_PRIVATE) == 0, "unlock_pi");
 	struct itimerspec it = {{0, 0}, {0, 1000}}; timerfd_settime(tfd, 0, &it, NULL);
 	union sigval sv = {.sival_int = 66}; sigqueue(getpid(), SIGRTMIN + 8, sv);
@@ -166,7 +169,7 @@ int main(int argc, char **argv)
 	kill(pchild, SIGKILL);
 	for (int i = 0; i < N; i++) if (!skip_[i]) pthread_join(T[i], NULL);
 	check(read(P[7][0], b, 10) == 3 && read(P[9][0], b, 10) == 4, "spliced");
-	mq_unlink("/ckpt-bm-r"); mq_unlink("/ckpt-bm-w");
+	mq_unlink(reads); mq_unlink(writes);
 	msgctl(msgfull, IPC_RMID, NULL); semctl(sem, 0, IPC_RMID);
 	pass();
 }

@@ -1,4 +1,4 @@
-/* Timed waits go on with what was left, not with the full time: 8 s asked for, the dump comes after one. */
+/* Timed waits go on with what was left, not with the full time: 8 s asked for, the dump comes after three. */
 #define _GNU_SOURCE
 #include "target_api.h"
 #include <linux/futex.h>
@@ -13,6 +13,7 @@
 
 enum { SECONDS = 8 };
 static struct timespec ended[9];
+static volatile int over;
 static const char *names[] = {"nanosleep", "clock_nanosleep", "poll", "futex", "select", "epoll_wait", "sigtimedwait",
 	"semtimedop", "nanosleep without rest"};
 static int sem;
@@ -41,6 +42,7 @@ static void *wait_in(void *argument)
 	}
 	check(t.tv_sec == SECONDS && t.tv_nsec == 0, "the caller's timespec was changed");
 	clock_gettime(CLOCK_MONOTONIC, &ended[kind]);
+	__sync_fetch_and_add(&over, 1);
 	return NULL;
 }
 
@@ -59,12 +61,12 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	for (long i = 0; i < 9; i++)
 		pthread_create(&threads[i], NULL, wait_in, (void *)i);
-	usleep(1000000);
+	usleep(3000000);
 	char text[32];
 	snprintf(text, sizeof text, "%d", (int)getpid());
 	clock_gettime(CLOCK_MONOTONIC, &last);
 	publish("ready", text);
-	while (!gone(&tampered)) {
+	while (!gone(&tampered) || over < 9) {
 		nanosleep(&step, NULL);
 		clock_gettime(CLOCK_MONOTONIC, &went);
 		double passed = went.tv_sec - last.tv_sec + (went.tv_nsec - last.tv_nsec) / 1e9;
@@ -77,7 +79,7 @@ int main(int argc, char **argv)
 		double took = ended[i].tv_sec - began.tv_sec + (ended[i].tv_nsec - began.tv_nsec) / 1e9;
 		fprintf(stderr, "%s: %.3f s, of which %.3f outside\n", names[i], took, outside);
 		check(took >= SECONDS - 0.001, "too early");
-		check(took < SECONDS + outside + 0.9, names[i]);
+		check(took < SECONDS + outside + 2.5, names[i]); /* the full time again would be three seconds more */
 	}
 	semctl(sem, 0, IPC_RMID);
 	pass();

@@ -18,7 +18,6 @@ def main():
     if checkpoint():
         results.append("tampered")
     assert not results, f"woken early: {results}"
-    word.value = 8
 
     def woken():
         libc.syscall(202, ctypes.byref(word), 1, 10)

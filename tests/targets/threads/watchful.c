@@ -344,7 +344,7 @@ int main(int argc, char **argv)
 	for (int round = 1; !gone(&tampered); round++) {
 		usleep(20000);
 		for (int tries = 0; descriptors() != open_now; tries++) { /* ckpt's own, for a moment */
-			check(tries < 20, "a descriptor has come or gone");
+			check(tries < 1000, "a descriptor has come or gone");
 			usleep(20000);
 		}
 		if (round % 500)

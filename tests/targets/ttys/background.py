@@ -5,7 +5,7 @@ import pty
 import signal
 import time
 
-from target_api import checkpoint, run, state
+from target_api import checkpoint, eventually, run, state
 
 
 def main():
@@ -52,7 +52,8 @@ def main():
     if checkpoint():
         os.write(master, b"typed\n")
         os.kill(waiting, signal.SIGKILL)
-    assert state(reader) == "T" and state(waiting) == "T" and state(front) == "S"
+    eventually(lambda: state(front) == "S", "the foreground job sleeps on", 30)
+    assert state(reader) == "T" and state(waiting) == "T"
     assert os.tcgetpgrp(master) == front
     os.write(master, b"\x03")
     os.write(master, b"typed\n")

@@ -13,7 +13,7 @@ def main():
     third, third_slave = pty.openpty()
     line = child(lambda: 5 if os.read(slave, 100) == b"begun, done\n" else 6)
     output = child(lambda: 7 if os.read(other, 100) == b"out" else 8)
-    both = child(lambda: 9 if select.select([third, third_slave], [], [], 60)[0] == [third] else 10)
+    both = child(lambda: 9 if select.select([third, third_slave], [], [], 600)[0] == [third] else 10)
     os.write(master, b"begun, ")
     if checkpoint():
         os.write(master, b"x")

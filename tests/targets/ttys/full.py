@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import struct
 import termios
 import time
 import tty
@@ -11,23 +12,25 @@ import tty
 from target_api import checkpoint, child, eventually, exit_code, run, state
 
 
-def fill(fd, text):
+def fill(fd, text, other):
     """Write over and over until nothing fits, when the line discipline has taken its part; gives what was taken."""
     os.set_blocking(fd, False)
-    taken = b""
-    for _ in range(5):
+    taken, refused = b"", 0
+    while refused < 5:
         try:
-            while True:
-                taken += text[: os.write(fd, text)]
+            taken += text[: os.write(fd, text)]
+            refused = 0
         except BlockingIOError:
+            eventually(lambda: struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, bytes(4)))[0] > 4000)
             time.sleep(0.05)
+            refused += 1
     return taken
 
 
 def drain(fd, size):
     os.set_blocking(fd, False)
     found = b""
-    while len(found) < size and select.select([fd], [], [], 60)[0]:
+    while len(found) < size and select.select([fd], [], [], 30)[0]:
         found += os.read(fd, 1 << 16)
     return found
 
@@ -37,7 +40,7 @@ def main():
     for size in (1, 100, 511, 1024, 4096, 70000):
         master, slave = pty.openpty()
         tty.setraw(slave)
-        full.append((master, slave, fill(master, b"i" * size), fill(slave, b"o" * size)))
+        full.append((master, slave, fill(master, b"i" * size, slave), fill(slave, b"o" * size, master)))
     typed, lines = pty.openpty()
     modes = termios.tcgetattr(lines)
     modes[3] &= ~termios.ECHO
@@ -46,7 +49,7 @@ def main():
     os.write(typed, ahead)
     waits, waited_for = pty.openpty()
     tty.setraw(waited_for)
-    before = fill(waited_for, b"x" * 100)
+    before = fill(waited_for, b"x" * 100, waits)
     os.set_blocking(waited_for, True)
 
     def writer():

@@ -5,7 +5,7 @@ import os
 import pty
 import termios
 
-from target_api import DIR, checkpoint, child, eventually, exit_code, publish, run, wait_for_go
+from target_api import DIR, checkpoint, child, eventually, exit_code, publish, read_whole, run, wait_for_go
 
 
 def facts(fd):
@@ -43,7 +43,7 @@ def main():
     if checkpoint():
         os.kill(pid, 9)
     assert exit_code(pid) == 0
-    assert os.read(master, 99) == b"still here\r\n"
+    assert read_whole(master, 12) == b"still here\r\n"
 
 
 run(main)

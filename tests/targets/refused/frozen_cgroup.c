@@ -18,6 +18,18 @@ static int put(const char *file, const char *text)
 	return written;
 }
 
+/* Whether the file of the cgroup holds the text. */
+static int says(const char *file, const char *wanted)
+{
+	char path[200], text[512] = "";
+	snprintf(path, sizeof path, "%s/%s", made, file);
+	int fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return strstr(text, wanted) != NULL;
+}
+
 int main(int argc, char **argv)
 {
 	start(argc, argv);
@@ -43,11 +55,14 @@ int main(int argc, char **argv)
 		kill(child, 9);
 		skip("no cgroup may be frozen");
 	}
-	usleep(100000);
+	for (int tries = 0; !(version == 2 ? says("cgroup.events", "frozen 1") : says("freezer.state", "FROZEN")); tries++) {
+		check(tries < 3000, "it does not freeze");
+		usleep(10000);
+	}
 	checkpoint();
 	check(version == 2 ? put("cgroup.freeze", "0") : put("freezer.state", "THAWED"), "thaw");
 	check(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 5, "the child");
-	usleep(50000);
-	rmdir(made);
+	for (int tries = 0; rmdir(made) && errno == EBUSY && tries < 1000; tries++)
+		usleep(10000);
 	pass();
 }

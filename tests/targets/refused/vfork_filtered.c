@@ -13,6 +13,9 @@ int main(int argc, char **argv)
 	struct sock_fprog program = {1, code};
 	int status;
 	start(argc, argv);
+	int ends[2];
+	char byte;
+	check(pipe(ends) == 0, "pipe");
 	pid_t parent = fork();
 	if (parent == 0) {
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -21,13 +24,15 @@ int main(int argc, char **argv)
 		pid_t pid = vfork();
 		if (pid == 0) {
 			int tampered;
+			check(write(ends[1], "x", 1) == 1, "write");
 			while (!gone(&tampered))
 				usleep(20000);
 			_exit(5);
 		}
 		_exit(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5 ? 8 : 9);
 	}
-	usleep(100000);
+	check(read(ends[0], &byte, 1) == 1, "the child is there");
+	await_state(parent, 'D');
 	checkpoint();
 	check(waitpid(parent, &status, 0) == parent && WEXITSTATUS(status) == 8, "the parent");
 	pass();

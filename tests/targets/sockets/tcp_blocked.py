@@ -20,7 +20,7 @@ def main():
     def poll():
         poller = select.poll()
         poller.register(six, select.POLLIN)
-        return 9 if poller.poll(60000) == [(six.fileno(), select.POLLIN)] and six.recv(10) == b"polled" else 10
+        return 9 if poller.poll(600000) == [(six.fileno(), select.POLLIN)] and six.recv(10) == b"polled" else 10
 
     def send():
         three.sendall(pattern(7, SIZE))

@@ -47,14 +47,14 @@ def main():
     assert known.getsockopt(S, socket.SO_ERROR) == errno.ECONNRESET
     breaker, broken6 = pair(six)
     reset(breaker)
-    gone = socket.create_server(("127.0.0.1", 0))
-    name = gone.getsockname()
-    gone.close()
+    gone = socket.socket()
+    gone.bind(("127.0.0.1", 0))  # so that nobody else has the port: it does not listen
     refused = socket.socket()
     refused.setblocking(False)
-    refused.connect_ex(name)
+    refused.connect_ex(gone.getsockname())
     sockets = [broken, known, broken6, refused]
     eventually(lambda: all(state(sock) == 7 for sock in sockets))
+    gone.close()
     names = [sock.getsockname() for sock in sockets]
     before = [polled(sock) for sock in sockets]
     if checkpoint():

@@ -1,5 +1,6 @@
 """Listeners: v6 only, both, reused ports, defer accept, fast open, bound to a device, backlog, in two tasks."""
 
+import errno
 import os
 import socket
 
@@ -8,15 +9,29 @@ from target_api import checkpoint, child, exit_code, run
 S, T = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
 
+def both_families():
+    """A socket of IPv6 alone, and one of IPv4 at the same port, which may be somebody's there."""
+    for _ in range(100):
+        only6, on4 = socket.socket(socket.AF_INET6), socket.socket()
+        only6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        only6.bind(("::", 0))
+        try:
+            on4.bind(("0.0.0.0", only6.getsockname()[1]))
+            return only6, on4
+        except OSError as error:
+            assert error.errno == errno.EADDRINUSE, error
+            only6.close()
+            on4.close()
+    raise AssertionError("no port is free in both families")
+
+
 def main():
-    only6, both = (socket.socket(socket.AF_INET6) for _ in range(2))
-    only6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    only6, on4 = both_families()
+    both = socket.socket(socket.AF_INET6)
     both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    both.bind(("::", 0))
     for made in (only6, both):
-        made.bind(("::", 0))
         made.listen(9)
-    on4 = socket.socket()
-    on4.bind(("0.0.0.0", only6.getsockname()[1]))
     on4.listen(3)
     reused = [socket.socket() for _ in range(3)]
     for made in reused:

@@ -16,10 +16,10 @@ def main():
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", shared[0].getsockname()[1]))
     refused = socket.socket()
-    closed = socket.create_server(("127.0.0.1", 0))
-    name = closed.getsockname()
+    closed = socket.socket()
+    closed.bind(("127.0.0.1", 0))  # so that nobody else has the port: it does not listen
+    assert refused.connect_ex(closed.getsockname()) == errno.ECONNREFUSED
     closed.close()
-    assert refused.connect_ex(name) == errno.ECONNREFUSED
     stopped = socket.create_server(("127.0.0.1", 0))
     stopped.shutdown(socket.SHUT_RD)  # no listener any more, but still bound
     names = [one.getsockname() for one in (bound4, bound6, *shared, stopped)]

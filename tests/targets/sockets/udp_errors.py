@@ -11,17 +11,19 @@ S = socket.SOL_SOCKET
 
 
 def nobody(family, host):
-    """An address at which nobody listens."""
-    with socket.socket(family, socket.SOCK_DGRAM) as one:
-        one.bind((host, 0))
-        return one.getsockname()
+    """A socket at whose address nobody gets anything, for it is connected to itself, nor can take it."""
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    one.bind((host, 0))
+    one.connect(one.getsockname())
+    return one
 
 
 def refused(family, host, recverr, connect=True):
     one = socket.socket(family, socket.SOCK_DGRAM)
     if recverr:
         one.setsockopt(*((socket.IPPROTO_IP, 11) if family == socket.AF_INET else (socket.IPPROTO_IPV6, 25)), 1)
-    address = nobody(family, host)
+    holder = nobody(family, host)
+    address = holder.getsockname()
     if connect:
         one.connect(address)
     one.sendto(b"is anybody there", address)
@@ -30,6 +32,7 @@ def refused(family, host, recverr, connect=True):
     end = time.monotonic() + 20
     while not poller.poll(0):
         assert time.monotonic() < end, "not refused"
+    holder.close()
     return one
 
 

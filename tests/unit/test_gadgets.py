@@ -23,6 +23,7 @@ _PAUSE = bytes.fromhex("b8220000000f05ebf7")  # 1: mov eax, SYS_pause; syscall; 
 def test_a_program_that_is_lent_code() -> None:
     pid = tiny.start("ckpt-bare", _PAUSE)
     try:
+        assert gadgets.appear(pid, 60), "posix_spawn returns before the program is mapped"
         found = gadgets.find(pid)
         with Memory(pid) as memory:
             room = memory.read(found.lent, len(padding.CODE))

@@ -19,7 +19,9 @@ from ckpt.kernel import procfs
 @pytest.fixture
 def zombie() -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    end = time.monotonic() + 60
     while procfs.stat(child.pid).state != "Z":
+        assert time.monotonic() < end, "the child does not end"
         time.sleep(0.001)
     yield child
     child.wait()

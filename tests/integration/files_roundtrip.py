@@ -60,6 +60,8 @@ class Target:
         assert os.WIFSTOPPED(status), f"the target ended: {status:#x}"
 
     def close(self) -> None:
+        if self.process.returncode is not None:
+            return  # its numbers may be somebody else's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.returncode = 0

@@ -213,7 +213,7 @@ class _Buffer(ctypes.Structure):
 @contextmanager
 def set_and_queue() -> Iterator[tuple[int, int]]:
     """A semaphore set and a message queue that this process used, removed at the end."""
-    semid, msqid = libc.semget(0x436B5074, 3, 0o1640), libc.msgget(0, 0o1600)
+    semid, msqid = libc.semget(0x43000000 | os.getpid(), 3, 0o1640), libc.msgget(0, 0o1600)
     assert semid >= 0 and msqid >= 0
     try:
         libc.semctl(semid, 1, 16, 77)  # SETVAL

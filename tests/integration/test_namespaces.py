@@ -183,6 +183,13 @@ def test_in_a_time_namespace(target: str) -> None:
     go_through(target, MODES["twice"], {}, "--timens")
 
 
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    proc.become_subreaper()
+    yield
+    proc.become_subreaper(False)
+
+
 def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     die_with_parent = namespaces.die_with_parent
 
@@ -212,7 +219,7 @@ def test_the_init_of_a_detached_tree_outlives_a_ckpt_that_ends_at_once(monkeypat
 
 
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
-def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
+def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path, subreaper: None) -> None:
     """The error names --pidns, which gives the tree the same pid; a pid file that cannot be written undoes it all."""
     before = inits()
     first, _ = telling(CLOCKS, tmp_path)
@@ -239,7 +246,7 @@ def test_a_taken_pid_and_a_failure_at_the_last_moment(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="a pid namespace alone needs root")
-def test_the_directory_is_the_callers(tmp_path: Path) -> None:
+def test_the_directory_is_the_callers(tmp_path: Path, subreaper: None) -> None:
     """A round of a tree with mounts of its own counts a path from where ckpt was called, and finds no other by it."""
     later, before = tmp_path / "later", inits()
     later.mkdir()
@@ -274,13 +281,16 @@ def test_the_directory_is_the_callers(tmp_path: Path) -> None:
 
 
 def inits() -> set[int]:
-    """The living inits of restored trees on this machine."""
+    """The living inits of restored trees that a ckpt of this process has left to it; whoever has ended is waited for."""
     found = set()
     for pid in proc.processes():
+        about = proc.parent_and_session(pid)
         with harness.suppressed(OSError):
-            stat = Path(f"/proc/{pid}/stat").read_text()
-            if "(ckpt-init) Z" not in stat and os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ckpt-init"):
-                found.add(pid)
+            if about and about[0] == os.getpid():
+                if about[2] == "Z":
+                    os.waitpid(pid, os.WNOHANG)
+                elif os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ckpt-init"):
+                    found.add(pid)
     return found
 
 

@@ -96,6 +96,7 @@ def test_detached_its_other_ends_are_closed(job: subprocess.Popen[str], tmp_path
 
 def test_bytes_that_wait_at_its_stdin_are_kept(job: subprocess.Popen[str], tmp_path: Path) -> None:
     os.kill(job.pid, signal.SIGSTOP)
+    os.waitpid(job.pid, os.WUNTRACED)  # until then it may still read
     assert job.stdin is not None
     job.stdin.write("waiting\n")
     job.stdin.flush()

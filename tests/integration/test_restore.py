@@ -73,8 +73,8 @@ def settle(pids: list[int]) -> None:
     """Until every thread waits in a call: that in which it will be frozen, or was."""
     end = time.monotonic() + 60
     files = [Path(f"/proc/{pid}/task/{tid}/syscall") for pid in pids for tid in os.listdir(f"/proc/{pid}/task")]
-    while any("running" in file.read_text() for file in files):
-        assert time.monotonic() < end
+    while running := [file for file in files if "running" in file.read_text()]:
+        assert time.monotonic() < end, running
         time.sleep(0.01)
 
 
@@ -267,7 +267,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
 os.kill(os.getpid(), signal.SIGUSR2); signal.setitimer(signal.ITIMER_REAL, 5000, 7)
 done = []
-t = threading.Thread(target=lambda: (time.sleep(1.5), done.append(1))); t.start()
+t = threading.Thread(target=lambda: (time.sleep(6), done.append(1))); t.start()  # past the looks at it
 wait()
 check(got == [], got)
 check(signal.getsignal(signal.SIGTERM) == signal.SIG_IGN, "SIGTERM")
@@ -314,11 +314,21 @@ def test_stopped_root_stays_stopped(tmp_path: Path) -> None:
 
 def test_wait_tells_signals_and_forwards_them(tmp_path: Path) -> None:
     with target("signal.signal(15, signal.SIG_DFL)\nwait()\n", tmp_path) as made:
-        restored = cycle(made)
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
-        assert restored.wait() == 128 + signal.SIGTERM
-        timer.join()
+        restored, over = cycle(made), threading.Event()
+
+        def send() -> None:
+            while not over.wait(0.1):  # until one is passed on: the first may come before `wait` listens
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        old = signal.signal(signal.SIGTERM, lambda *_: None)
+        sender = threading.Thread(target=send)
+        try:
+            sender.start()
+            assert restored.wait() == 128 + signal.SIGTERM
+        finally:
+            over.set()
+            sender.join()
+            signal.signal(signal.SIGTERM, old)
 
 
 def test_pid_file(tmp_path: Path) -> None:

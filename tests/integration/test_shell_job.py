@@ -89,17 +89,22 @@ def running(pid: int) -> None:
     end = time.monotonic() + WAIT
     while True:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # those of ckpt before it is a skeleton
+            if "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text() and b"restore" not in words:
                 return
         assert time.monotonic() < end, f"{pid} was not restored"
         time.sleep(0.02)
 
 
 def reading(pid: int) -> None:
-    """Wait until the task waits in a system call for what its terminal brings."""
+    """Wait until the task waits in a system call for what its terminal brings, and is not stopped."""
     end = time.monotonic() + WAIT
-    while Path(f"/proc/{pid}/syscall").read_text().split()[:1] not in (["0"], ["23"], ["270"]):  # read, select
-        assert time.monotonic() < end, f"{pid} does not read"
+    while True:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        call = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        if state == "S" and call in ("0", "23", "270"):  # read, select
+            return
+        assert time.monotonic() < end, f"{pid} does not read: state {state}, call {call}"
         time.sleep(0.02)
 
 
@@ -130,6 +135,7 @@ def test_an_interpreter_goes_on_in_another_terminal(tmp_path: Path) -> None:
         reading(pid)  # Python drops a ^C that comes before it waits
         second.type("\x03")
         second.until("KeyboardInterrupt")
+        second.until(">>> ")
         second.type("import os; print(os.tcgetpgrp(0) == os.getpgrp(), os.ttyname(0))\n")
         second.until(rf"True {os.readlink(f'/proc/{second.pid}/fd/0')}")
         second.type("exit(5)\n")
@@ -154,9 +160,10 @@ def test_a_job_stops_and_goes_on_under_the_new_shell(tmp_path: Path) -> None:
         second.type("echo in the shell\n")
         second.until(r"(\$ |\n)in the shell\r\n")
         second.type("fg\n")
-        time.sleep(0.5)
+        second.until(r"restore.*\r\n")  # the shell says what goes on
+        reading(pid)
         second.type("three\n")
-        second.until(r"\nthree\r\nthree\r\n")
+        second.until(r"three\r\nthree\r\n")
         second.type("\x04")
         second.until(r"\$ ")
 
@@ -193,9 +200,10 @@ def test_vim(tmp_path: Path) -> None:
         first.type("vim -u NONE -n text\n")
         first.until("first line")
         pid = first.job()
-        first.type("oadded before\x1b")
+        first.type("oadded before\x1b:set tabstop?\n")
         first.until("added before")
-        time.sleep(0.5)
+        first.until("tabstop=8")  # so it is out of insert mode
+        reading(pid)
         dumped(pid, tmp_path / "images")
         second.type(f"{CKPT} restore -D {tmp_path}/images --shell-job; echo status $?\n")
         running(pid)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.commands import commands
 from tests.support.proc import become_subreaper, is_dead
+from tests.support.programs import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -73,12 +73,17 @@ def ask(shared: socket.socket) -> bytes:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    while not is_dead(pid):
-        time.sleep(0.01)
+    until(lambda: is_dead(pid), "it ends")
+
+
+@pytest.fixture(autouse=True)
+def _reaper() -> Iterator[None]:
+    become_subreaper()
+    yield
+    become_subreaper(False)
 
 
 def test_shared(shared: socket.socket, tmp_path: Path) -> None:
-    become_subreaper()
     ready, images = tmp_path / "ready", tmp_path / "images"
     words = [sys.executable, "-S", "-c", WORKER, str(shared.fileno()), str(ready)]
     null = subprocess.DEVNULL
@@ -87,8 +92,7 @@ def test_shared(shared: socket.socket, tmp_path: Path) -> None:
     )
     stream = shared.type == socket.SOCK_STREAM
     try:
-        while not ready.exists():
-            time.sleep(0.01)
+        until(ready.exists, "the worker is ready")
         for command in ("pre-dump", "dump"):
             assert ask(shared) == b"worker:hello"
             done = commands().run([command, "-t", str(worker.pid), "-D", str(images)], tmp_path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -180,6 +182,7 @@ def test_a_connection_that_nobody_has_accepted_is_somebodys() -> None:
 def test_an_outside_connection_is_closed_on_demand() -> None:
     with outside("out.sendall(b'before'); settle(out)") as (peer, child):
         peer.sendall(b"unread")
+        _acknowledged(peer)
         context, tables = collect(child.pid, tcp_close=True)
         assert not context.refusals
         killed(child)
@@ -256,6 +259,7 @@ def test_an_outside_connection_survives_the_kill() -> None:
 def test_an_outside_connection_is_made_again_without_its_holder() -> None:
     with outside("out.sendall(b'before'); settle(out)") as (peer, child):
         peer.sendall(b"unread")
+        _acknowledged(peer)
         context, tables = collect(child.pid, tcp_established=True)
         payload = next(r.payload for r in context.records if getattr(r, "kind", "") == "inet-socket")
         killed(child)
@@ -284,6 +288,14 @@ def test_a_peers_fin_is_not_forgotten() -> None:
             assert [out.recv(10), out.recv(10)] == [b"last", b""]
             out.sendall(b"answer")
             assert _all(peer, 6) == b"answer"
+
+
+def _acknowledged(peer: socket.socket) -> None:
+    """Until all that was sent has arrived: a loaded machine brings it later."""
+    deadline = time.monotonic() + 60
+    while struct.unpack("i", fcntl.ioctl(peer, 0x5411, b"\0" * 4))[0]:  # SIOCOUTQ
+        assert time.monotonic() < deadline, "it has not arrived"
+        time.sleep(0.001)
 
 
 def _wait_close_wait(pid: int) -> None:
@@ -353,6 +365,8 @@ two = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); two.connect(("127.0.0.1"
 two.send(b"a" * 30000); two.send(b""); two.send(b"b")
 six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); six.bind(("::1", 0)); six.sendto(b"self", six.getsockname())
 at(102, six)
+import select
+for receiver in (one, six): select.select([receiver], [], [])  # what was sent first is there first
 group = socket.inet_aton("224.9.9.9") + socket.inet_aton("127.0.0.1")
 two.setsockopt(0, socket.IP_ADD_MEMBERSHIP, group)
 """
@@ -376,6 +390,7 @@ def test_connections_from_outside_that_wait_for_accept_are_refused() -> None:
     with target(PRELUDE + source) as child:
         fd = sockets_of(child.pid)
         with socket.create_connection(fd.getsockname()), fd:
+            assert select.select([fd], [], [], 30)[0], "nobody waits to be accepted"
             context, _ = collect(child.pid)
             context.stack.close()
     assert any("from outside the tree" in str(refusal) for refusal in context.refusals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,13 @@ def test_a_call_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.Monk
                 os.sched_yield()
             with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
                 remote = tree.tasks[target.pid].remote()
-                remote.syscall(uapi.SYS_nanosleep, remote.put((3).to_bytes(8, "little") + bytes(8)), 0)
+                remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
             assert procfs.status(target.pid)["SigBlk"].strip("0") != ""
             monkeypatch.undo()
+            ending = threading.Timer(0.5, os.write, (target.stdin.fileno(), b"x"))
+            ending.start()
             ckpt.pre_dump(target.pid, tmp_path / "chain")
+            ending.join()
             assert procfs.status(target.pid)["SigBlk"].strip("0") == ""
             target.stdin.write(b"line\n")
             target.stdin.flush()

@@ -281,7 +281,7 @@ def test_the_directory_is_the_callers(tmp_path: Path, subreaper: None) -> None:
 
 
 def inits() -> set[int]:
-    """The living inits of restored trees that a ckpt of this process has left to it; whoever has ended is waited for."""
+    """The living inits of restored trees that a ckpt of this process left to it; whoever has ended is waited for."""
     found = set()
     for pid in proc.processes():
         about = proc.parent_and_session(pid)

@@ -131,7 +131,7 @@ def eventually(path: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 def copies(place: Path) -> list[int]:
-    """Living copies of the memory of the program that says there what it does: others' are made on this machine, too."""
+    """Living copies of the memory of the program that says there what it does; others have copies on this machine."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

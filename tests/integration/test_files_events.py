@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from files_roundtrip import Restored, Target, collected, files_of, rebuilt, refu
 
 from ckpt.errors import RestoreError
 from ckpt.records.files import FileRecord
-from ckpt.state.files import watched
+from ckpt.state.files import timerfd, watched
 from ckpt.state.files.registry import registry
 
 pytestmark = pytest.mark.root
@@ -57,6 +58,37 @@ os.dup2(c.timerfd_create(7, 0), 54)
         fd = new.steal(53)
         assert os.read(fd, 8) == (1).to_bytes(8, "little")
         os.close(fd)
+
+
+def test_an_absolute_time_does_not_move_while_it_is_collected(monkeypatch):
+    """ckpt may lose the processor between its look at the timer and that at the clock."""
+    code = (
+        _LIBC
+        + """
+fd = c.timerfd_create(0, 0)
+assert not c.timerfd_settime(fd, 1, struct.pack("<4q", 0, 0, int(sys.argv[1]), 0), None)
+os.dup2(fd, 50)
+"""
+    )
+    slow, pair = [1.5], timerfd._pair
+
+    def late(text):
+        found = pair(text)
+        while slow:
+            time.sleep(slow.pop())
+        return found
+
+    monkeypatch.setattr(timerfd, "_pair", late)
+    wanted = int(time.time()) + 5000
+    target = Target(code, str(wanted))
+    try:
+        context, tables = collected([target.pid])
+        with context.stack:
+            deadline = files_of(context, tables[0])[50].payload.deadline_ns
+    finally:
+        target.close()
+    assert not slow
+    assert abs(deadline - wanted * 10**9) < 5 * 10**8
 
 
 def test_signalfd_and_memfd():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,11 +114,15 @@ def test_pages_that_were_merged_and_given_back(target: Obedient, rounds: Rounds)
     target.do("madvise(a, 64 * P, 12); madvise(b, 64 * P, 12)")
     target.do("poke(a + 7 * P, b'same' * 1024); poke(b + 9 * P, b'same' * 1024)")
     with _merging(target):
+        target.do("import time")
+        end = time.monotonic() + 120
         while not ksm.merged_pages(target.pid):
-            target.do("import time; time.sleep(0.1)")
+            assert time.monotonic() < end, "KSM merges nothing"
+            target.do("time.sleep(0.1)")
         assert choice.choose()[0] != "soft-dirty"
         target.do("madvise(a, 64 * P, 13); madvise(b, 64 * P, 13)")
         while ksm.merged_pages(target.pid):  # until it comes by again
+            assert time.monotonic() < end, "KSM does not give back"
             target.do("time.sleep(0.1)")
     assert "KSM" in rounds()
 

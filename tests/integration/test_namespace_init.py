@@ -69,8 +69,8 @@ sys.exit(9 if heard == [child, orphan] else 1)
 
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end
+    while not (found := condition()):
+        assert time.monotonic() < end, f"timed out: {found!r}"
         time.sleep(0.01)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,11 @@ def test_pids_are_free_where_nobody_waits_for_orphans(tmp_path: Path) -> None:
     try:
         with said.open("w") as out:
             target = subprocess.Popen([sys.executable, "-c", TREE], stdin=subprocess.DEVNULL, stdout=out)
+        end = time.monotonic() + 60
         try:
             while len(said.read_text().split()) < 16:
-                assert target.poll() is None
+                assert target.poll() is None and time.monotonic() < end, said.read_text()
+                time.sleep(0.01)
             pids = [int(word) for word in said.read_text().split() if word.isdigit()]
             ckpt.dump(target.pid, tmp_path / "chain")
             target.wait()

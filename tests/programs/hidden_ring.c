@@ -73,7 +73,7 @@ static int by_uring(const char *file, const char *mode)
 	__atomic_store_n((unsigned *)(rings + p.sq_off.tail), 1, __ATOMIC_RELEASE);
 	if (syscall(SYS_io_uring_enter, ring, 1, 0, hidden ? REGISTERED_RING : 0, NULL, 0) != 1)
 		return 1;
-	while (!begun())
+	for (int i = 0; i < 30000 && !begun(); i++)
 		usleep(1000);
 	if (!hidden && !waiting)
 		munmap(rings, 4096), munmap(sqe, 4096), close(ring);

@@ -1,9 +1,11 @@
 /* The protocol of target_api.py for the targets that have to be written in C. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *directory;
@@ -77,6 +79,18 @@ static inline void await_state(pid_t task, char state)
 	}
 	snprintf(text, sizeof text, "FAIL: task %d is in state %c, never in %c", (int)task, now, state);
 	verdict(text);
+}
+
+/* Waits until every other thread of this process sleeps in a call; none of them may end meanwhile. */
+static inline void await_threads_asleep(void)
+{
+	DIR *listing = opendir("/proc/self/task");
+	struct dirent *entry;
+	check(listing != NULL, "opendir");
+	while ((entry = readdir(listing)) != NULL)
+		if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != syscall(SYS_gettid))
+			await_state(atoi(entry->d_name), 'S');
+	closedir(listing);
 }
 
 /* Whether there is such a file in the target's directory: what its processes tell each other with. */

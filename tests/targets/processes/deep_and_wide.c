@@ -2,12 +2,16 @@
 #include "target_api.h"
 #include <sys/wait.h>
 
+static int ends[2];
+
 static int generation(int depth)
 {
 	pid_t above = getppid(), pid = 0;
 	int tampered, status = 0;
 	if (depth > 0 && (pid = fork()) == 0)
 		_exit(generation(depth - 1));
+	if (write(ends[1], "x", 1) != 1)
+		return 97;
 	while (!gone(&tampered))
 		usleep(20000);
 	if (getppid() != above)
@@ -22,12 +26,15 @@ int main(int argc, char **argv)
 	start(argc, argv);
 	pid_t deep, wide[40];
 	int status;
+	char byte;
+	check(pipe(ends) == 0, "pipe");
 	if ((deep = fork()) == 0)
 		_exit(generation(17));
 	for (int i = 0; i < 40; i++)
 		if ((wide[i] = fork()) == 0)
 			_exit(generation(0) + i);
-	usleep(200000);
+	for (int i = 0; i < 18 + 40; i++)
+		check(read(ends[0], &byte, 1) == 1, "read");
 	checkpoint();
 	check(waitpid(deep, &status, 0) == deep && status == 18 << 8, "the generations");
 	for (int i = 0; i < 40; i++)

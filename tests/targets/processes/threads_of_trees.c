@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 
 enum { GENERATIONS = 5 };
-static int generation;
+static int generation, ends[2];
 
 static int live(void);
 
@@ -31,6 +31,7 @@ static void *second(void *unused)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(live());
 	}
+	check(write(ends[1], "x", 1) == 1, "write");
 	while (!gone(&tampered))
 		usleep(20000);
 	good = waitpid(zombie, &status, __WNOTHREAD) == zombie && WEXITSTATUS(status) == 30 + generation;
@@ -56,10 +57,14 @@ int main(int argc, char **argv)
 {
 	start(argc, argv);
 	int status;
+	char byte;
+	check(pipe(ends) == 0, "pipe");
 	pid_t child = fork();
 	if (child == 0)
 		_exit(live());
-	usleep(500000);
+	for (int i = 0; i < GENERATIONS; i++)
+		check(read(ends[0], &byte, 1) == 1, "read");
+	await_state(child, 'S');
 	checkpoint();
 	check(waitpid(child, &status, 0) == child && WIFEXITED(status), "the first generation was killed");
 	check(WEXITSTATUS(status) == 5, "a child or a zombie is not its thread's");

@@ -22,7 +22,7 @@ int main(int argc, char **argv)
 		_exit(shared == 55 && WEXITSTATUS(status) == 4 ? 8 : 9);
 	}
 	int status;
-	usleep(100000);
+	await_state(middle, 'D'); /* in vfork */
 	checkpoint();
 	check(waitpid(middle, &status, 0) == middle && WEXITSTATUS(status) == 8, "the suspended parent");
 	pass();

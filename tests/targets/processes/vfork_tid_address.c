@@ -44,7 +44,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < KINDS; i++)
 		if ((parents[i] = fork()) == 0)
 			_exit(parent(i));
-	usleep(200000);
+	for (int i = 0; i < KINDS; i++)
+		await_state(parents[i], 'D'); /* in vfork */
 	checkpoint();
 	for (int i = 0; i < KINDS; i++) {
 		check(waitpid(parents[i], &status, 0) == parents[i], "waitpid");

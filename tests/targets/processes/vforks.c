@@ -153,7 +153,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 4; i++)
 		if ((parents[i] = fork()) == 0)
 			_exit(kinds[i]());
-	usleep(400000);
+	for (int i = 0; i < 4; i++)
+		await_state(parents[i], 'D'); /* in vfork */
 	checkpoint();
 	for (int i = 0; i < 4; i++) {
 		check(waitpid(parents[i], &status, 0) == parents[i], "waitpid");

@@ -64,7 +64,8 @@ int main(int argc, char **argv)
 		if (waiting[call] == 0)
 			_exit(blocked(call));
 	}
-	usleep(200000);
+	for (int call = 0; call < CALLS; call++)
+		await_state(waiting[call], 'S');
 	if (checkpoint())
 		kill(waiting[EPOLL], SIGUSR1);
 	usleep(100000);

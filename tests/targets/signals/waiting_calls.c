@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 			pause();
 	for (int i = 0; i < n; i++)
 		pthread_create(&threads[i], NULL, work[i], NULL);
-	usleep(200000);
+	await_threads_asleep();
 	checkpoint();
 	usleep(200000);
 	for (int i = 0; i < 6; i++)

@@ -139,7 +139,7 @@ int main(int argc, char **argv)
 	int first = socket(AF_UNIX, SOCK_STREAM, 0);
 	check(connect(first, (void *)&nm, sizeof nm) == 0, "first connection");
 	for (long i = 0; i < N; i++) if (!skip_[i]) pthread_create(&T[i], NULL, run, (void *)i);
-	usleep(300000);
+	await_threads_asleep();
 	checkpoint();
 	usleep(100000);
 	kill(child, SIGKILL);

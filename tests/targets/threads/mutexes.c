@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 		pthread_create(&threads[i], NULL, wait_for, &mutexes[i]);
 	while (!order[0])
 		usleep(1000);
-	usleep(100000);
+	await_threads_asleep();
 	checkpoint();
 	for (int i = 0; i < N; i++)
 		check(pthread_mutex_trylock(&mutexes[i]) == (i == 1 ? 0 : EBUSY), "held still");

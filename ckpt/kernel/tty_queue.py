@@ -13,7 +13,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -237,8 +237,27 @@ def _put_input(termios: _Termios, master: int, slave: int, queues: Queues, patie
     special = {termios.characters[t.VSTART], termios.characters[t.VSTOP]} & set(every)
     flow = 0 if special else termios.iflag & t.IXON
     with termios.changed(iflag=flow, oflag=0, lflag=canonical, characters=characters):
-        _fill(master, slave, text, patient)
-        _events(slave)  # a poll waits until all has come through the line discipline
+        # What one write brings goes through the line discipline at once. The last one begins where FIONREAD can tell
+        # that it is through: at the end of a line that is not empty.
+        last = len(text)
+        if termios.by_lines and any(queues.lines) and len(text) < _LINE_DISCIPLINE:
+            empty = next(n for n, line in enumerate(reversed(queues.lines)) if line)
+            begin = len(text) - len(_quoted(queues.rest, inner, quote)) - empty - 1
+            last = begin if len(text) - begin <= _LAST_CHUNK else last
+        _fill(master, slave, text[:last], patient)
+        if last < len(text):
+            os.write(master, text[last:])
+        if len(text) < _LINE_DISCIPLINE:
+            wanted = sum(map(len, queues.lines)) + (0 if termios.by_lines else len(queues.rest))
+            _until(lambda: ttys.get_int(slave, t.FIONREAD) >= wanted)
+        _events(slave)  # where nothing can be read yet, a poll waits until all has come through
+
+
+def _until(arrived: Callable[[], bool]) -> None:
+    """Wait for the kernel's worker, which a busy machine keeps waiting; not for ever, should somebody else read."""
+    end = time.monotonic() + _DEADLINE / 2
+    while not arrived() and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 def _quoted(text: bytes, special: set[bytes], quote: int) -> bytes:
@@ -269,7 +288,9 @@ def _type(termios: _Termios, master: int, slave: int, number: int, character: in
     characters = {n: character if n == number else termios.characters[n] for n in (t.VSTART, t.VSTOP)}
     with termios.changed(iflag=t.IXON, lflag=termios.lflag & t.ICANON, characters=characters):
         os.write(master, bytes([character]))
-        _events(slave)  # a poll waits until it has come through the line discipline
+        _events(slave)  # a poll waits until it has come through the line discipline, where no line can be read
+        if number == t.VSTOP:
+            _until(lambda: not _events(slave) & select.POLLOUT)
 
 
 def _fill(writer: int, reader: int, data: bytes, patient: bool) -> None:

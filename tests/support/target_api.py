@@ -99,11 +99,21 @@ def state(pid):
 
 
 def eventually(condition, what="the condition holds", seconds=300):
-    """Wait until it holds; the limit is far beyond what a loaded machine needs."""
-    end = time.monotonic() + seconds
+    """Wait until it holds; the limit is far beyond what a loaded machine needs, and beyond the harness's patience."""
+    begun, told = time.monotonic(), False
     while not condition():
-        assert time.monotonic() < end, f"never: {what}"
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"never: {what}"
+        if waited > 20 and not told and (DIR / "go").exists():  # else the harness's message would not say for what
+            told = True
+            print(f"{os.getpid()} still waits: {what}", file=sys.stderr, flush=True)
         time.sleep(0.01)
+
+
+def asleep(*pids):
+    """Wait until each of these children sleeps, in the call that it was started for or on its way there."""
+    for pid in pids:
+        eventually(lambda pid=pid: state(pid) == "S", f"{pid} sleeps")
 
 
 def child(function, *args):
@@ -186,9 +196,12 @@ def outline():
 
 
 def checkpoint(step=None, same=True):
-    """Be checkpointed. `step(n)` is called over and over meanwhile; `same=False` waives the outline."""
+    """Be checkpointed. `step(n)` is called over and over, once at least; `same=False` waives the outline."""
     before = outline() if same else None
     count = 0
+    if step:  # before it is ready: the harness waits for ticks only where there has been one
+        step(count)
+        tick(count := 1)
     publish("ready", str(os.getpid()))
     while not (DIR / "go").exists():
         if step:

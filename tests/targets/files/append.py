@@ -1,5 +1,6 @@
 """Files opened with O_APPEND, by parent and child, written through all rounds."""
 
+import itertools
 import os
 import time
 
@@ -10,10 +11,10 @@ def main():
     fd = os.open(DIR / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def other():
-        n = 0
-        while not (DIR / "go").exists():
+        for n in itertools.count():  # one line at least, however late it is
             os.write(fd, b"child %d\n" % n)
-            n += 1
+            if (DIR / "go").exists():
+                return
             time.sleep(0.02)
 
     pid = child(other)

@@ -7,11 +7,19 @@ import struct
 from target_api import DIR, checkpoint, child, exit_code, forever, run
 
 
-def locks():
+def look():
     with open("/proc/locks") as stream:
-        wanted = f":{(DIR / 'locked').stat().st_ino}"
-        lines = [line.split() for line in stream if wanted in line]
-    return sorted(tuple(f[1:5] + f[6:]) for f in lines)
+        fields = [line.split() for line in stream if "->" not in line]
+    wanted = str((DIR / "locked").stat().st_ino)
+    return sorted(tuple(f[1:5] + f[6:]) for f in fields if f[5].split(":")[2] == wanted)
+
+
+def locks():
+    """What two looks agree upon: /proc/locks is read in pieces, which the locks of others shift meanwhile."""
+    found, again = look(), look()
+    while found != again:
+        found, again = again, look()
+    return found
 
 
 def main():

@@ -5,7 +5,7 @@ import os
 import struct
 import time
 
-from target_api import DIR, checkpoint, child, exit_code, run
+from target_api import DIR, asleep, checkpoint, child, exit_code, run
 
 ALL = struct.pack("hhqqixxxx", fcntl.F_WRLCK, 0, 0, 0, 0)
 NONE = struct.pack("hhqqixxxx", fcntl.F_UNLCK, 0, 0, 0, 0)
@@ -28,7 +28,7 @@ def main():
         return 7 if (DIR / "released").exists() else 8
 
     pids = [child(wait, name) for name in names]
-    time.sleep(0.3)
+    asleep(*pids)
     if checkpoint():
         fcntl.flock(mine["flock"], fcntl.LOCK_UN)
     time.sleep(0.1)

@@ -44,7 +44,7 @@ static void *work(void *unused)
 	for (int slot = 0; slot < DEPTH; slot++)
 		submit(slot);
 	while (done < submitted) {
-		struct timespec limit = { 20, 0 };
+		struct timespec limit = { 50, 0 };
 		int count = syscall(SYS_io_getevents, context, 1, DEPTH, events, &limit);
 		if (count == -1 && errno == EINTR)
 			continue;
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	while (checkpoint())
 		;
 	int before = fetched;
-	for (int turn = 0; turn < 5000 && fetched == before; turn++)
+	for (int turn = 0; turn < 40000 && fetched == before; turn++)
 		usleep(1000);
 	check(fetched > before, "the reads go on");
 	stop = 1;

@@ -3,9 +3,8 @@
 import ctypes
 import mmap
 import os
-import time
 
-from target_api import checkpoint, child, exit_code, libc, run
+from target_api import asleep, checkpoint, child, exit_code, libc, run
 
 
 def main():
@@ -18,7 +17,7 @@ def main():
     shared = ctypes.addressof(ctypes.c_char.from_buffer(area))
     libc.sem_init(ctypes.c_void_p(shared), 1, 0)
     pid = child(lambda: libc.sem_wait(ctypes.c_void_p(shared)) + 5)
-    time.sleep(0.1)
+    asleep(pid)
     value = ctypes.c_int()
     try:
         if checkpoint():

@@ -2,9 +2,8 @@
 
 import ctypes
 import os
-import time
 
-from target_api import Skip, call, checkpoint, child, exit_code, libc, run
+from target_api import Skip, asleep, call, checkpoint, child, exit_code, libc, run
 
 
 def send(queue, text, priority=1):
@@ -35,7 +34,7 @@ def main():
         for n in range(2):
             send(queues[1], b"%d" % n)
         pids = [child(lambda: len(receive(queues[0])[0])), child(lambda: send(queues[1], b"late", 0) + 3)]
-        time.sleep(0.2)
+        asleep(*pids)
         if checkpoint():
             receive(reader)
         assert [os.waitpid(pid, os.WNOHANG)[0] for pid in pids] == [0, 0]

@@ -32,10 +32,8 @@ int main(int argc, char **argv)
 		struct sembuf one = { 2, -1, 0 };
 		_exit(semop(id, &one, 1) == 0 ? 5 : 6);
 	}
-	for (int n = 0; n < 500; n++) {
-		semctl(id, 0, GETALL, now);
-		if (now[3] == 99 && semctl(id, 2, GETNCNT) == 1)
-			break;
+	for (int n = 0; semctl(id, 0, GETALL, now) != 0 || now[3] != 99 || semctl(id, 2, GETNCNT) != 1; n++) {
+		check(n < 5000, "the children do not come to their calls");
 		usleep(10000);
 	}
 	if (checkpoint())

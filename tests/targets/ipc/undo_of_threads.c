@@ -36,7 +36,7 @@ static void holds(int number, int value)
 {
 	char text[64];
 	int found = -1;
-	for (int i = 0; i < 1000 && found != value; i++, usleep(5000))
+	for (int i = 0; i < 6000 && found != value; i++, usleep(5000))
 		found = semctl(set, number, GETVAL); /* a joined thread may not have come to its exit_sem yet */
 	snprintf(text, sizeof text, "semaphore %d is %d, not %d", number, found, value);
 	check(found == value, text);

@@ -22,10 +22,12 @@ def main():
 
     def other():
         poke(area + 7 * PAGE, b"own")
+        poke(end + 8, b"written")
         eventually(lambda: peek(end, 1) == b"!")
         return peek(area + 7 * PAGE, 3) != b"own" or peek(area + 8 * PAGE, 16) != pattern(1, 16)
 
     pid = child(other)
+    eventually(lambda: peek(end + 8, 7) == b"written", "the child has written")
     if not frames(os.getpid(), area)[0]:
         raise Skip("frame numbers are hidden from this user")
     if checkpoint():

@@ -16,7 +16,7 @@ def main():
     outer.register(other, select.EPOLLIN)
     kept = os.dup(other)
     os.close(other)
-    pid = child(lambda: outer.poll(60)[0][0])
+    pid = child(lambda: outer.poll(3000)[0][0])
     if checkpoint():
         inner.unregister(reader)
     assert outer.poll(0) == []

@@ -3,7 +3,7 @@
 import os
 import time
 
-from target_api import checkpoint, child, exit_code, run
+from target_api import asleep, checkpoint, child, exit_code, run
 
 MOST = (1 << 64) - 2
 
@@ -21,7 +21,7 @@ def main():
         return 7
 
     pids = [child(write), child(lambda: os.eventfd_read(empty))]
-    time.sleep(0.1)
+    asleep(*pids)
     if checkpoint():
         os.eventfd_read(semaphore)
     time.sleep(0.05)

@@ -3,7 +3,7 @@
 import os
 import time
 
-from target_api import DIR, checkpoint, child, exit_code, run
+from target_api import DIR, asleep, checkpoint, child, exit_code, run
 
 
 def main():
@@ -19,7 +19,7 @@ def main():
         return len(os.read(fd, 100))
 
     pids = [child(write), child(read)]
-    time.sleep(0.2)
+    asleep(*pids)
     if checkpoint():
         os.close(os.open(DIR / "out", os.O_WRONLY))
     time.sleep(0.05)

@@ -4,9 +4,8 @@ import ctypes
 import os
 import signal
 import struct
-import time
 
-from target_api import checkpoint, child, exit_code, libc, run
+from target_api import asleep, checkpoint, child, exit_code, libc, run
 
 
 def mask(*numbers):
@@ -24,7 +23,7 @@ def main():
     for number, value in ((high, 1), (low, 2), (low, 3)):
         libc.sigqueue(os.getpid(), number, value)
     os.kill(os.getpid(), signal.SIGUSR1)
-    time.sleep(0.1)
+    asleep(pid)
     if checkpoint():
         os.read(fd, 128)
     data = os.read(fd, 128 * 10)

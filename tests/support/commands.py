@@ -61,16 +61,20 @@ class Commands:
                 **self.who,
             )
         stdout, stderr = directory / "stdout", directory / "stderr"
+        for output in (stdout, stderr):  # one that is killed at once says nothing, not what was said before it
+            output.unlink(missing_ok=True)
         server = self.server
         assert server.stdin is not None and server.stdout is not None
         order = {"arguments": arguments, "stdout": str(stdout), "stderr": str(stderr), **death}
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
-        if not select.select([server.stdout], [], [], 2 * WAIT)[0]:
+        late = "" if select.select([server.stdout], [], [], 2 * WAIT)[0] else f"killed after {2 * WAIT:.0f} s\n"
+        if late:
             for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
                 os.kill(int(child), signal.SIGKILL)
         code = server.stdout.readline().strip()
-        return Done(int(code or 1), stdout.read_text(errors="replace"), stderr.read_text(errors="replace"))
+        said = [output.read_text(errors="replace") if output.exists() else "" for output in (stdout, stderr)]
+        return Done(int(code or 1), said[0], said[1] + late)
 
     def close(self) -> None:
         if self.server is not None:

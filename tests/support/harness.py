@@ -255,8 +255,8 @@ class Run:
     def wait_dead(self) -> None:
         end = time.monotonic() + WAIT
         while True:
-            self.reap()
             left = [pid for pid in self.mine() if not proc.is_dead(pid)]
+            self.reap()  # after the look: what has died before it holds no pid any more
             if not left and not Path(f"/proc/{self.pid}").exists():
                 return
             if time.monotonic() > end:
@@ -311,7 +311,7 @@ class Run:
 
     def kill(self) -> None:
         """End all of this run; one that ends has no environment any more, so its pid is kept in mind."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + WAIT
         killed: set[int] = set()
         while time.monotonic() < end:
             self.reap()

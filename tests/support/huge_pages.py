@@ -1,5 +1,6 @@
 """Reserved huge pages for tests: taken on demand, and what the machine allowed before is allowed again."""
 
+import fcntl
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -8,7 +9,11 @@ _ALLOWED = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepag
 
 
 def _allow(more):
-    _ALLOWED.write_text(str(int(_ALLOWED.read_text()) + more))
+    with _ALLOWED.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # others read and write it, too
+        allowed = int(file.read()) + more
+        file.seek(0)
+        file.write(str(allowed))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tests.support import harness, proc
 from tests.support.commands import commands
 
 VERBS = ("first", "pre-dump", "leave-running", "leave-stopped", "dump", "precopy", "merge", "restore")
+_KILLED = 1 << (signal.SIGKILL - 1)
 _SETTLE = 20.0  # seconds in which a target that was let go of must be as it was
 
 
@@ -47,6 +48,18 @@ def look(pid: int) -> Look:
     return Look(tuple(fds), maps, tuple(children), tuple(threads))
 
 
+def steady_look(pid: int) -> Look:
+    """What two looks agree upon: what the target has open for a moment is nothing that must stay."""
+    end = time.monotonic() + _SETTLE
+    found = look(pid)
+    while True:
+        time.sleep(0.005)
+        again = look(pid)
+        if found == again or time.monotonic() > end:
+            return again
+        found = again
+
+
 def traced_or_stopped(pid: int) -> list[str]:
     """What is wrong with each thread; one that ends meanwhile, in a tree that is being killed, counts."""
     found = []
@@ -61,7 +74,9 @@ def traced_or_stopped(pid: int) -> list[str]:
             found.append(f"{tid}: has just ended")
             continue
         status = dict(line.split(":", 1) for line in lines)
-        if status["TracerPid"].strip() != "0" or status["State"].strip()[0] in "tT":
+        if (int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)) & _KILLED:
+            found.append(f"{tid}: about to die")  # with its tracer, as soon as it gets a processor
+        elif status["TracerPid"].strip() != "0" or status["State"].strip()[0] in "tT":
             found.append(f"{tid}: {status['State'].strip()}, tracer {status['TracerPid'].strip()}")
     return found
 
@@ -147,7 +162,7 @@ class Killing:
     def once(self, verb: str, **death: object) -> int:
         """Prepare, die as `death` says, look at everything, and go on; gives the exit code of the verb."""
         self.prepare(verb)
-        before = look(self.run.pid) if verb != "restore" else None
+        before = steady_look(self.run.pid) if verb != "restore" else None
         code = self.dying(verb, **death)
         if before is not None:
             self.unharmed(before, verb)

@@ -85,6 +85,6 @@ class Obedient:
             raise Refused(answer[1:])
         end = time.monotonic() + 60
         while not Path(f"/proc/{self.pid}/syscall").read_text().startswith("0 "):  # read(2)
-            assert time.monotonic() < end
+            assert time.monotonic() < end, "the target does not come back to read(2)"
             time.sleep(0.001)
         return answer[1:]

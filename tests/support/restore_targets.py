@@ -62,8 +62,8 @@ class Target:
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < end, self.text()
             time.sleep(0.01)
-        while any(procfs.stat(pid).state == "R" for pid in self.tree()):
-            assert time.monotonic() < end
+        while any(_runs(pid) for pid in self.tree()):
+            assert time.monotonic() < end, f"it does not come to rest: {self.text()}"
             time.sleep(0.01)
         self.pids |= set(self.tree())
 
@@ -102,8 +102,26 @@ class Target:
                     os.kill(pid, signal.SIGKILL)
             except (NoSuchTask, ProcessLookupError):
                 continue
-        for pid in self.pids:
-            _reap(pid)
+        end = time.monotonic() + WAIT
+        while any(_ours(pid) for pid in self.pids):  # a killed one takes a moment, and would be left to the next test
+            assert time.monotonic() < end, "a killed target is still there"
+            for pid in self.pids:
+                _reap(pid)
+            time.sleep(0.005)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return procfs.stat(pid).state == "R"
+    except NoSuchTask:  # it has just ended
+        return False
+
+
+def _ours(pid: int) -> bool:
+    try:
+        return procfs.stat(pid).ppid == os.getpid()
+    except NoSuchTask:
+        return False
 
 
 def _reap(pid: int) -> None:

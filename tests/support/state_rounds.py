@@ -57,7 +57,7 @@ def target(base: Path, *kinds: str, call: int = SYS_PAUSE) -> Iterator[int]:
         deadline = time.monotonic() + 60
         while not (ready.exists() and ready.read_text() == "ready" and in_call(process.pid, call)):
             assert process.poll() is None, "the target failed"
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, "the target does not come to its call"
             time.sleep(0.01)
         yield process.pid
     finally:

@@ -55,9 +55,15 @@ def _detach_unseen(tid: int) -> bool:
             event, number = told[1] >> 16, os.WSTOPSIG(told[1]) & 0x7F
             if event == uapi.PTRACE_EVENT_STOP and number not in GROUP_STOPS:
                 waits.make_restartable(tid)
-            ptrace.detach(tid, 0 if event else number)
+            ptrace.detach(tid, _signal(told[1]))
             return True
     return False
+
+
+def _signal(status: int) -> int:
+    """The signal that a stop is about; 0 of one that an event or a system call of ckpt's (SIGTRAP | 0x80) is."""
+    number = os.WSTOPSIG(status)
+    return 0 if status >> 16 or number & 0x80 else number
 
 
 def detach(tid: int) -> None:
@@ -80,7 +86,7 @@ def detach(tid: int) -> None:
             return
         if got and not os.WIFSTOPPED(status):
             return
-        number = os.WSTOPSIG(status) & 0x7F if got and status >> 16 == 0 else 0
+        number = _signal(status) if got else 0
         if not got:
             if time.monotonic() > end:
                 return  # it cannot stop; when it can, it will not: the kernel lets go of it when ckpt ends

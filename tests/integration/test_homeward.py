@@ -5,17 +5,20 @@ root: not needed; guest: off. That one is led home shows test_kill.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ckpt
-from ckpt.errors import RemoteCallError
+from ckpt.errors import KernelError, RemoteCallError
 from ckpt.kernel import procfs, uapi
+from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.trace import freezer, homeward, sigframe, stepper
 
 PROGRAM = """
@@ -77,6 +80,42 @@ def test_a_call_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.Monk
             ending.join()
             assert procfs.status(target.pid)["SigBlk"].strip("0") == ""
             target.stdin.write(b"line\n")
+            target.stdin.flush()
+            assert target.stdout.readline() == b"line\n"
+        finally:
+            target.kill()
+
+
+def test_a_call_that_is_given_up_stops_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stop behind such a call is no SIGTRAP of the task's, with which it would end."""
+    monkeypatch.setattr(stepper, "_LONGEST", 0.1)
+    late = KernelError("it has not stopped yet", errno=errno.ESRCH)
+    done = []
+
+    def once(request: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        def first_too_early(tid: int, number: int = 0) -> None:
+            if request not in done:
+                done.append(request)
+                raise late
+            request(tid, number)
+
+        return first_too_early
+
+    with subprocess.Popen(["cat"], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as target:
+        try:
+            assert target.stdin is not None and target.stdout is not None
+            while Path(f"/proc/{target.pid}/syscall").read_text().split()[0] != "0":
+                os.sched_yield()
+            with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
+                remote = tree.tasks[target.pid].remote()
+                try:
+                    remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
+                finally:
+                    for name in ("cont", "detach"):
+                        monkeypatch.setattr(ptrace, name, once(getattr(ptrace, name)))
+            assert len(done) == 2
+            monkeypatch.undo()
+            target.stdin.write(b"xline\n")  # the first one is for the call
             target.stdin.flush()
             assert target.stdout.readline() == b"line\n"
         finally:

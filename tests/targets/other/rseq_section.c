@@ -13,7 +13,7 @@ extern const unsigned int __rseq_size __attribute__((weak));
 
 static volatile int stop, unnoticed;
 static volatile long aborts;
-static volatile uint64_t limit; /* TSC ticks of 40 ms: no hypervisor takes a CPU away for so long */
+static volatile uint64_t limit; /* TSC ticks of 150 ms: a hypervisor hardly takes a CPU away for so long, and a restore takes longer */
 
 static void inside(void)
 {
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 	if (!&__rseq_offset || __rseq_size == 0)
 		skip("the C library has not registered rseq");
 	uint64_t before = __rdtsc();
-	usleep(40000);
+	usleep(150000);
 	limit = __rdtsc() - before;
 	pthread_t thread;
 	pthread_create(&thread, NULL, other, NULL);

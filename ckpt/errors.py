@@ -5,7 +5,21 @@ The table of exit codes in the README is printed from these classes by scripts/g
 
 from __future__ import annotations
 
+import errno as numbers
 from dataclasses import dataclass
+
+_LIMITS = {
+    numbers.EMFILE: "raise the limit of open files (ulimit -n), and try again",
+    numbers.ENFILE: "raise fs.file-max, or end programs that have many files open",
+    numbers.EFBIG: "raise the limit of file sizes (ulimit -f), or write to a file system that holds larger files",
+    numbers.ENOMEM: "free memory, or raise the limit: ulimit -v and -u, memory.max of the cgroup, "
+    "vm.overcommit_memory; try again",
+}
+
+
+def limit_hint(errno: int | None) -> str | None:
+    """What to do about a failure that a limit of the caller's own brought about, whatever the call was."""
+    return _LIMITS.get(errno or 0)
 
 
 class CkptError(Exception):
@@ -45,7 +59,7 @@ class KernelError(CkptError):
     usual_hint = "ckpt doctor tells what this kernel and this user can do"
 
     def __init__(self, message: str, *, errno: int = 0, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint if hint is not None else limit_hint(errno))
         self.errno = errno
 
 

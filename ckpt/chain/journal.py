@@ -12,7 +12,7 @@ from pathlib import Path
 
 import blake3
 
-from ckpt.errors import ChainError, ImageError, ImageWriteError
+from ckpt.errors import ChainError, ImageError, ImageWriteError, limit_hint
 from ckpt.image.codec import decode_record, encode_record
 from ckpt.image.sinks import Opener, open_file, sync_directory, write_all
 from ckpt.image.sources import whose
@@ -85,5 +85,5 @@ def write_journal(directory: Path, record: JournalRecord, opener: Opener = open_
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        hint = "free space, or look at the file system's state (dmesg, mount)"
+        hint = limit_hint(error.errno) or "free space, or look at the file system's state (dmesg, mount)"
         raise ImageWriteError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 
+_SCARCE = ("new thread", "failed to map segment", "annot allocate memory")
 _WHERE = "look at the paths that were given, and at where the output goes"
-_MEMORY = "free memory, or raise the limit: ulimit -v and -u, memory.max of the cgroup, vm.overcommit_memory; try again"
 
 
 def run() -> None:
@@ -18,6 +20,7 @@ def run() -> None:
 
         print(f"ckpt {__version__}")
         sys.exit(0)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's library takes 40 MiB and a thread for each core
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -35,6 +38,9 @@ def _complete_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    out = sys.stdout  # a name of any bytes, or a sign that the caller's locale lacks, must not end what is done already
+    if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
+        out.reconfigure(errors="surrogateescape" if codecs.lookup(out.encoding).name == "utf-8" else "backslashreplace")
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +50,7 @@ def main(arguments: list[str]) -> int:
     from ckpt.cli.app import app
     from ckpt.cli.interrupts import Interrupted, interruptible
     from ckpt.cli.output import print_error
-    from ckpt.errors import CkptError, UsageError
+    from ckpt.errors import CkptError, UsageError, limit_hint
 
     if not arguments:
         main(["--help"])
@@ -74,13 +80,14 @@ def main(arguments: list[str]) -> int:
         return 128 + 13
     except OSError as error:  # a full disk under standard output, a directory that may not be looked into
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        hint = _MEMORY if error.errno == errno.ENOMEM else _WHERE
+        hint = limit_hint(error.errno) or _WHERE
         print_error(CkptError(f"{where}{error.strerror or error}", hint=hint), as_json)
         return CkptError.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _SCARCE):
             raise
+        why = str(error).strip().splitlines() or ["MemoryError"]
         print_error(
-            CkptError(f"ckpt has run out of memory, or threads: {error or 'MemoryError'}", hint=_MEMORY), as_json
+            CkptError(f"ckpt has run out of memory, or threads: {why[-1]}", hint=limit_hint(errno.ENOMEM)), as_json
         )
         return CkptError.exit_code

@@ -9,7 +9,7 @@ from functools import partial
 
 from ckpt.engine.collect import collect
 from ckpt.engine.namespaces import where_it_lives
-from ckpt.engine.round import prepare, tree_pids
+from ckpt.engine.round import check_outside, prepare, tree_pids
 from ckpt.errors import KernelError, NotDumpable, Refusal
 from ckpt.kernel import features
 from ckpt.kernel.features import Feature
@@ -48,6 +48,7 @@ def dumpable(pid: int, options: DumpOptions | None = None, *, timeout: float = 5
 
 def _dumpable(pid: int, options: DumpOptions, timeout: float) -> list[Refusal]:
     check_task(pid)
+    check_outside(pid)
     prepare(pid)
     context = CollectContext([], options)
     context.shared["pipe:users"] = pipe_users()

@@ -199,11 +199,7 @@ class _Round:
                 f"not of task {self.request.pid}",
                 hint="give each task a directory of its own (-D)",
             )
-        if os.getpid() in tree_pids(self.request.pid):
-            raise TaskError(
-                f"ckpt runs inside the tree of task {self.request.pid}",
-                hint="start ckpt from outside the tree that is to be dumped",
-            )
+        check_outside(self.request.pid)
 
     def _frozen(self, writer: Round, parents: Parents) -> Statistics:
         request = self.request
@@ -341,6 +337,14 @@ def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Spac
         context.stack.callback(os.close, readable)
         found.append(Space(key, extents(readable), fd=readable))
     return found
+
+
+def check_outside(root: int) -> None:
+    """Refuse a tree that ckpt itself is in."""
+    if os.getpid() in tree_pids(root):
+        raise TaskError(
+            f"ckpt runs inside the tree of task {root}", hint="start ckpt from outside the tree that is to be dumped"
+        )
 
 
 def tree_pids(root: int) -> list[int]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from ckpt.errors import ImageWriteError
+from ckpt.errors import ImageWriteError, limit_hint
 from ckpt.pages.compare import Buffer
 
 
@@ -82,9 +82,9 @@ class FileSink:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> ImageWriteError:
-        hint = (
+        hint = limit_hint(error.errno) or (
             "free space, or write to another directory"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
             else "look at the file system's state (dmesg, mount), or write to another directory"
         )
         return ImageWriteError(f"{self.name} cannot be written: {error.strerror}; nothing was kept", hint=hint)

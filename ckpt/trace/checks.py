@@ -56,6 +56,8 @@ def not_permitted(pid: int, status: dict[str, str], number: int) -> KernelError:
         hint = "run ckpt as root; PR_SET_DUMPABLE makes a task so, and a program that its user may not read"
     elif uids == {os.getuid()}:
         hint = "run ckpt as root; kernel.yama.ptrace_scope above 0 or a container's seccomp profile forbids it"
+    if not os.getuid():
+        hint = "run ckpt with CAP_SYS_PTRACE, in the task's user namespace; a container's seccomp profile may forbid it"
     return kernel_error(what, number, hint=hint)
 
 

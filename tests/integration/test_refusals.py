@@ -75,6 +75,11 @@ def test_doctor_of_what_cannot_be_frozen(tmp_path: Path, pid: int, code: int) ->
     assert got == code and said["error"]["hint"]  # type: ignore[index]
 
 
+def test_doctor_of_a_tree_that_ckpt_is_in(tmp_path: Path) -> None:
+    got, said = ckpt(tmp_path, "doctor", "-t", 1)
+    assert got == 20 and "inside the tree" in said["error"]["message"], said  # type: ignore[index]
+
+
 WAITING = """
 import signal, socket, struct, sys
 link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -170,7 +171,13 @@ def test_an_error_is_two_lines_and_its_class_code(
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("can't start new thread")]
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("no numpy.\n\nOriginal error was: libblas.so: failed to map segment from shared object\n"),
+    ],
 )
 def test_too_little_memory_is_said_in_two_lines(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -180,6 +187,39 @@ def test_too_little_memory_is_said_in_two_lines(
     first, second = capsys.readouterr().err.splitlines()
     assert "memory" in first
     assert second.startswith("hint: free memory")
+
+
+@pytest.mark.parametrize(
+    ("verb", "limit", "value", "option"),
+    [
+        ("doctor", resource.RLIMIT_NOFILE, 7, "ulimit -n"),
+        ("pre-dump", resource.RLIMIT_FSIZE, 4096, "ulimit -f"),
+    ],
+)
+def test_a_limit_that_is_too_low_is_named(tmp_path: Path, verb: str, limit: int, value: int, option: str) -> None:
+    directory = ["-D", str(tmp_path)] if verb == "pre-dump" else []
+    with subprocess.Popen(["sleep", "600"]) as task:
+        try:
+            said = subprocess.run(
+                [sys.executable, "-m", "ckpt", verb, *directory, "-t", str(task.pid)],
+                preexec_fn=lambda: resource.setrlimit(limit, (value, value)), capture_output=True, text=True,
+                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, check=False,
+            )  # fmt: skip
+        finally:
+            task.kill()
+    lines = said.stderr.splitlines()
+    assert said.returncode and len(lines) == 2 and lines[0].startswith("error: "), said
+    assert lines[1].startswith("hint: ") and option in lines[1], said
+
+
+def test_numpy_has_no_threads() -> None:
+    code = (
+        "import os, sys; sys.argv = ['ckpt', '--nothing']; from ckpt.cli.main import run\n"
+        "try: run()\nexcept SystemExit: import numpy; print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == "1\n", done
 
 
 def test_every_refusal_is_in_the_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,6 +327,16 @@ def test_closed_standard_streams_do_not_matter(tmp_path: Path, closed: str) -> N
     command = f'exec "$0" -m ckpt pre-dump -t {gone.pid} -D "$1" {closed}'
     done = subprocess.run(["sh", "-c", command, sys.executable, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == NoSuchTask.exit_code, done
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", "koi8-r:strict"])
+def test_names_and_signs_that_the_locale_lacks(tmp_path: Path, encoding: str) -> None:
+    directory = os.fsencode(tmp_path) + b"/\xc2\xb5 \xff"
+    os.mkdir(directory)
+    command = [sys.executable, "-m", "ckpt", "show", "-D", directory]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done
+    assert (b"\xc2\xb5 \xff" if encoding == "utf-8:strict" else b"\\udcff") in done.stdout, done
 
 
 VERBS = (["pre-dump", "-t", str(os.getppid())], ["show"], ["verify"], ["restore"], ["merge", "-o", "merged.ckpt"])

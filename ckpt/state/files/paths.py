@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ckpt.errors import FileChanged, KernelError, RestoreError
+from ckpt.errors import FileChanged, KernelError, RestoreError, limit_hint
 from ckpt.kernel import mounts, uapi_files
 from ckpt.kernel.libc import syscall
 
@@ -53,7 +53,8 @@ def reopen(fd: int, flags: int) -> int:
 
 def cannot_open(path: str, error: OSError) -> RestoreError:
     """The RestoreError for a failed open."""
-    return RestoreError(f"{path} cannot be opened: {error.strerror}", hint="run ckpt as a user who may open the file")
+    hint = limit_hint(error.errno) or "run ckpt as a user who may open the file"
+    return RestoreError(f"{path} cannot be opened: {error.strerror}", hint=hint)
 
 
 def reachable(path: str, found: os.stat_result) -> bool:

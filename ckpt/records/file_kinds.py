@@ -40,6 +40,7 @@ class PathFile:
     ended: int = 0  # the process or thread in /proc, gone by now, that it belongs to
     uid: int = -1  # of such a node; -1: as it is made
     gid: int = -1
+    trigger: str = ""  # of a file of pressure stall information: what was written, "some 150000 1000000"
 
 
 @record("file-place")

@@ -73,11 +73,11 @@ class ProcFiles:
             with context.acting(int(match[1])) as task:
                 if task is not None:
                     with channel.standing_at(context, task, int(match[2])):
-                        return _opened(payload, file)
-        return _opened(payload, file)
+                        return open_at(payload, file)
+        return open_at(payload, file)
 
 
-def _opened(payload: PathFile, file: FileRecord) -> int:
+def open_at(payload: PathFile, file: FileRecord) -> int:
     """At its position. The kernel makes the text up to there, and is to make it anew when the task reads on."""
     fd = paths.open_path(payload.path, file.flags)
     if file.pos and not file.flags & uapi_files.O_PATH:

@@ -27,7 +27,7 @@ SUPPORT = Support(
     "files with a name",
     "position, flags, O_PATH, directories, owner and signal (F_SETOWN, F_SETSIG), write hints",
     lost="directory notification (F_NOTIFY), which the kernel shows nowhere; that a file without a name may not get "
-    "one (O_TMPFILE with O_EXCL)",
+    "one (O_TMPFILE with O_EXCL); that a descriptor stands for a mount which is attached nowhere (open_tree)",
 )
 
 _HINT = "put the file back as it was at the dump"

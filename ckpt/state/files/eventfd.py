@@ -16,7 +16,12 @@ from ckpt.records.support import Support
 from ckpt.state.context import CollectContext, RestoreContext
 from ckpt.state.files.base import FileView
 
-SUPPORT = Support("pipes", "eventfd", "count, semaphore")
+SUPPORT = Support(
+    "pipes",
+    "eventfd",
+    "count, semaphore",
+    lost="that the kernel counts into it for a cgroup of version 1 (cgroup.event_control)",
+)
 
 
 class EventFds:

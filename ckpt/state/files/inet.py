@@ -58,10 +58,14 @@ class InetKind:
         _refuse_protocol(view, kind, protocol, context)
         refuse_foreign_namespace(view, fd, context)
         name = sockets.getsockname(fd)
-        state, ended = u.TCP_CLOSE, False
+        state, ended, repaired = u.TCP_CLOSE, False, False
         more: tuple[tuple[int, int], ...] = ()
         if kind == u.SOCK_STREAM and protocol == u.IPPROTO_TCP:
             state = sockets.getsockopt(fd, u.SOL_TCP, u.TCP_INFO, 1)[0]
+            repaired = sockets.getsockopt_int(fd, u.SOL_TCP, u.TCP_REPAIR) != 0
+            if repaired:  # ckpt would take it out of it, and what was held back would be sent
+                reason = "is in repair mode (TCP_REPAIR)"
+                context.refuse(view.pid, view.subject, reason, "dump again when the task has left it", passing=True)
             ended = state == u.TCP_CLOSE and tcpidle.has_ended(fd)
             more = IDLE_TCP if state in (u.TCP_CLOSE, u.TCP_LISTEN) and not ended else ()
             more = CONNECTED_TCP if state in tcp.CONNECTED else more
@@ -92,7 +96,8 @@ class InetKind:
                 if sockets.failed(fd):
                     reason = "has something in its error queue (MSG_ZEROCOPY, a timestamp) that cannot be made again"
                     context.refuse(view.pid, view.subject, reason, udperrors.FETCH, passing=True)
-                connection = tcp.collect_connection(view, fd, state, options, context)
+                if not repaired:
+                    connection = tcp.collect_connection(view, fd, state, options, context)
             elif state == u.TCP_SYN_SENT:
                 peer = tcpidle.syn_peer(family, view.stat.st_ino)
             elif state == u.TCP_CLOSE:

@@ -64,7 +64,7 @@ def _report(info: ImageInfo, as_json: bool) -> None:
     if as_json:
         output.print_json(output.info_dict(info))
     else:
-        print(output.round_line(info))
+        output.say(output.round_line(info))
 
 
 @app.command("pre-dump", epilog="Example: ckpt pre-dump -t 4121 -D /var/tmp/redis")
@@ -188,7 +188,7 @@ def merge(
         found = output.image_dict(made.header, made.statistics, made.size, made.path)
         output.print_json({**found, "images": made.images, "frames_copied": made.frames_copied})
     else:
-        print(f"merged {made.images} images into {made.path}: {output.size_text(made.size)}")
+        output.say(f"merged {made.images} images into {made.path}: {output.size_text(made.size)}")
 
 
 def _bytes(shown: Progress | None, phase: str) -> Callable[[int, int], None] | None:
@@ -218,7 +218,7 @@ def verify(source: opt.Source, as_json: opt.Json = False, progress: opt.Shown = 
         if not report.ok:
             raise ImageError("\n".join(report.problems), hint="restore from an earlier round (--at) or another copy")
     else:
-        print(f"{report.images} images, {report.frames} frames, {output.size_text(report.bytes)}: no error found")
+        output.say(f"{report.images} images, {report.frames} frames, {output.size_text(report.bytes)}: no error found")
 
 
 @app.command(epilog="Example: ckpt show -D /var/tmp/redis --files")
@@ -238,14 +238,8 @@ def show(
     if as_json:
         output.print_json({"images": [output.info_dict(info) for info in infos], **inside.as_json(source, wanted)})
         return
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140  # a file or a pipe has no margin
-    console.print(output.chain_table(infos, f"{source}: task {infos[-1].header.root_pid}" if infos else str(source)))
-    for table in inside.tables(source, wanted):
-        console.print(table)
+    title = f"{source}: task {infos[-1].header.root_pid}" if infos else str(source)
+    output.say_tables([output.chain_table(infos, title), *inside.tables(source, wanted)])
 
 
 @app.command(epilog="Example: ckpt restore -D /var/tmp/redis --detach --pidfile /run/redis.pid")
@@ -299,7 +293,8 @@ def restore(
     if detach:
         if not as_json:
             outside = f" ({restored.outside_pid} from here)" if restored.outside_pid else ""
-            print(f"task {restored.pid}{outside} runs again, restored in {output.time_text(restored.restore_time_us)}")
+            took = output.time_text(restored.restore_time_us)
+            output.say(f"task {restored.pid}{outside} runs again, restored in {took}")
         return 0
     return restored.wait()
 
@@ -330,7 +325,7 @@ def doctor(
         elif refusals:
             raise NotDumpable(refusals)
         else:
-            print(f"the tree of task {pid} can be dumped")
+            output.say(f"the tree of task {pid} can be dumped")
         return NotDumpable.exit_code if refusals else 0
     report = ckpt.doctor()
     if as_json:
@@ -342,8 +337,8 @@ def doctor(
         return 0
     for feature in report.features:
         mark = "yes" if feature.available else "no "
-        print(f"{mark}  {feature.name:24} {feature.evidence}")
+        output.say(f"{mark}  {feature.name:24} {feature.evidence}")
         if not feature.available:
-            print(f"     {'':24} needed for {feature.needed_for}; {feature.remedy}")
-    print(f"tracker: {report.tracker} ({report.why})")
+            output.say(f"     {'':24} needed for {feature.needed_for}; {feature.remedy}")
+    output.say(f"tracker: {report.tracker} ({report.why})")
     return 0

@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import os
+import signal
 import sys
 
 _SCARCE = ("new thread", "failed to map segment", "annot allocate memory")
@@ -21,8 +22,6 @@ def run() -> None:
         print(f"ckpt {__version__}")
         sys.exit(0)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's library takes 40 MiB and a thread for each core
-    import signal
-
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a command begins there is nothing to undo
     sys.exit(main(sys.argv[1:]))
@@ -43,6 +42,20 @@ def _complete_streams() -> None:
         out.reconfigure(errors="surrogateescape" if codecs.lookup(out.encoding).name == "utf-8" else "backslashreplace")
 
 
+def _ended(status: int, as_json: bool) -> int:
+    """The exit status of a command that did what it was asked to: also whether the caller heard of it."""
+    from ckpt.cli.output import print_error, unsaid
+    from ckpt.errors import CkptError
+
+    if (error := unsaid()) is None:
+        return status
+    if isinstance(error, BrokenPipeError):  # the reader wants no more
+        return status or 128 + signal.SIGPIPE
+    why = f"standard output cannot be written: {error.strerror}; what was asked for is done"
+    print_error(CkptError(why, hint="look where the output goes; ckpt show tells what a chain holds"), as_json)
+    return status or CkptError.exit_code
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; gives the exit status. Errors are printed, for people or as JSON, and never escape."""
     import typer
@@ -61,7 +74,7 @@ def main(arguments: list[str]) -> int:
     try:
         with interruptible():
             result = app(args=arguments, prog_name="ckpt", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        return _ended(result if isinstance(result, int) else 0, as_json)
     except typer.Exit as stop:
         return stop.exit_code
     except Interrupted as interrupted:
@@ -75,9 +88,6 @@ def main(arguments: list[str]) -> int:
     except CkptError as error:
         print_error(error, as_json)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stdout = None
-        return 128 + 13
     except OSError as error:  # a full disk under standard output, a directory that may not be looked into
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         hint = limit_hint(error.errno) or _WHERE

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ckpt.cli.interrupts import Interrupted
 from ckpt.errors import CkptError, UsageError
@@ -22,25 +24,56 @@ STATISTICS = (
 )  # fmt: skip
 
 
+_unsaid: list[OSError] = []
+
+
+def say(text: str) -> None:
+    """A line on standard output. Where nobody can be told the command goes on, and its end says so (`unsaid`)."""
+    _write(sys.stdout, text)
+
+
+def tell(text: str) -> None:
+    """A line on standard error."""
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        if stream is sys.stdout:
+            _unsaid.append(error)
+        nothing = os.open(os.devnull, os.O_WRONLY)  # for what is in the buffer still, and all that comes
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def unsaid() -> OSError | None:
+    """Why something could not be written to standard output, if so; told once."""
+    found = _unsaid[0] if _unsaid else None
+    _unsaid.clear()
+    return found
+
+
 def print_json(value: object) -> None:
     """One object on one line of standard output."""
-    print(json.dumps(value), flush=True)
+    say(json.dumps(value))
 
 
 def print_error(error: CkptError | Interrupted, as_json: bool) -> None:
     """An error on standard error: message and hint, or the JSON object."""
     if as_json:
-        print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
+        tell(json.dumps({"error": error.as_dict()}))
         return
-    print(f"error: {error.message}", file=sys.stderr)
+    tell(f"error: {error.message}")
     for line in str(error.as_dict()["hint"] or "").splitlines():
-        print(f"hint: {line}", file=sys.stderr)
+        tell(f"hint: {line}")
 
 
 def print_notes(notes: Sequence[str]) -> None:
     """What a command chose or could not keep, on standard error."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+        tell(f"note: {note}")
 
 
 def image_dict(header: ImageHeader, statistics: Statistics, size: int, path: object) -> dict[str, Any]:
@@ -128,6 +161,19 @@ def _cells(info: ImageInfo) -> list[str]:
     ]  # fmt: skip
 
 
+def say_tables(tables: Sequence[Any]) -> None:
+    """Rich tables on standard output: as wide as the terminal; a file or a pipe has no margin."""
+    from rich.console import Console
+
+    shown = Console().is_terminal
+    text = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    console = Console(file=text, force_terminal=shown, width=None if shown else 140)
+    for table in tables:
+        console.print(table)
+    text.seek(0)
+    say(text.read().rstrip("\n"))
+
+
 @contextmanager
 def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
     """Progress on standard error: a bar on a terminal, JSON lines with mode "json", nothing otherwise."""
@@ -156,4 +202,4 @@ def progress_bar(mode: str, words: str) -> Iterator[Progress | None]:
 
 def json_line(phase: str, done: int, total: int) -> None:
     """Progress for machines: one object on a line of standard error."""
-    print(json.dumps({"progress": {"phase": phase, "done": done, "total": total}}), file=sys.stderr, flush=True)
+    tell(json.dumps({"progress": {"phase": phase, "done": done, "total": total}}))

@@ -57,16 +57,16 @@ class RoundsView:
         self._made.append(info)
         self._now = ""
         if self._mode == "json":
-            print(json.dumps({"round": output.info_dict(info)}), file=sys.stderr, flush=True)
+            output.tell(json.dumps({"round": output.info_dict(info)}))
         elif self._live is None and not self._quiet:
-            print(output.round_line(info), flush=True)
+            output.say(output.round_line(info))
         self._draw()
 
     def stopped(self, why: str) -> None:
         """The next round is the dump."""
         self._now = f"now the dump: {why}"
         if self._mode == "json":
-            print(json.dumps({"stopped": why}), file=sys.stderr, flush=True)
+            output.tell(json.dumps({"stopped": why}))
         elif self._live is None and not self._quiet:
-            print(self._now, flush=True)
+            output.say(self._now)
         self._draw()

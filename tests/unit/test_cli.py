@@ -297,6 +297,36 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert done.returncode != 0 and b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("out", "code", "words"), [("pipe", 141, None), ("/dev/full", 1, "standard output cannot be written: No space")]
+)
+def test_precopy_goes_on_where_nobody_listens(tmp_path: Path, out: str, code: int, words: str | None) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    task = subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=-3, stdin=-3)
+    try:
+        with open("/dev/full", "w") as full:
+            command = ["precopy", "-t", str(task.pid), "-D", str(tmp_path / "c")]
+            done = subprocess.run(
+                [sys.executable, "-m", "ckpt", *command],
+                stdout=writer if out == "pipe" else full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+        said = done.stderr.splitlines()
+        assert done.returncode == code and len(said) == (2 if words else 0) and (words or "") in done.stderr, done
+        assert [info.header.kind for info in ckpt.show(tmp_path / "c")][-1] == "dump"
+        assert task.wait(timeout=30) == -9
+    finally:
+        os.close(writer)
+        task.kill()
+        task.wait()
+
+
+def test_errors_that_nobody_hears_keep_their_status(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "ckpt", "show", "-D", str(tmp_path / "none")]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 40
+
+
 def test_units_for_people() -> None:
     assert [output.size_text(n) for n in (0, 1023, 1024, 3 << 30)] == ["0 B", "1023 B", "1.0 KiB", "3.0 GiB"]
     assert [output.time_text(n) for n in (999, 2500, 1_500_000)] == ["999 µs", "2.5 ms", "1.50 s"]
@@ -373,4 +403,5 @@ def test_a_full_disk_under_standard_output() -> None:
             [sys.executable, "-u", "-m", "ckpt", "doctor"],
             stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    assert done.returncode == 1 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "standard output cannot be written: No space left" in done.stderr
+    assert len(done.stderr.splitlines()) == 2

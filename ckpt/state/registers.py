@@ -28,7 +28,9 @@ SUPPORT = Support(
     refused="",
     lost="how much of the time limit of a socket (SO_RCVTIMEO) had passed; without CAP_BPF, of a relative poll, futex "
     "or EINTR-prone wait, and of a sleep that is not to tell its rest; that a timed wait or epoll_wait which was begun "
-    "with int 0x80 goes on: it ends with EINTR",
+    "with int 0x80 goes on: it ends with EINTR; what a call that waits had found by a path or a descriptor which is "
+    "another's by now (an open of a FIFO that was renamed, a sendmsg whose SCM_RIGHTS were closed): it looks again "
+    "when it restarts, after the freeze of a pre-dump, too",
 )
 
 _M64 = (1 << 64) - 1

@@ -16,7 +16,7 @@ from ckpt.engine.memory import Memory
 from ckpt.engine.plan import Plan
 from ckpt.engine.progress import Progress
 from ckpt.engine.steps import OUTSIDE, Create, EndHelper, EndZombie, LeaveTable, SetPgid, SetSid, Step
-from ckpt.errors import CkptError, KernelError, NotPermitted, PidTaken, RestoreError
+from ckpt.errors import CkptError, ImageError, KernelError, NotPermitted, PidTaken, RestoreError
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi, uapi_namespaces, uapi_restore
 from ckpt.kernel.adoption import set_subreaper
@@ -338,7 +338,8 @@ class Tree:
         except RestoreError:
             raise
         except CkptError as error:
-            raise RestoreError(f"task {pid}: {what}: {error.message}", hint=error.hint) from error
+            kind = ImageError if isinstance(error, ImageError) else RestoreError  # another copy of the image may do
+            raise kind(f"task {pid}: {what}: {error.message}", hint=error.hint) from error
 
     def kill(self) -> None:
         """End and reap everything that was made; ckpt must be the subreaper of the tree."""

@@ -158,6 +158,21 @@ def test_a_lock_in_a_file_is_still_held(tmp_path: Path) -> None:
         assert restored.wait() == 0
 
 
+def test_a_damaged_page_is_the_images_fault(dumped: Target) -> None:
+    (path,) = dumped.images.glob("*.ckpt")
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    with pytest.raises(ImageError, match=r"task \d+: its memory: .*is damaged"):
+        restore(dumped.images)
+    assert nothing_left(dumped)
+    path.write_bytes(whole)
+    again = restore(dumped.images)
+    dumped.pids |= set(again.pids)
+    os.kill(again.pid, signal.SIGUSR1)
+    assert again.wait() == 0
+
+
 def _bad_directory(view: chain.View) -> Changed:
     tasks = list(view.records("task"))
     tasks[-1] = replace(tasks[-1], fs=replace(tasks[-1].fs, cwd="/nowhere/at/all"))

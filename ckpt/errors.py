@@ -47,6 +47,7 @@ class UsageError(CkptError):
     """The command line or the arguments of an API call make no sense."""
 
     exit_code = 2
+    usual_hint = "ckpt COMMAND --help tells what can be given"
 
 
 # 10-19: the kernel or a permission

@@ -271,7 +271,8 @@ def _write_pidfile(path: Path, pid: int) -> None:
         temporary.write_text(f"{pid}\n")
         temporary.replace(path)
     except OSError as error:
-        raise RestoreError(f"the pid file {path} cannot be written: {error.strerror}") from None
+        hint = "give --pidfile a file whose directory is there and can be written to"
+        raise RestoreError(f"the pid file {path} cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _remove_on_error(path: Path) -> Callable[..., bool]:

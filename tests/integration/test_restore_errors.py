@@ -221,6 +221,7 @@ def test_a_failure_half_way_leaves_nothing(dumped: Target, forge: object, words:
 
 
 def test_pid_file_of_a_failed_restore(dumped: Target, tmp_path: Path) -> None:
-    with pytest.raises(RestoreError, match="pid file"):
+    with pytest.raises(RestoreError, match="pid file") as caught:
         restore(dumped.images, pidfile=tmp_path / "no" / "such" / "place")
+    assert "--pidfile" in (caught.value.hint or "")
     assert nothing_left(dumped)

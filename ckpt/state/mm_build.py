@@ -222,17 +222,31 @@ class MmBuilder:
         elif protect:
             self.mapper.call(vma, "mprotect", uapi.SYS_mprotect, vma.start, size, vma.prot)
         if "lo" in vma.vm_flags:
-            onfault = uapi_restore.MLOCK_ONFAULT if "lf" in vma.vm_flags else 0
-            try:
-                self.task.syscall(uapi.SYS_mlock2, vma.start, size, onfault)
-            except KernelError as error:
-                # Bringing the pages in fails where there is no access, and beyond the end of an object.
-                if error.errno != errno.ENOMEM or not self._is_locked(vma):
-                    raise self.mapper.failed(vma, f"mlock: {error.message}") from None
+            self._lock(vma)
 
-    def _is_locked(self, vma: Vma) -> bool:
+    def _lock(self, vma: Vma) -> None:
+        """A page that the task's mlock did not reach stays one of the file: to bring it in would make a copy of it."""
+        onfault = uapi_restore.MLOCK_ONFAULT if "lf" in vma.vm_flags else 0
+        at, size, room = vma.start, vma.end - vma.start, 0
+        copies = vma.backing != "anon" and not vma.shared and vma.prot & uapi.PROT_WRITE and not vma.huge_page
+        if copies and not onfault:
+            # With a hole behind the mapping, mlock marks all of it, fails there, and brings nothing in.
+            reserved = (uapi.PROT_NONE, uapi.MAP_PRIVATE | uapi.MAP_ANONYMOUS | uapi.MAP_NORESERVE, -1, 0)
+            at, room = self.mapper.call(vma, "mmap", uapi.SYS_mmap, 0, size + PAGE_SIZE, *reserved), PAGE_SIZE
+            self.mapper.call(vma, "munmap", uapi.SYS_munmap, at + size, PAGE_SIZE)
+            self._mremap(vma.start, size, at)
+        try:
+            self.task.syscall(uapi.SYS_mlock2, at, size + room, onfault)
+        except KernelError as error:
+            # Bringing the pages in fails where there is no access, and beyond the end of an object.
+            if error.errno != errno.ENOMEM or not self._is_locked(at, at + size):
+                raise self.mapper.failed(vma, f"mlock: {error.message}") from None
+        if at != vma.start:
+            self._mremap(at, size, vma.start)
+
+    def _is_locked(self, start: int, end: int) -> bool:
         lines = procfs.smaps(self.task.pid)
-        return all("lo" in line.vm_flags for line in lines if line.start < vma.end and vma.start < line.end)
+        return all("lo" in line.vm_flags for line in lines if line.start < end and start < line.end)
 
     def _fields(self) -> None:
         """What /proc shows of the mm, and its executable."""

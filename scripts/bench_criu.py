@@ -32,7 +32,7 @@ def bench_criu(report: Report, work: Path, mib: int, rounds: int) -> None:
                 subprocess.run(["dpkg", "-x", str(deb), str(CRIU)], check=True)
         (CRIU / "complete").write_text(" ".join(CRIU_PACKAGES))
     place = "/run/criu"
-    guest = [str(ROOT / "scripts/guest"), "6.1", "--share", f"{place}={CRIU}", "--timeout", "1800", "--"]
+    guest = [str(ROOT / "scripts/guest"), "6.1", "--parallel", "--share", f"{place}={CRIU}", "--timeout", "1800", "--"]
     inside = [str(ROOT / ".venv/bin/python"), "scripts/bench_ckpt.py", "criu-inside", "--criu", place]
     command = [*guest, *inside, "--rounds", str(rounds), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)

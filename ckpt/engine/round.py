@@ -42,7 +42,7 @@ from ckpt.state.outsiders import look_for_outsiders
 from ckpt.state.tree import as_tasks
 from ckpt.trace import gadgets
 from ckpt.trace.arch import refuse_foreign_arch
-from ckpt.trace.checks import check_task
+from ckpt.trace.checks import check_task, inside
 from ckpt.trace.deferral import deferred_signals
 from ckpt.trace.freezer import FrozenTree, freeze
 from ckpt.trace.remote import LiveRemote
@@ -342,9 +342,7 @@ def _unmapped_objects(context: CollectContext, spaces: list[Space]) -> list[Spac
 def check_outside(root: int) -> None:
     """Refuse a tree that ckpt itself is in."""
     if os.getpid() in tree_pids(root):
-        raise TaskError(
-            f"ckpt runs inside the tree of task {root}", hint="start ckpt from outside the tree that is to be dumped"
-        )
+        raise inside(root)
 
 
 def tree_pids(root: int) -> list[int]:

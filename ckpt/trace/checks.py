@@ -40,6 +40,13 @@ def already_traced(pid: int, tracer: int) -> AlreadyTraced:
     )
 
 
+def inside(root: int) -> TaskError:
+    """The error for a tree that ckpt itself is in."""
+    return TaskError(
+        f"ckpt runs inside the tree of task {root}", hint="start ckpt from outside the tree that is to be dumped"
+    )
+
+
 def not_permitted(pid: int, status: dict[str, str], number: int) -> KernelError:
     """The error for a task that this user may not trace: what of it forbids that (ptrace(2), access mode checking)."""
     uids, gids = (set(map(int, status[key].split()[:3])) for key in ("Uid", "Gid"))

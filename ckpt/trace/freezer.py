@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask, TaskError
+from ckpt.errors import FreezeTimeout, KernelError, NoSuchTask
 from ckpt.kernel import keeper, procfs, reports, standins, uapi
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.namespaces import INIT
 from ckpt.kernel.wakeups import Wakeups
 from ckpt.trace import critical_section, ending, executing, homeward, vforks, waits
-from ckpt.trace.checks import already_traced, check_task, does_not_stop, not_permitted, wait_until_stoppable
+from ckpt.trace.checks import already_traced, check_task, does_not_stop, inside, not_permitted, wait_until_stoppable
 from ckpt.trace.deferral import deferrable_signals, deferred_signals
 from ckpt.trace.frozen import FrozenTask, FrozenThread
 from ckpt.trace.release import GROUP_STOPS, kill, release
@@ -184,10 +184,7 @@ class _Freeze:
                     if child in tree.tasks or child in tree.zombies:
                         continue
                     if child == os.getpid():
-                        raise TaskError(
-                            f"ckpt runs inside the tree of task {tree.root}",
-                            hint="start ckpt from outside the tree that is to be dumped",
-                        )
+                        raise inside(tree.root)
                     if pid == INIT and _is_keeper(child):
                         continue
                     tree.parents[child], tree.parent_threads[child] = pid, tid

@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -61,29 +63,36 @@ def test_a_wait_beside_the_rest_of_a_frame(tmp_path: Path, monkeypatch: pytest.M
             target.kill()
 
 
-def test_a_call_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The freeze ends with an error; the next one finds the thread under way, and it goes on when the call ends."""
-    monkeypatch.setattr(stepper, "_LONGEST", 0.3)
+@contextmanager
+def _waiting() -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+    """cat in read(2), its input and its output."""
     with subprocess.Popen(["cat"], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as target:
         try:
             assert target.stdin is not None and target.stdout is not None
             while Path(f"/proc/{target.pid}/syscall").read_text().split()[0] != "0":
                 os.sched_yield()
-            with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
-                remote = tree.tasks[target.pid].remote()
-                remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
-            assert procfs.status(target.pid)["SigBlk"].strip("0") != ""
-            monkeypatch.undo()
-            ending = threading.Timer(0.5, os.write, (target.stdin.fileno(), b"x"))
-            ending.start()
-            ckpt.pre_dump(target.pid, tmp_path / "chain")
-            ending.join()
-            assert procfs.status(target.pid)["SigBlk"].strip("0") == ""
-            target.stdin.write(b"line\n")
-            target.stdin.flush()
-            assert target.stdout.readline() == b"line\n"
+            yield target, target.stdin, target.stdout
         finally:
             target.kill()
+
+
+def test_a_call_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The freeze ends with an error; the next one finds the thread under way, and it goes on when the call ends."""
+    monkeypatch.setattr(stepper, "_LONGEST", 0.3)
+    with _waiting() as (target, to, back):
+        with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
+            remote = tree.tasks[target.pid].remote()
+            remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
+        assert procfs.status(target.pid)["SigBlk"].strip("0") != ""
+        monkeypatch.undo()
+        ending = threading.Timer(0.5, os.write, (to.fileno(), b"x"))
+        ending.start()
+        ckpt.pre_dump(target.pid, tmp_path / "chain")
+        ending.join()
+        assert procfs.status(target.pid)["SigBlk"].strip("0") == ""
+        to.write(b"line\n")
+        to.flush()
+        assert back.readline() == b"line\n"
 
 
 def test_a_call_that_is_given_up_stops_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,22 +110,16 @@ def test_a_call_that_is_given_up_stops_late(monkeypatch: pytest.MonkeyPatch) -> 
 
         return first_too_early
 
-    with subprocess.Popen(["cat"], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as target:
-        try:
-            assert target.stdin is not None and target.stdout is not None
-            while Path(f"/proc/{target.pid}/syscall").read_text().split()[0] != "0":
-                os.sched_yield()
-            with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
-                remote = tree.tasks[target.pid].remote()
-                try:
-                    remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
-                finally:
-                    for name in ("cont", "detach"):
-                        monkeypatch.setattr(ptrace, name, once(getattr(ptrace, name)))
-            assert len(done) == 2
-            monkeypatch.undo()
-            target.stdin.write(b"xline\n")  # the first one is for the call
-            target.stdin.flush()
-            assert target.stdout.readline() == b"line\n"
-        finally:
-            target.kill()
+    with _waiting() as (target, to, back):
+        with pytest.raises(RemoteCallError), freezer.freeze(target.pid) as tree:
+            remote = tree.tasks[target.pid].remote()
+            try:
+                remote.syscall(uapi.SYS_read, 0, remote.put(bytes(8)), 1)
+            finally:
+                for name in ("cont", "detach"):
+                    monkeypatch.setattr(ptrace, name, once(getattr(ptrace, name)))
+        assert len(done) == 2
+        monkeypatch.undo()
+        to.write(b"xline\n")  # the first one is for the call
+        to.flush()
+        assert back.readline() == b"line\n"

@@ -199,7 +199,7 @@ def test_a_vsock_is_refused_by_name() -> None:
     try:
         socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
     except OSError:
-        pytest.skip("this kernel has no vsock")
+        pytest.skip("this kernel has no vsock: modprobe vsock")
     with target(PRELUDE + "at(100, socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).detach())") as child:
         context, _ = collect(child.pid)
         context.stack.close()

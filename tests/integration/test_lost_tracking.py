@@ -328,7 +328,7 @@ def test_pages_merged_between_two_rounds_of_one_process() -> None:
     """KSM loses dirty bits: whether it has merged pages is asked in every round, not once."""
     switch, pause = Path("/sys/kernel/mm/ksm/run"), Path("/sys/kernel/mm/ksm/sleep_millisecs")
     if not os.access(switch, os.W_OK):
-        pytest.skip("KSM cannot be switched on here")
+        pytest.skip("KSM cannot be switched on here: run as root on a kernel with CONFIG_KSM, and a writable /sys")
     source = """
 import mmap, sys
 area = mmap.mmap(-1, 256 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -370,7 +370,7 @@ def test_an_address_space_that_others_keep(tmp_path: Path) -> None:
     if lacks := choice.missing("write-protect"):
         pytest.skip(lacks[0].evidence)
     if shutil.which("gcc") is None:
-        pytest.skip("no gcc")
+        pytest.skip("gcc is missing: install it")
     program = tmp_path / "program"
     source = Path(__file__).parent.parent / "programs" / "leaves_memory.c"
     subprocess.run(["gcc", "-O1", "-o", str(program), str(source)], check=True)

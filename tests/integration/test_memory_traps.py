@@ -95,7 +95,7 @@ for at, data in ((A, b"A"), (B, b"B")):
 def _merging(target: Obedient) -> Iterator[None]:
     """KSM at work, on what the target lets it merge."""
     if not os.access(KSM / "run", os.W_OK):
-        pytest.skip("KSM cannot be switched on here")
+        pytest.skip("KSM cannot be switched on here: run as root on a kernel with CONFIG_KSM, and a writable /sys")
     before = {name: (KSM / name).read_text() for name in ("pages_to_scan", "sleep_millisecs", "run")}
     try:
         for name, value in (("pages_to_scan", "5000"), ("sleep_millisecs", "10"), ("run", "1")):
@@ -283,7 +283,7 @@ def test_a_fork_that_would_make_memory_run_out_is_not_tried(target: Obedient, tm
 def test_a_write_from_outside_that_is_under_way_in_a_freeze(target: Obedient, tmp_path: Path, tracker: str) -> None:
     """Its pages are pinned: soft-dirty leaves those dirty. Write-protection does not (README)."""
     if shutil.which("gcc") is None:
-        pytest.skip("no gcc")
+        pytest.skip("gcc is missing: install it")
     program, source = tmp_path / "slow_write", Path(__file__).parent.parent / "programs" / "slow_write.c"
     subprocess.run(["gcc", "-O1", "-pthread", "-o", program, source], check=True)
     rounds = Rounds(target, tmp_path / "chain", tracker)

@@ -1,4 +1,4 @@
-"""mlock that failed on its way: the mapping of a file counts as locked, and pages it did not reach are still the file's."""
+"""mlock that failed on its way: the mapping of a file is locked, and pages that it did not reach are the file's."""
 
 import ctypes
 import os

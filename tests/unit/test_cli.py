@@ -192,7 +192,7 @@ def test_too_little_memory_is_said_in_two_lines(
 @pytest.mark.parametrize(
     ("verb", "limit", "value", "option"),
     [
-        ("doctor", resource.RLIMIT_NOFILE, 6, "ulimit -n"),
+        ("doctor", resource.RLIMIT_NOFILE, 5, "ulimit -n"),
         ("pre-dump", resource.RLIMIT_FSIZE, 4096, "ulimit -f"),
     ],
 )

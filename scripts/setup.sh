@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes what the other scripts need; each part is skipped when it is there already.
 #   scripts/setup.sh                 .venv with ckpt and its test tools
+#   scripts/setup.sh compiler        gcc, if there is none
 #   scripts/setup.sh packages NAME…  Debian packages (as root; otherwise says which are missing and exits 3)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -71,6 +72,7 @@ install_packages() {
 
 case "${1:-venv}" in
     venv) make_venv ;;
+    compiler) command -v gcc >/dev/null || install_packages gcc libc6-dev ;;
     packages) shift; install_packages "$@" ;;
-    *) say "usage: scripts/setup.sh [venv | packages NAME…]"; exit 2 ;;
+    *) say "usage: scripts/setup.sh [venv | compiler | packages NAME…]"; exit 2 ;;
 esac

@@ -39,7 +39,7 @@ def main():
 
 def body(segment, key):
     room = mmap(64 * PAGE, 0)
-    call("munmap", room, 64 * PAGE)
+    call("munmap", room + 8 * PAGE, 6 * PAGE)  # no more, or the others may be attached in it
     chosen = attach(segment, room + 8 * PAGE)
     reading, running = attach(segment, 0, RDONLY), attach(segment, 0, EXEC)
     part = attach(segment)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from ckpt.engine.plan import plan_refusals
 from ckpt.errors import NotDumpable
+from ckpt.records.mm import MmRecord
 from ckpt.records.task import TaskRecord
-from ckpt.state import aio
+from ckpt.state import aio, mm_room
 from ckpt.state.context import CollectContext
 from ckpt.state.mm import Mm
 from ckpt.state.tree import collect_tree
 from ckpt.trace.freezer import FrozenTree
+from ckpt.trace.skeleton import BLOCK_SIZE
 
 
 def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> None:
@@ -23,5 +25,7 @@ def collect(tree: FrozenTree, mms: Sequence[Mm], context: CollectContext) -> Non
         context.refusals += [refusal for refusal in error.refusals if refusal not in context.refusals]
     tasks = [record for record in context.records if isinstance(record, TaskRecord)]
     context.refusals += plan_refusals(tasks, tree.root, shell_job=context.options.shell_job)
+    spaces = [record for record in context.records if isinstance(record, MmRecord)]
+    context.refusals += mm_room.refusals(spaces, BLOCK_SIZE)
     if context.refusals:
         raise NotDumpable(context.refusals)

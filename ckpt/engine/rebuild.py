@@ -25,7 +25,7 @@ from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import fs, prctl, sockets, task_state, threads, zombies
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import restore as files
-from ckpt.state.mm_build import free_block
+from ckpt.state.mm_room import free_block
 from ckpt.state.own_namespaces import restore_own
 from ckpt.state.rebuild import remedy
 from ckpt.state.shm_build import make_objects, seal_objects

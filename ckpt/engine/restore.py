@@ -32,7 +32,7 @@ from ckpt.records.tree import TreeRecord
 from ckpt.state import ids, sockets
 from ckpt.state.context import RestoreContext
 from ckpt.state.files import caller, inherit, kept
-from ckpt.state.mm_build import free_block
+from ckpt.state.mm_room import check_mappings, free_block
 from ckpt.trace.skeleton import BLOCK_SIZE
 
 
@@ -184,6 +184,7 @@ def restore_view(
     context = RestoreContext(view, frozenset(task.pid for task in tasks))
     files, put_back = view.records("file"), kept.names(context)
     preflight.check_files(mms, files, lambda path: path not in put_back)
+    check_mappings(mms)
     preflight.check_host(mms, threads, free_block(mms, BLOCK_SIZE))
     kept.put_back(context)  # nothing before it has changed anything
     preflight.check_files(mms, files, put_back.__contains__)

@@ -24,8 +24,14 @@ SYS_fanotify_init = 300
 SYS_fanotify_mark = 301
 SYS_name_to_handle_at = 303
 SYS_open_by_handle_at = 304
+SYS_statx = 332
 SYS_open_tree = 428
 SYS_mount_setattr = 442
+
+# include/uapi/linux/stat.h
+STATX_ATTR_APPEND = 0x20
+STATX_SIZE = 256
+statx_head = struct.Struct("<IIQ")  # stx_mask, stx_blksize, stx_attributes
 
 # include/uapi/asm-generic/fcntl.h
 O_TMPFILE_BIT = 0o20000000  # __O_TMPFILE

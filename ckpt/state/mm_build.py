@@ -307,17 +307,3 @@ def _pieces(pages: U64) -> Iterator[tuple[U64, U64]]:
         part = slice(at, at + IOV_MAX)
         start = pages[first[part]] * np.uint64(PAGE_SIZE)
         yield start, length[part].astype(np.uint64) * np.uint64(PAGE_SIZE)
-
-
-def free_block(mms: list[MmRecord], size: int, lowest: int = 0x10_0000) -> int:
-    """An address at which `size` bytes, with a margin around them, are free in every mm."""
-    margin = 2 << 20  # more than the gap that the kernel keeps below a growing stack
-    taken = sorted((vma.start, vma.end) for mm in mms for vma in mm.vmas)
-    at = lowest
-    for start, end in taken:
-        if start >= at + size + margin:
-            break
-        at = max(at, (end + margin + (1 << 20) - 1) & -(1 << 20))
-    if at + size + margin > 0x7000_0000_0000:
-        raise RestoreError("no address is free in every task of the tree for the code that rebuilds it")
-    return at

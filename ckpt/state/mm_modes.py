@@ -6,7 +6,7 @@ import errno
 from collections.abc import Sequence
 
 from ckpt.errors import KernelError
-from ckpt.kernel import procfs, uapi, uapi_restore
+from ckpt.kernel import lock_flags, procfs, uapi, uapi_restore
 from ckpt.kernel import uapi_pagemap as up
 from ckpt.kernel import uapi_state as us
 from ckpt.kernel.pagemap import Pagemap
@@ -20,8 +20,9 @@ _ANONYMOUS = (1 << 64) - 1
 _LOWEST = 1 << 20  # far above what vm.mmap_min_addr forbids
 
 
-def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
+def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int | None:
     """MCL_FUTURE and MCL_ONFAULT as mlockall set them: told by a page mapped for a moment, for nothing shows them.
+    None when they cannot be known.
 
     In a hole between the mappings: should ckpt die, the thread knows what to unmap.
     """
@@ -32,8 +33,7 @@ def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
         try:
             remote.syscall(uapi.SYS_mmap, page, uapi.PAGE_SIZE, uapi.PROT_READ, flags, _ANONYMOUS, 0)
         except KernelError as error:
-            # EAGAIN: it would be locked, were RLIMIT_MEMLOCK not in the way.
-            return uapi.MCL_FUTURE if error.errno == errno.EAGAIN else 0
+            return _lock_future_unasked(remote, error, before)
         try:
             if _locked(remote) == before:
                 return 0
@@ -42,6 +42,17 @@ def collect_lock_future(remote: LiveTask, maps: Sequence[MapsLine]) -> int:
             return uapi.MCL_FUTURE if present else uapi.MCL_FUTURE | uapi.MCL_ONFAULT
         finally:
             remote.syscall(uapi.SYS_munmap, page, uapi.PAGE_SIZE)
+
+
+def _lock_future_unasked(remote: RemoteTask, error: KernelError, locked: str) -> int | None:
+    """When not a page more can be mapped: EAGAIN by RLIMIT_MEMLOCK, as it would be locked; ENOMEM by RLIMIT_AS."""
+    try:
+        return lock_flags.to_come(remote.pid, remote.tid)
+    except KernelError:
+        pass  # without the right to read the kernel's memory, or Unsupported
+    if error.errno == errno.EAGAIN:
+        return uapi.MCL_FUTURE
+    return None if error.errno == errno.ENOMEM and locked.split()[:1] != ["0"] else 0
 
 
 def hole(maps: Sequence[MapsLine]) -> int:

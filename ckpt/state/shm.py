@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from functools import cache
 
 from ckpt.errors import KernelError
 from ckpt.kernel import mapped, procfs, uapi, uapi_files, uapi_restore
@@ -62,14 +63,40 @@ def note_mapping(context: CollectContext, pid: int, line: MapsLine, magic: str) 
     return key
 
 
-def note_memfd(context: CollectContext, view: FileView) -> str:
-    """Note the memfd behind a descriptor or a private mapping, once; gives its key."""
+def is_object(view: FileView) -> bool:
+    """Whether a descriptor, or a private mapping, is of such an object (through /proc/PID/map_files also of one that
+    never had a descriptor), and not of a file whose name begins alike."""
     st = view.stat
-    key = f"shm:{st.st_dev}:{st.st_ino}"
+    if not stat.S_ISREG(st.st_mode) or st.st_nlink or not view.link.startswith(SHARED_NAMES):
+        return False
+    return view.link.startswith(_MEMFD) or st.st_dev == _device() or os.statvfs(view.proc_path).f_bsize > uapi.PAGE_SIZE
+
+
+@cache
+def _device() -> int:
+    """That of the kernel's own tmpfs."""
+    fd = os.memfd_create("device")
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
+def note_object(context: CollectContext, view: FileView) -> str:
+    """Note the object behind a descriptor or a private mapping, once; gives its key."""
+    st, link = view.stat, view.link
     objects: dict[str, ShmRecord] = context.shared.setdefault("shm", {})
-    if key not in objects:
-        flags = _huge_flags(os.statvfs(view.proc_path).f_bsize)
-        objects[key] = _memfd(key, view.link, st, view.proc_path, flags, view.file_id)
+    key = f"sysv:{st.st_ino}" if link.startswith(_SYSV) else f"shm:{st.st_dev}:{st.st_ino}"
+    if key in objects:
+        return key
+    flags = _huge_flags(os.statvfs(view.proc_path).f_bsize)
+    if link.startswith(_MEMFD):
+        objects[key] = _memfd(key, link, st, view.proc_path, flags, view.file_id)
+    elif link.startswith(_SYSV):
+        collect_sysv(context, [st.st_ino])
+        objects[key] = ShmRecord(key, st.st_size, "sysv", link, 0, flags, file_id=view.file_id, sysv_id=st.st_ino)
+    else:
+        objects[key] = ShmRecord(key, st.st_size, "anon", flags=flags, file_id=view.file_id)
     return key
 
 

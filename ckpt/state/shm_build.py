@@ -64,6 +64,18 @@ def _segment(context: RestoreContext, record: ShmRecord, segment: SysvShmRecord)
             _scatter(context, record, [np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))])
 
 
+def open_segment(context: RestoreContext, key: str) -> bool:
+    """Let `context.shared["shm_fds"]` have a descriptor of a SysV segment, too. False when there is no such one."""
+    record: ShmRecord | None = context.shared.get("shm_records", {}).get(key)
+    if record is None or record.kind != "sysv":
+        return False
+    size = -(-record.size // PAGE_SIZE) * PAGE_SIZE
+    with ipc.attached(record.sysv_id) as start:
+        context.shared["shm_fds"][key] = _open_mapped(start, size, key)
+    context.stack.callback(_forget, context.shared["shm_fds"], key)
+    return True
+
+
 def _memfd(context: RestoreContext, record: ShmRecord) -> int:
     name = ctypes.create_string_buffer(os.fsencode(record.name))
     flags = record.flags & _KEEP_FLAGS | uapi_restore.MFD_CLOEXEC | uapi_restore.MFD_ALLOW_SEALING
@@ -108,13 +120,17 @@ def _anonymous(context: RestoreContext, record: ShmRecord) -> int:
     if record.flags & uapi_restore.MFD_HUGETLB:
         flags = flags & ~uapi.MAP_NORESERVE | uapi.MAP_HUGETLB | record.flags & _SIZE_OF_PAGES
     with mmap.mmap(-1, size, flags=flags) as memory:
-        start = _fill(context, record, memory)
-        try:
-            return os.open(f"/proc/self/map_files/{start:x}-{start + size:x}", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise RestoreError(f"shared memory {record.key}: this kernel has no map_files") from None
-        except OSError as error:
-            raise kernel_error("opening /proc/self/map_files", error.errno or 0) from None
+        return _open_mapped(_fill(context, record, memory), size, record.key)
+
+
+def _open_mapped(start: int, size: int, key: str) -> int:
+    """A descriptor of what ckpt has mapped there."""
+    try:
+        return os.open(f"/proc/self/map_files/{start:x}-{start + size:x}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RestoreError(f"shared memory {key}: this kernel has no map_files") from None
+    except OSError as error:
+        raise kernel_error("opening /proc/self/map_files", error.errno or 0) from None
 
 
 def _fill(context: RestoreContext, record: ShmRecord, memory: mmap.mmap) -> int:

@@ -21,6 +21,7 @@ ONCE = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOCTTY | os.O_ASYNC | uapi_fil
 """Flags that belong to the first open alone, or are set with F_SETFL afterwards."""
 
 DELETED = " (deleted)"
+_AT_FDCWD = -100
 
 
 def open_path(path: str, flags: int) -> int:
@@ -73,6 +74,16 @@ def immutable(path: str) -> bool:
     except KernelError as error:
         return error.errno == errno.EPERM  # where rights are missing it is EACCES
     return False
+
+
+def append_only(path: str) -> bool:
+    """Whether the file can be opened for writing with O_APPEND alone, and mapped for it by nobody (chattr +a)."""
+    name, found = os.fsencode(path), ctypes.create_string_buffer(uapi_files.STATX_SIZE)
+    try:
+        syscall("statx", uapi_files.SYS_statx, _AT_FDCWD, ctypes.create_string_buffer(name), 0, 0, found)
+    except KernelError:
+        return False
+    return bool(uapi_files.statx_head.unpack_from(found.raw)[2] & uapi_files.STATX_ATTR_APPEND)
 
 
 def without_deleted(link: str) -> str:

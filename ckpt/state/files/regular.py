@@ -46,9 +46,8 @@ class RegularFiles:
     def collect(self, view: FileView, context: CollectContext) -> Record:
         payload = path_payload(view, view.link)
         if paths.reachable(view.link, view.stat):
-            if view.flags & os.O_ACCMODE and not view.flags & uapi_files.O_PATH and paths.immutable(view.link):
-                reason = "is immutable by now (chattr +i), and open for writing"
-                context.refuse(view.pid, view.subject, reason, "take the attribute away (chattr -i)")
+            if view.flags & os.O_ACCMODE and not view.flags & uapi_files.O_PATH:
+                _refuse_settled(view, context)
             return payload
         handle = names.handle_of(view)
         if handle is None:
@@ -73,6 +72,16 @@ class RegularFiles:
             os.close(fd)
             raise
         return fd
+
+
+def _refuse_settled(view: FileView, context: CollectContext) -> None:
+    """A file that is open for writing, or mapped for it, and could not be opened so again."""
+    if paths.immutable(view.link):
+        reason = "is immutable by now (chattr +i), and open for writing"
+        context.refuse(view.pid, view.subject, reason, "take the attribute away (chattr -i)")
+    elif not view.flags & os.O_APPEND and paths.append_only(view.link):
+        reason = "may only be appended to by now (chattr +a), and is open for writing anywhere"
+        context.refuse(view.pid, view.subject, reason, "take the attribute away (chattr -a)")
 
 
 def open_payload(payload: PathFile, flags: int) -> int:

@@ -48,7 +48,7 @@ def refusals(mms: Sequence[MmRecord], size: int) -> list[Refusal]:
         found.append(Refusal(mms[0].mm_id, "address space", reason, "let it unmap something"))
     for mm in mms:
         if mappings(mm) > most:
-            reason = f"has nearly all of the {most} mappings that vm.max_map_count allows; a restore needs {_MAPPINGS} for itself"
+            reason = f"has nearly all of the {most} mappings of vm.max_map_count; a restore needs {_MAPPINGS} itself"
             found.append(Refusal(mm.mm_id, "address space", reason, f"sysctl vm.max_map_count={2 * most}"))
     return found
 

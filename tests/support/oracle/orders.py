@@ -17,7 +17,9 @@ _KINDS = (
 )  # fmt: skip
 NUMBERS = {
     "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "madvise": 28, "ftruncate": 77, "close": 3,
-    "mlock": 149, "munlock": 150, "fallocate": 285, "dup3": 292, "memfd_create": 319,
+    "mlock": 149, "munlock": 150, "fallocate": 285, "dup3": 292, "memfd_create": 319, "mlock2": 325, "mlockall": 151,
+    "munlockall": 152, "openat": 257, "shmget": 29, "shmat": 30, "shmctl": 31, "shmdt": 67, "fcntl": 72,
+    "remap_file_pages": 216, "mseal": 462, "pread64": 17,
 }  # fmt: skip
 
 

@@ -19,8 +19,11 @@ from ckpt import chain
 from ckpt.errors import NotDumpable
 from tests.support import huge_pages, proc
 from tests.support.commands import WAIT, as_user, commands
-from tests.support.oracle import truth
-from tests.support.oracle.orders import CONTROL, NUMBERS, Orders
+from tests.support.oracle import restored, truth
+from tests.support.oracle.kinds import FILES as _FILES
+from tests.support.oracle.kinds import MEMFDS as _MEMFDS
+from tests.support.oracle.kinds import Kinds
+from tests.support.oracle.orders import CONTROL, NUMBERS
 from tests.support.oracle.steps import (
     ADVICE,
     DONTUNMAP,
@@ -34,7 +37,6 @@ from tests.support.oracle.truth import PAGE
 
 _SOURCE = Path(__file__).with_name("target.c")
 _PUNCH_HOLE = 1 | 2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-_MEMFDS, _FILES = 100, 110  # the descriptors of the first slots
 _MOST_CHILDREN = 2
 _HUGE_PAGES = 64
 # The kernel writes to an rseq area whenever a thread changes its CPU.
@@ -45,7 +47,7 @@ class Mismatch(AssertionError):
     """An image, or a restored tree, is not what memory was."""
 
 
-class Session(Orders):
+class Session(Kinds):
     """A target and its chain. `close` ends both; `apply` raises Mismatch.
 
     With a `user` the target and ckpt are his: nothing is restored, and of what he may not see a dump may be refused.
@@ -70,6 +72,10 @@ class Session(Orders):
         )  # fmt: skip
         self.arrived(self.process.pid)
         self.pids = [self.process.pid]
+
+    def posix_prefix(self) -> str:
+        """See Kinds."""
+        return f"{self.directory.name}-"
 
     # ------------------------------------------------------------ steps
 
@@ -307,26 +313,18 @@ class Session(Orders):
     def _cycle(self, tracker: str) -> None:
         """Dump and restore: memory, mappings and processes are as before, and the run goes on with them."""
         self._rest_all()
-        before = {pid: truth.look(pid) for pid in self.pids}
+        to_come = [restored.locked_to_come(pid, self.call) for pid in self.pids]
+        before = restored.look(self.pids)
         root = self.pids[0]
         ckpt.dump(root, self.chain, tracker=tracker)
         self._all_gone()
-        restored = ckpt.restore(self.chain)
-        if set(self.pids) - set(restored.pids):
-            raise Mismatch(f"restored {restored.pids}, dumped {self.pids}")
-        for pid, was in before.items():
-            now = truth.look(pid)
-            if truth.joined(was.lines) != truth.joined(now.lines):
-                gone = sorted(set(truth.joined(was.lines)) - set(truth.joined(now.lines)))
-                new = sorted(set(truth.joined(now.lines)) - set(truth.joined(was.lines)))
-                raise Mismatch(f"after a restore the mappings of {pid} differ: were {gone[:5]}\nare {new[:5]}")
-            wrong = [
-                f"{page * PAGE:#x}"
-                for page in sorted(was.pages.keys() | now.pages.keys())
-                if page * PAGE != CONTROL and was.pages.get(page, bytes(PAGE)) != now.pages.get(page, bytes(PAGE))
-            ]
-            if wrong or was.guards != now.guards:
-                raise Mismatch(f"after a restore pages of {pid} differ: {wrong[:12]}, guards {was.guards ^ now.guards}")
+        made = ckpt.restore(self.chain)
+        if set(self.pids) - set(made.pids):
+            raise Mismatch(f"restored {made.pids}, dumped {self.pids}")
+        if unlike := restored.unlike(before, restored.look(self.pids)):
+            raise Mismatch(f"after a restore {unlike}")
+        if to_come != (now := [restored.locked_to_come(pid, self.call) for pid in self.pids]):
+            raise Mismatch(f"after a restore mappings to come are {now}, were {to_come}")
         self._new_chain()
 
     def _all_gone(self) -> None:
@@ -356,6 +354,7 @@ class Session(Orders):
             except ProcessLookupError:
                 continue
         self._all_gone()
+        self.forget_posix()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

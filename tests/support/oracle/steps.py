@@ -15,14 +15,20 @@ STAGE = 0x0A0000000000
 PAGES = 3072
 
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
-SHARED, PRIVATE, FIXED, ANON, GROWSDOWN, HUGETLB, NOREPLACE = 1, 2, 0x10, 0x20, 0x100, 0x40000, 0x100000
+SHARED, PRIVATE, DROPPABLE, FIXED, ANON, GROWSDOWN, HUGETLB, NOREPLACE = 1, 2, 8, 0x10, 0x20, 0x100, 0x40000, 0x100000
 MAYMOVE, MREMAP_FIXED, DONTUNMAP = 1, 2, 4
 ADVICE = {
+    "NORMAL": 0,
+    "RANDOM": 1,
+    "SEQUENTIAL": 2,
+    "WILLNEED": 3,
     "DONTNEED": 4,
     "FREE": 8,
     "REMOVE": 9,
     "DONTFORK": 10,
     "DOFORK": 11,
+    "MERGEABLE": 12,
+    "UNMERGEABLE": 13,
     "HUGEPAGE": 14,
     "NOHUGEPAGE": 15,
     "DONTDUMP": 16,
@@ -33,6 +39,7 @@ ADVICE = {
     "PAGEOUT": 21,
     "POPULATE_READ": 22,
     "POPULATE_WRITE": 23,
+    "DONTNEED_LOCKED": 24,
     "COLLAPSE": 25,
     "GUARD_INSTALL": 102,
     "GUARD_REMOVE": 103,
@@ -156,6 +163,24 @@ def _slot_place(rng: random.Random) -> Args:
     return rng.randrange(SLOTS), rng.randrange(30), rng.randrange(1, 12)
 
 
+def _droppable(rng: random.Random) -> Args:
+    page, n = _place(rng)
+    return page, min(n, 24), READ | WRITE, DROPPABLE | ANON | FIXED
+
+
+def _small(rng: random.Random) -> tuple[int, int]:
+    page, n = _place(rng)
+    return page, min(n, 24)
+
+
+def _kind(rng: random.Random) -> Args:
+    return (*_small(rng), rng.choice([SHARED, PRIVATE]), _prot(rng))
+
+
+def _outside(rng: random.Random) -> Args:
+    return (*_place(rng), rng.choice([ADVICE[name] for name in ("COLD", "PAGEOUT", "WILLNEED", "COLLAPSE")]))
+
+
 # op: (weight, what its arguments are)
 OPS: dict[str, tuple[int, Callable[[random.Random], Args]]] = {
     "map": (10, _map),
@@ -199,6 +224,20 @@ OPS: dict[str, tuple[int, Callable[[random.Random], Args]]] = {
     "truncate file": (1, lambda rng: (rng.randrange(SLOTS), rng.randrange(1, 40))),
     "punch memfd": (2, _slot_place),
     "punch file": (1, _slot_place),
+    "map droppable": (1, _droppable),
+    "map zero device": (1, _kind),
+    "map posix": (1, lambda rng: (*_kind(rng), rng.randrange(2))),
+    "attach": (1, _small),
+    "detach": (1, lambda rng: (rng.randrange(PAGES),)),
+    "duplicate": (2, lambda rng: (*_small(rng), rng.randrange(PAGES - 24))),
+    "remap file pages": (1, lambda rng: (*_small(rng), rng.randrange(20))),
+    "lock on fault": (1, _area),
+    "lock all": (1, lambda rng: (rng.choice([2, 6, 3]),)),
+    "unlock all": (1, lambda rng: ()),
+    "seal": (1, lambda rng: (rng.randrange(PAGES - 2), rng.randrange(1, 3))),
+    "seal memfd": (1, lambda rng: (rng.randrange(SLOTS), rng.choice([2, 4, 16]))),
+    "read file into": (3, lambda rng: (rng.randrange(SLOTS), rng.randrange(10), *_small(rng))),
+    "advise from outside": (2, _outside),
     "write from outside": (3, lambda rng: (*_place(rng), rng.randrange(256), rng.choice(["mem", "vm"]))),
 }
 _NAMES = list(OPS)

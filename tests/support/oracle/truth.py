@@ -52,6 +52,8 @@ class Mapping:
         """The image's name for the shared memory behind it."""
         if not self.shared or not self.path.startswith(_SHM):
             return None
+        if self.path.startswith("/SYSV"):
+            return f"sysv:{self.ino}"
         major, minor = (int(part, 16) for part in self.dev.split(":"))
         return f"shm:{os.makedev(major, minor)}:{self.ino}"
 
@@ -61,7 +63,9 @@ class Mapping:
         path = "" if self.anonymous and not self.path.startswith("[") else self.path
         if path.endswith(" (deleted)") and not path.startswith(_SHM):
             path = "(deleted)"  # under a name of ckpt's own
-        return self.perms, path, self.flags - _LOOSE
+        # A sealed memfd mapped to be read has "sh" or not, by how it was opened; it is the same to the task.
+        loose = _LOOSE if "mw" in self.flags else _LOOSE | {"sh"}
+        return self.perms, path, self.flags - loose
 
 
 def mappings(pid: int) -> list[Mapping]:

@@ -116,7 +116,8 @@ def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord], which: Cal
 
     `which` takes a path, and says whether it is looked at.
     """
-    kinds = {file.file_id: file.kind for file in files}
+    # One that is opened by its handle has another name by now, or none; it is looked at when it is opened.
+    plain = {file.file_id for file in files if file.kind == "regular" and getattr(file.payload, "handle", None) is None}
     seen: set[tuple[str, int, int]] = set()
     for mm in mms:
         if mm.exe and which(mm.exe) and not mm.exe.endswith(_DELETED) and not Path(mm.exe).exists():
@@ -126,7 +127,7 @@ def check_files(mms: Sequence[MmRecord], files: Sequence[FileRecord], which: Cal
             if vma.backing != "file" or not vma.name.startswith("/") or key in seen:
                 continue
             seen.add(key)
-            if vma.name.endswith(_DELETED) or kinds.get(vma.file_id or 0) != "regular" or not which(vma.name):
+            if vma.name.endswith(_DELETED) or vma.file_id not in plain or not which(vma.name):
                 continue  # its content is in the image, it is no plain file, or not asked for
             _check_mapped(mm, vma)
 

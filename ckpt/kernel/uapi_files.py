@@ -8,6 +8,7 @@ from ckpt.kernel.uapi import SYS_close as SYS_close
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 SYS_access = 21
+SYS_statfs = 137
 SYS_inotify_add_watch = 254
 SYS_inotify_rm_watch = 255
 SYS_splice = 275
@@ -27,6 +28,10 @@ SYS_open_by_handle_at = 304
 SYS_statx = 332
 SYS_open_tree = 428
 SYS_mount_setattr = 442
+
+# include/uapi/linux/magic.h, include/uapi/asm-generic/statfs.h
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
+STATFS_SIZE = 120  # f_type comes first
 
 # include/uapi/linux/stat.h
 STATX_ATTR_APPEND = 0x20

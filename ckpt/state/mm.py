@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from ckpt.errors import KernelError
-from ckpt.kernel import mapped, pinned, procfs, uapi
+from ckpt.kernel import mapped, overlay, pinned, procfs, uapi
 from ckpt.kernel.descriptors import kcmp
 from ckpt.kernel.memory import Memory
 from ckpt.kernel.pagemap import contiguous
@@ -283,6 +283,9 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
             if "\n" in path:  # maps writes it as it writes a backslash and three digits
                 path = link or procfs.link(magic)
             size, mtime = found.st_size, found.st_mtime_ns
+            if not (line.shared and "mw" in line.vm_flags) and overlay.is_stale(mm.pid, line, magic, found):
+                reason = f"maps {line.path} as it was before overlayfs copied it up, and nothing leads there any more"
+                context.refuse(mm.pid, subject, reason, "let the task map the file again")
         except (KernelError, OSError) as error:
             reason = f"maps {line.path}, which cannot be looked at: {error}"
             context.refuse(mm.pid, subject, reason, "run ckpt as root, or let the task keep the file open")

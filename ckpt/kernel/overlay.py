@@ -26,12 +26,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _SLACK_NS = 5_000_000_000  # between the clocks
 
 
-def is_stale(pid: int, line: MapsLine, path: str, found: os.stat_result) -> bool:
+def is_stale(pid: int, line: MapsLine, path: str, found: os.stat_result, started: int) -> bool:
     """Whether a mapping of a frozen task shows other bytes than the file at `path`, which `found` is about, has.
 
-    A file that was copied up has changed (st_ctime) since then; without that nothing is read.
+    A file that was copied up has changed (st_ctime) since the task `started` (ns); without that nothing is read.
     """
-    if found.st_ctime_ns < _started_ns(pid) or not _on_overlay(path):
+    if found.st_ctime_ns < started or not _on_overlay(path):
         return False
     with open(path, "rb", buffering=0) as file, Memory(pid) as memory, Pagemap(pid) as pagemap:
         for start in range(line.start, line.end, _PIECE * PAGE_SIZE):
@@ -50,8 +50,8 @@ def is_stale(pid: int, line: MapsLine, path: str, found: os.stat_result) -> bool
     return False
 
 
-def _started_ns(pid: int) -> int:
-    """When the task began, by the wall clock."""
+def started_ns(pid: int) -> int:
+    """When the task began, by the wall clock, or some seconds earlier."""
     up_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return time.time_ns() - up_ns + procfs.stat(entry(pid)).start_time * 1_000_000_000 // _TICKS - _SLACK_NS
 

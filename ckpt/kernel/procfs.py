@@ -237,13 +237,13 @@ def page_size(pid: int, start: int) -> int:
     return int(found[0]) << 10 if found else 0
 
 
-@functools.cache  # asked for in every freeze, and for the life of this process the same
 def max_map_count() -> int:
     """How many mappings an address space may have."""
     with open("/proc/sys/vm/max_map_count") as file:
         return int(file.read())
 
 
+@functools.cache  # asked for in every freeze, and for the life of this process the same
 def boot_id() -> str:
     """The identity of this boot."""
     try:

@@ -283,7 +283,11 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
             if "\n" in path:  # maps writes it as it writes a backslash and three digits
                 path = link or procfs.link(magic)
             size, mtime = found.st_size, found.st_mtime_ns
-            if not (line.shared and "mw" in line.vm_flags) and overlay.is_stale(mm.pid, line, magic, found):
+            started: dict[int, int] = context.shared.setdefault("mm:started", {})
+            if mm.pid not in started:
+                started[mm.pid] = overlay.started_ns(mm.pid)
+            writes = line.shared and "mw" in line.vm_flags
+            if not writes and overlay.is_stale(mm.pid, line, magic, found, started[mm.pid]):
                 reason = f"maps {line.path} as it was before overlayfs copied it up, and nothing leads there any more"
                 context.refuse(mm.pid, subject, reason, "let the task map the file again")
         except (KernelError, OSError) as error:

@@ -302,7 +302,9 @@ def _vma(mm: Mm, line: MapsLine, policy: NumaPolicy | None, context: CollectCont
     if line.path == "[uprobes]":
         context.refuse(mm.pid, subject, "holds code of a tracer (uprobes)", "end the tracing before the dump")
     if ("io" in line.vm_flags or "pf" in line.vm_flags) and kind != "special":
-        context.refuse(mm.pid, subject, f"maps the memory of a device ({line.path})")
+        context.refuse(
+            mm.pid, subject, f"maps the memory of a device ({line.path})", "let the task unmap it before the dump"
+        )
     return Vma(
         line.start, line.end, line.prot, line.shared, line.offset, path, line.dev, line.ino,
         line.vm_flags, kind, key, file_id, size, mtime, huge, policy, line.pkey,

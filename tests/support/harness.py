@@ -110,6 +110,7 @@ class Run:
         self.pid = 0
         self.sessions: set[int] = set()
         self.process: subprocess.Popen[bytes] | None = None
+        self.ends: dict[int, int] = {}  # pid -> exit status, of those reaped; negative: the signal
 
     # ------------------------------------------------------------ the target
 
@@ -197,10 +198,14 @@ class Run:
             about = proc.parent_and_session(pid)
             if about and about[2] == "Z" and about[0] == os.getpid():
                 if self.process is not None and pid == self.process.pid:
-                    self.process.poll()
+                    code = self.process.poll()
                 else:
-                    with suppressed(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
+                    code = None
+                    with suppressed(ChildProcessError):  # a first thread that has ended is no end of its process
+                        found, status = os.waitpid(pid, os.WNOHANG)
+                        code = os.waitstatus_to_exitcode(status) if found else None
+                if code is not None:
+                    self.ends[pid] = code
 
     def go(self, text: str = "go") -> str:
         part = self.work / "go.part"

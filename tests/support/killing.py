@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support import harness, proc
@@ -90,6 +90,7 @@ class Killing:
         self.extra = extra or []  # options of dumps
         self.number = self.deaths = 0
         self.stopped = self._stopped()  # by the target itself
+        self.masks: dict[str, int] = {}  # tid -> signals blocked in every look before a death: no handler's own
         self.chain = self.ended = run.images / "none"  # `ended`: one that ends in a dump
         self.fresh()
 
@@ -162,12 +163,20 @@ class Killing:
     def once(self, verb: str, **death: object) -> int:
         """Prepare, die as `death` says, look at everything, and go on; gives the exit code of the verb."""
         self.prepare(verb)
-        before = steady_look(self.run.pid) if verb != "restore" else None
+        before = self._usual(steady_look(self.run.pid)) if verb != "restore" else None
         code = self.dying(verb, **death)
         if before is not None:
             self.unharmed(before, verb)
         self.recover(verb)
         return code
+
+    def _usual(self, seen: Look) -> Look:
+        """Without the signals that a thread blocks while it is in a handler, which on a busy machine may take long."""
+        threads = []
+        for tid, blocked, seccomp in seen.threads:
+            self.masks[tid] = self.masks.get(tid, -1) & int(blocked, 16)
+            threads.append((tid, f"{self.masks[tid]:016x}", seccomp))
+        return replace(seen, threads=tuple(threads))
 
     def alive(self) -> bool:
         return Path(f"/proc/{self.run.pid}").exists() and not proc.is_dead(self.run.pid)
@@ -178,6 +187,7 @@ class Killing:
         while True:
             self.run.reap()
             if verb in ("dump", "precopy") and not self.alive():
+                self._has_dump(verb)
                 return
             left = self._stopped() - self.stopped
             if verb == "leave-stopped":
@@ -196,6 +206,15 @@ class Killing:
             time.sleep(0.005)
         if (verdict := self.run.verdict()) is not None:
             self.run.fail(f"{verb}: the target says {verdict}")
+
+    def _has_dump(self, verb: str) -> None:
+        """What ended the target left an image that it can be restored from."""
+        if not self.chain.is_dir():
+            self.run.fail(f"{verb}: somebody took {self.chain} away")
+        images = self.ckpt("show", "-D", str(self.chain))["images"]
+        assert isinstance(images, list)
+        if images[-1]["kind"] != "dump":
+            self.run.fail(f"{verb}: the target ended ({self.run.ends.get(self.run.pid)}), and there is no dump of it")
 
     def _stopped(self) -> set[int]:
         """The processes of the tree that are stopped, by a signal or a tracer."""

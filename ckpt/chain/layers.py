@@ -58,6 +58,7 @@ class View:
         self._trusting = trusting
         self._hashes: dict[int, dict[str, U8]] = {}
         self._hash_lock = threading.Lock()
+        self._keys: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, Resolved] = {}
         self._tables_lock = threading.Lock()
         self._rooms = _Room()
@@ -89,6 +90,16 @@ class View:
     def spaces(self) -> Sequence[str]:
         return tuple(self.layers[0].maps)
 
+    def keys(self, key: str) -> tuple[str, ...]:
+        """What a space of the newest layer is called in each layer: one that was forked stands on another's pages."""
+        found = self._keys.get(key)
+        if found is None:
+            names = [key]
+            for layer in self.layers[:-1]:
+                names.append(layer.base_of(names[-1]))
+            found = self._keys[key] = tuple(names)
+        return found
+
     # ------------------------------------------------------------ which pages there are
 
     def runs(self, key: str) -> PageRuns:
@@ -99,7 +110,7 @@ class View:
         with self._tables_lock:
             table = self._tables.get(key)
             if table is None:
-                maps = [layer.maps.get(key) for layer in self.layers]
+                maps = [layer.maps.get(name) for layer, name in zip(self.layers, self.keys(key), strict=True)]
                 table = self._tables[key] = Resolved.of(maps, [layer.name for layer in self.layers], key)
             return table
 
@@ -110,7 +121,7 @@ class View:
         found = Places(np.zeros(len(pages), np.uint8), *[np.zeros(len(pages), np.int64) for _ in range(3)])
         left: I64 = np.arange(len(pages))
         for depth in range(top, len(self.layers)):
-            table = self.layers[depth].maps.get(key)
+            table = self.layers[depth].maps.get(self.keys(key)[depth])
             here = (table if table is not None else SpaceMap.join([])).locate(pages[left])
             found.kind[left], found.frame[left], found.slot[left] = here.kind, here.frame, here.slot
             found.layer[left] = depth
@@ -166,7 +177,7 @@ class View:
         content = np.empty((header.plain_size // PAGE_SIZE, PAGE_SIZE), np.uint8) if room is None else room
         reader.unpack_into(frame, header, payload, content)
         if header.codec == XOR_ZSTD:
-            pages, kinds = reader.frame_pages(key, frame)
+            pages, kinds = reader.frame_pages(self.keys(key)[layer], frame)
             changed = kinds == XOR
             old = np.zeros(content.shape, np.uint8)
             part = np.empty((int(changed.sum()), PAGE_SIZE), np.uint8)
@@ -293,7 +304,7 @@ class View:
         keep = runs.kind != GUARD
         pages = PageRuns(runs.start[keep], runs.nr_pages[keep], runs.kind[keep]).pages()
         result = np.empty((len(pages), HASH_SIZE), np.uint8)
-        columns = [self.hash_column(depth, key) for depth in range(len(self.layers))]
+        columns = [self.hash_column(depth, name) for depth, name in enumerate(self.keys(key))]
         for at in range(0, len(pages), RESOLVE_PAGES):
             part = pages[at : at + RESOLVE_PAGES]
             self._hash_part(key, part, result[at : at + len(part)], columns)
@@ -308,7 +319,7 @@ class View:
             mine = np.flatnonzero((layer == depth) & ~zero)
             column = columns[depth]
             if column is not None:
-                out[mine] = column[self.layers[depth].maps[key].rank(pages[mine])]
+                out[mine] = column[self.layers[depth].maps[self.keys(key)[depth]].rank(pages[mine])]
                 continue
             for at in range(0, len(mine), BATCH_PAGES):
                 some = mine[at : at + BATCH_PAGES]

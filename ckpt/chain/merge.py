@@ -243,7 +243,8 @@ class _Merger:
         """As it is stored; what the bytes inside are is checked when the whole image is read back."""
         reader = self._chain.layers[layer]
         header, payload = reader.stored(frame)
-        self._writer.copy_frame(key, reader.frame_pages(key, frame)[0], header, payload)
+        pages = reader.frame_pages(self._chain.keys(key)[layer], frame)[0]
+        self._writer.copy_frame(key, pages, header, payload)
         self.copied += 1
 
     def _advance(self, pages: int) -> None:

@@ -84,10 +84,11 @@ class ParentPages:
                 places = self._view.places(key, pages)
                 stored = (places.kind == DATA) | (places.kind == XOR)
                 for layer in distinct(places.layer[stored]).tolist():
-                    column = self._view.hash_column(layer, key)
+                    name = self._view.keys(key)[layer]
+                    column = self._view.hash_column(layer, name)
                     if column is not None:
                         mine = stored & (places.layer == layer)
-                        out[mine] = column[self._view.layers[layer].maps[key].rank(pages[mine])]
+                        out[mine] = column[self._view.layers[layer].maps[name].rank(pages[mine])]
                         known |= mine
         except ImageError:
             known[:] = False

@@ -35,8 +35,8 @@ class Round:
     def add(self, record: Record) -> None:
         self._writer.add(record)
 
-    def space(self, key: str, runs: PageRuns) -> SpaceBuilder:
-        return self._writer.space(key, runs)
+    def space(self, key: str, runs: PageRuns, base: str = "") -> SpaceBuilder:
+        return self._writer.space(key, runs, base)
 
     def track(self, states: dict[str, bytes]) -> None:
         """The trackers' states after this round; the commit resolves the journal's intent with them."""

@@ -249,6 +249,8 @@ class _Round:
             cut = Cut(exact=False)
             tree.thaw()
             spaces = [look(parents) for look in looks] + shared
+        for space in spaces:
+            space.base = parents.base(space.key, tree.parents)
         self._copy(writer, spaces, cut)
         if request.kind == "dump" and not cut.held:
             cuts.check_intact(tree)
@@ -274,7 +276,7 @@ class _Round:
         started = time.perf_counter_ns()
         sinks = []
         for space in spaces:
-            sinks.append(writer.space(space.key, space.runs))
+            sinks.append(writer.space(space.key, space.runs, space.base))
             cut.feed(space, sinks[-1], advance)
             sinks[-1].close()
         for sink in sinks:

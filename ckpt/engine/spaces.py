@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +28,8 @@ from ckpt.tracker.soft_dirty import SoftDirty, new_witness
 from ckpt.tracker.state import unpack
 from ckpt.tracker.write_protect import HeldDescriptors, mark_of
 
+MM = "mm:"  # begins the key of an address space; the pid of its task follows
+
 
 @dataclass
 class Space:
@@ -38,6 +40,7 @@ class Space:
     pid: int = 0
     fd: int = -1
     shared: bool = False  # other tasks may have some of its pages, copy-on-write
+    base: str = ""  # the space of the parent image that it is compared with, when that has another key
 
 
 @dataclass
@@ -51,6 +54,19 @@ class Parents:
         if view is None:
             return cls()
         return cls({key: as_spans(view.runs(key).of(DATA)) for key in view.spaces()})
+
+    def base(self, key: str, above: Mapping[int, int]) -> str:
+        """For a space that the parent image does not have, as its task was forked since: that of the nearest of the
+        tasks `above` it (pid to pid) that it has. What is equal is found by comparing, so it need not be the right one.
+        """
+        if key in self.data or not key.startswith(MM):
+            return ""
+        pid = int(key.removeprefix(MM))
+        for _ in above:
+            pid = above.get(pid, 0)
+            if f"{MM}{pid}" in self.data:
+                return f"{MM}{pid}"
+        return ""
 
 
 def as_spans(runs: PageRuns) -> U64:
@@ -140,7 +156,7 @@ class Tracking:
     def rehearse(self, pid: int, layout: Layout) -> None:
         """Before the freeze: read what will be read in it, so that code and caches are warm; start a witness if none is
         left, so that others find it as soon as anything is cleared."""
-        space = f"mm:{pid}"
+        space = f"{MM}{pid}"
         self.marks[space] = mark_of(self.name, self.states.get(space))
         if self.arms:
             self.pins[space] = pinned.holder(pid)

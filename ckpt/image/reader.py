@@ -32,7 +32,7 @@ from ckpt.image.layout import (
     parse_trailer,
 )
 from ckpt.image.sources import FileSource, Source
-from ckpt.image.spacemap import ROW_SIZE, SpaceMap, parse_chunk, parse_map
+from ckpt.image.spacemap import ROW_SIZE, Chunk, SpaceMap, parse_chunk, parse_map
 from ckpt.pages.compress import decompress, decompress_into
 from ckpt.pages.hashes import HASH_SIZE
 from ckpt.records.base import Record
@@ -87,6 +87,7 @@ class ImageReader:
         self.index = read_index(source) if index is None else index
         self._records: list[Record] | None = None
         self._maps: dict[str, SpaceMap] | None = None
+        self._bases: dict[str, str] = {}
         self._order: dict[str, tuple[I64, npt.NDArray[np.uint32]]] = {}
         kinds = self.index.kinds
         if not len(kinds) or kinds[0] != RECORD or kinds[-1] != RECORD:
@@ -174,9 +175,20 @@ class ImageReader:
             self._maps = self._read_maps()
         return self._maps
 
+    def base_of(self, key: str) -> str:
+        """The space of the parent that PARENT and XOR pages of this one refer to."""
+        return self._bases.get(key, key) if key in self.maps else key
+
     def _read_maps(self) -> dict[str, SpaceMap]:
         parts = self._chunks(PAGEMAP, ROW_SIZE)
-        maps = {key: _concatenated([parse_map(rows, body) for rows, body in rest]) for key, rest in parts.items()}
+        maps = {
+            key: _concatenated([parse_map(chunk.rows, chunk.body) for chunk in rest]) for key, rest in parts.items()
+        }
+        for key, rest in parts.items():
+            if len({chunk.base for chunk in rest}) > 1 or (rest[0].base and self.header.parent is None):
+                raise ImageError(f"{self.name}: the base of {key} cannot be")
+            if rest[0].base:
+                self._bases[key] = rest[0].base
         pages = np.where(self.index.kinds == PAGES, self.index.plain_sizes // PAGE_SIZE, 0)
         used = np.zeros(len(pages), np.int64)
         for key, table in maps.items():
@@ -207,15 +219,15 @@ class ImageReader:
             raise ImageError(f"{self.name}: the map of {key} does not name each page of its frames once")
         return used
 
-    def _chunks(self, kind: int, row_size: int) -> dict[str, list[tuple[int, bytes]]]:
-        found: dict[str, list[tuple[int, bytes]]] = {}
+    def _chunks(self, kind: int, row_size: int) -> dict[str, list[Chunk]]:
+        found: dict[str, list[Chunk]] = {}
         totals: dict[str, int] = {}
         for frame in self.index.of_kind(kind):
-            key, chunk, chunks, rows, body = parse_chunk(self.plain(frame), row_size, self.where(frame))
-            parts = found.setdefault(key, [])
-            if chunk != len(parts) or totals.setdefault(key, chunks) != chunks:
+            chunk = parse_chunk(self.plain(frame), row_size, self.where(frame))
+            parts = found.setdefault(chunk.key, [])
+            if chunk.number != len(parts) or totals.setdefault(chunk.key, chunk.chunks) != chunk.chunks:
                 raise ImageError(f"{self.where(frame)} is out of order")
-            parts.append((rows, body))
+            parts.append(chunk)
         for key, parts in found.items():
             if len(parts) != totals[key]:
                 raise ImageError(f"{self.name}: the {FRAME_KINDS[kind]} of {key} is incomplete")
@@ -234,7 +246,7 @@ class ImageReader:
         parts = self._chunks(HASHES, HASH_SIZE)
         found: dict[str, U8] = {}
         for key, rest in parts.items():
-            column = np.frombuffer(b"".join([body for _, body in rest]), np.uint8).reshape(-1, HASH_SIZE)
+            column = np.frombuffer(b"".join([chunk.body for chunk in rest]), np.uint8).reshape(-1, HASH_SIZE)
             table = self.maps.get(key)
             if table is None or len(column) != int(table.nr_pages[table.stored()].sum()):
                 raise ImageError(f"{self.name}: the page hashes of {key} do not fit its map")

@@ -18,8 +18,9 @@ _SETTLE = 1024  # frames, or pieces without bytes, whose pages are kept before t
 class SpaceBuild:
     """Collects what was written; runs, not pages, so that it stays small."""
 
-    def __init__(self, key: str, runs: PageRuns, hashing: bool) -> None:
+    def __init__(self, key: str, runs: PageRuns, hashing: bool, base: str = "") -> None:
         self.key = key
+        self.base = base
         self.closed = False
         wanted = runs.of(DATA)
         # Kind 0, so that DATA runs that touch become one row whatever frames they will lie in.

@@ -17,7 +17,7 @@ U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
 
-CHUNK = struct.Struct("<HIIQ")  # bytes of the key, this chunk, chunks, rows; the key and the columns follow
+CHUNK = struct.Struct("<HHIIQ")  # bytes of the key, of the base, this chunk, chunks, rows; key, base, columns follow
 ROWS_PER_CHUNK = 1 << 18
 HASHES_PER_CHUNK = 1 << 18
 MAX_PAGE = 1 << 52
@@ -154,14 +154,14 @@ class SpaceMap:
             raise ImageError(f"{where} refers to pages outside their frame")
 
 
-def chunks_of_map(key: str, table: SpaceMap) -> Iterator[bytes]:
-    """The payloads of the pagemap frames of one space."""
+def chunks_of_map(key: str, table: SpaceMap, base: str = "") -> Iterator[bytes]:
+    """The payloads of the pagemap frames of one space; `base` as in FORMAT.md."""
     columns = [getattr(table, name).astype(kind) for name, kind in COLUMNS]
     chunks = max(1, -(-len(table) // ROWS_PER_CHUNK))
     for chunk in range(chunks):
         at = slice(chunk * ROWS_PER_CHUNK, (chunk + 1) * ROWS_PER_CHUNK)
         rows = len(columns[0][at])
-        yield _chunk(key, chunk, chunks, rows) + b"".join([column[at].tobytes() for column in columns])
+        yield _chunk(key, base, chunk, chunks, rows) + b"".join([column[at].tobytes() for column in columns])
 
 
 def chunks_of_hashes(key: str, hashes: U8) -> Iterator[bytes]:
@@ -169,24 +169,37 @@ def chunks_of_hashes(key: str, hashes: U8) -> Iterator[bytes]:
     chunks = max(1, -(-len(hashes) // HASHES_PER_CHUNK))
     for chunk in range(chunks):
         part = hashes[chunk * HASHES_PER_CHUNK : (chunk + 1) * HASHES_PER_CHUNK]
-        yield _chunk(key, chunk, chunks, len(part)) + part.tobytes()
+        yield _chunk(key, "", chunk, chunks, len(part)) + part.tobytes()
 
 
-def _chunk(key: str, chunk: int, chunks: int, rows: int) -> bytes:
-    name = key.encode("utf-8", "surrogateescape")
-    return CHUNK.pack(len(name), chunk, chunks, rows) + name
+def _chunk(key: str, base: str, chunk: int, chunks: int, rows: int) -> bytes:
+    name, other = (text.encode("utf-8", "surrogateescape") for text in (key, base))
+    return CHUNK.pack(len(name), len(other), chunk, chunks, rows) + name + other
 
 
-def parse_chunk(data: bytes, row_size: int, where: str) -> tuple[str, int, int, int, bytes]:
-    """(key, chunk, chunks, rows, columns) of a pagemap or hash payload."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A pagemap or hash payload: which part of what it is, and its rows' columns."""
+
+    key: str
+    base: str
+    number: int
+    chunks: int
+    rows: int
+    body: bytes
+
+
+def parse_chunk(data: bytes, row_size: int, where: str) -> Chunk:
+    """A pagemap or hash payload."""
     if len(data) < CHUNK.size:
         raise ImageError(f"{where} is too short")
-    key_size, chunk, chunks, rows = CHUNK.unpack_from(data)
-    body = data[CHUNK.size + key_size :]
-    if key_size > MAX_KEY or chunk >= chunks or len(body) != rows * row_size:
+    key_size, base_size, chunk, chunks, rows = CHUNK.unpack_from(data)
+    begin, end = CHUNK.size + key_size, CHUNK.size + key_size + base_size
+    body = data[end:]
+    if max(key_size, base_size) > MAX_KEY or chunk >= chunks or len(body) != rows * row_size:
         raise ImageError(f"{where} does not hold the rows that it names")
-    key = data[CHUNK.size : CHUNK.size + key_size].decode("utf-8", "surrogateescape")
-    return key, chunk, chunks, rows, body
+    key, base = (part.decode("utf-8", "surrogateescape") for part in (data[CHUNK.size : begin], data[begin:end]))
+    return Chunk(key, base, chunk, chunks, rows, body)
 
 
 def parse_map(rows: int, body: bytes) -> SpaceMap:

@@ -130,8 +130,9 @@ class ImageWriter:
         with self._lock:
             self._small(RECORD, packed)
 
-    def space(self, key: str, runs: PageRuns) -> SpaceBuilder:
-        """Begin a space; the bytes of its DATA pages follow through the builder."""
+    def space(self, key: str, runs: PageRuns, base: str = "") -> SpaceBuilder:
+        """Begin a space; the bytes of its DATA pages follow through the builder. `base`: the space of the parent that
+        it stands on, when that has another key."""
         if not key or len(key.encode("utf-8", "surrogateescape")) > MAX_KEY:
             raise ImageWriteError(f"a space cannot be called {key!r:.60}")
         with self._lock:
@@ -141,7 +142,7 @@ class ImageWriter:
                 raise ImageWriteError(f"space {key}: which pages are stored as XOR is the writer's choice")
             if self.header.parent is None and runs.count(PARENT):
                 raise ImageWriteError(f"space {key} refers to a parent, but the image has none")
-            build = SpaceBuild(key, runs, self._hash_seed is not None)
+            build = SpaceBuild(key, runs, self._hash_seed is not None, base if self.header.parent is not None else "")
             self._spaces[key] = build
         return SpaceBuilder(self, build)
 
@@ -159,7 +160,7 @@ class ImageWriter:
             if self._done:
                 raise ImageWriteError(f"{self._sink.name} is closed already")
             try:
-                future = self._pool.submit(self._encode, build.key, pages, source)
+                future = self._pool.submit(self._encode, build.base or build.key, pages, source)
             except RuntimeError as error:
                 hint = "raise the limits on processes (ulimit -u) or on memory (ulimit -v) for ckpt"
                 raise ImageWriteError(f"{self._sink.name} cannot be written: {error}", hint=hint) from None
@@ -240,7 +241,7 @@ class ImageWriter:
             written = parents = zeros = 0
             for key, build in self._spaces.items():
                 table, hashes = build.result()
-                for chunk in chunks_of_map(key, table):
+                for chunk in chunks_of_map(key, table, build.base):
                     self._small(PAGEMAP, chunk)
                 if hashes is not None:
                     for chunk in chunks_of_hashes(key, hashes):

@@ -166,7 +166,8 @@ class RoundWriter(Protocol):
 
     def add(self, record: Record) -> None: ...
 
-    def space(self, key: str, runs: PageRuns) -> SpaceWriter: ...
+    def space(self, key: str, runs: PageRuns, base: str = "") -> SpaceWriter:
+        """`base`: the space of the parent image that this one is compared with, when that has another key."""
 
     def commit(self, statistics: Statistics) -> Statistics:
         """Make the image durable and part of the chain; gives the statistics with the page and byte counts in."""

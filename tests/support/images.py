@@ -159,11 +159,11 @@ class Memory:
             touched.add(number)
         return touched
 
-    def write(self, round_: Round, key: str, dirty: set[int] | None) -> None:
+    def write(self, round_: Round, key: str, dirty: set[int] | None, base: str = "") -> None:
         """Hand the memory to a round; `dirty` None is a full one."""
         every = sorted(set(self.content) | self.guards)
         kinds = [GUARD if n in self.guards else DATA if dirty is None or n in dirty else PARENT for n in every]
-        space = round_.space(key, PageRuns.from_pages(numbers(*every), np.array(kinds, np.uint8)))
+        space = round_.space(key, PageRuns.from_pages(numbers(*every), np.array(kinds, np.uint8)), base)
         wanted = [n for n, kind in zip(every, kinds, strict=True) if kind == DATA]
         for at in range(0, len(wanted), 50):
             some = wanted[at : at + 50]

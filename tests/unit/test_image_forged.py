@@ -88,11 +88,11 @@ def test_frames_in_any_order(frames: list[tuple[int, bytes]]) -> None:
 
 def changed_map(change: Callable[[SpaceMap], None]) -> bytes:
     frame = frame_of(PAGEMAP)
-    key, _, _, rows, body = parse_chunk(FRAMES[frame][1], 23, "here")
-    table = parse_map(rows, body)
+    chunk = parse_chunk(FRAMES[frame][1], 23, "here")
+    table = parse_map(chunk.rows, chunk.body)
     copy = SpaceMap(*[getattr(table, name).copy() for name in ("start", "nr_pages", "kind", "frame", "offset")])
     change(copy)
-    return replaced(frame, next(iter(chunks_of_map(key, copy))))
+    return replaced(frame, next(iter(chunks_of_map(chunk.key, copy))))
 
 
 def put(column: str, row: int, value: int) -> Callable[[SpaceMap], None]:
@@ -138,17 +138,17 @@ def test_two_rows_for_one_slot() -> None:
 def test_chunks_out_of_order() -> None:
     frame = frame_of(PAGEMAP)
     plain = FRAMES[frame][1]
-    key_size, _, _, rows = CHUNK.unpack_from(plain)
+    key_size, _, _, _, rows = CHUNK.unpack_from(plain)
     for chunk, chunks in ((1, 2), (0, 2), (0, 0), (1, 1)):
-        assert not allowed(replaced(frame, CHUNK.pack(key_size, chunk, chunks, rows) + plain[CHUNK.size :]))
-    assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, 1, 2**63) + plain[CHUNK.size :]))
+        assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, chunk, chunks, rows) + plain[CHUNK.size :]))
+    assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, 0, 1, 2**63) + plain[CHUNK.size :]))
 
 
 def test_hashes_that_do_not_fit() -> None:
     frame = frame_of(HASHES)
     plain = FRAMES[frame][1]
-    key_size, _, _, rows = CHUNK.unpack_from(plain)
-    assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, 1, rows - 1) + plain[CHUNK.size : -16]))
+    key_size, _, _, _, rows = CHUNK.unpack_from(plain)
+    assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, 0, 1, rows - 1) + plain[CHUNK.size : -16]))
 
 
 def test_an_image_without_its_ends() -> None:

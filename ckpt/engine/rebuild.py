@@ -20,6 +20,7 @@ from ckpt.errors import CkptError, ImageError, KernelError, NotPermitted, PidTak
 from ckpt.kernel import ptrace_requests as ptrace
 from ckpt.kernel import uapi, uapi_namespaces, uapi_restore
 from ckpt.kernel.adoption import set_subreaper
+from ckpt.kernel.namespaces import INIT
 from ckpt.records.mm import MmRecord
 from ckpt.records.task import TaskRecord, ThreadRecord
 from ckpt.state import fs, prctl, sockets, task_state, threads, zombies
@@ -351,8 +352,9 @@ class Tree:
         # Once as the tracer, and again as the adopter of those whose parents have ended by then.
         # Last born first, for a leader's end is told only when its threads have been waited for.
         for _ in range(2):
-            for tid in reversed(self.skeletons):
-                _wait_end(tid)
+            for tid, skeleton in reversed(self.skeletons.items()):
+                if skeleton.pid != INIT:  # that one ends with ckpt
+                    _wait_end(tid)
 
 
 def _wait_end(tid: int) -> None:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ckpt.errors import KernelError, RestoreError
+from ckpt.kernel import namespaces, reports, uapi, uapi_restore
 from ckpt.kernel import ptrace_requests as ptrace
-from ckpt.kernel import reports, uapi, uapi_restore
 from ckpt.kernel.libc import kernel_error
 from ckpt.kernel.memory import Memory
 from ckpt.trace import stub, waits
@@ -303,6 +303,9 @@ class Skeleton:
         """End the whole task; one that has ended is left alone, for its number may be somebody else's now."""
         self.close_memory()
         if self.ended:
+            return
+        if self.pid == namespaces.INIT:  # nobody in its namespace can kill it: PTRACE_O_EXITKILL does when ckpt ends
+            self.alive, self.ended = False, True
             return
         try:
             os.kill(self.pid, signal.SIGKILL)

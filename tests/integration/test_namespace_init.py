@@ -185,6 +185,20 @@ def test_a_failure_leaves_nothing(place: Path, subreaper: None) -> None:
         assert target.place.read_text() == said
 
 
+def test_a_file_that_is_gone(place: Path, subreaper: None) -> None:
+    """The half-built init cannot be killed from within its namespace: the restore ends nevertheless, and says why."""
+    program = f"kept = open({str(place / 'kept')!r})\n{PROGRAM}"
+    (place / "kept").write_text("text")
+    with tree(place, {}, program) as target:
+        assert target.ckpt("dump", "-t", str(target.pid), "-D", str(place / "i"))[0] == 0
+        until(lambda: not procfs.exists(target.pid))
+        (place / "kept").unlink()
+        before = _descendants()
+        code, answer = target.ckpt("restore", "-D", str(place / "i"), "--detach")
+        assert code == 52, answer
+        until(lambda: not _descendants() - before)
+
+
 def test_a_connection_that_nobody_could_hold(place: Path) -> None:
     """What holds a connection to the outside from the dump to the restore would end with the namespace."""
     with socket.create_server(("127.0.0.1", 0)) as server:

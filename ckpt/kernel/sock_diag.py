@@ -91,6 +91,11 @@ def embryos() -> list[InetSocket]:
     return _nameless(u.TCP_ESTABLISHED, u.TCP_CLOSE_WAIT)
 
 
+def leaving() -> list[InetSocket]:
+    """The TCP connections that their owners have closed, and that still have something to say to the other end."""
+    return _nameless(u.TCP_FIN_WAIT1, u.TCP_CLOSING, u.TCP_LAST_ACK)
+
+
 def requests() -> list[InetSocket]:
     """The connections that a listener has answered and not taken yet, as with TCP_DEFER_ACCEPT until data comes."""
     return _nameless(u.TCP_SYN_RECV)

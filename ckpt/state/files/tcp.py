@@ -123,6 +123,7 @@ def finish_tcp(context: CollectContext) -> None:
     if dump is None:
         return
     dump.waiting = waiting
+    _refuse_unsaid(context, dump)
     left = _leaving(dump)
     if context.options.tcp_established:
         for ino in left if any(task.pid == INIT for task in context.tasks) else ():
@@ -137,6 +138,16 @@ def finish_tcp(context: CollectContext) -> None:
         view = dump.views[ino]
         reason = "is a TCP connection to a socket outside the tree"
         context.refuse(view.pid, view.subject, reason, "--tcp-established keeps its connections, --tcp-close ends them")
+
+
+def _refuse_unsaid(context: CollectContext, dump: _Dump) -> None:
+    """The other end was closed, and what it said last is on its way: nobody would say it again after a restore."""
+    unsaid = {(entry.remote, entry.local) for entry in sock_diag.leaving()} if dump.ends else set()
+    for ino, ends in dump.ends.items():
+        if ends in unsaid:
+            view = dump.views[ino]
+            reason = "is a TCP connection whose other end was closed with something still to say"
+            context.refuse(view.pid, view.subject, reason, "dump again when it has been received", passing=True)
 
 
 def _leaving(dump: _Dump) -> list[int]:

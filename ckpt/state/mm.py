@@ -193,6 +193,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
     policies = mm_policy.collect_policies(remote, starts, int(status["VmRSS"].split()[0]) // 4)
     vmas = tuple(_known_vma(mm, line, policies.get(line.start), context) for line in lines)
     exe_link = f"/proc/{entry(pid)}/exe"
+    membarrier = mm_modes.collect_membarrier(remote)
     lock_future = mm_modes.collect_lock_future(remote, lines)
     if lock_future is None:
         reason = "has locked memory and no room for a page more, so that it cannot be asked for mlockall(MCL_FUTURE)"
@@ -218,7 +219,7 @@ def collect_mm(mm: Mm, context: CollectContext) -> MmRecord:
         thp_disable=prctl.collect_thp_disable(remote),
         dumpable=prctl.collect_dumpable(remote, status),
         vdso_hash=_vdso_hash(mm, context),
-        membarrier=mm_modes.collect_membarrier(remote),
+        membarrier=membarrier,
         lock_future=lock_future or 0,
         merge_any=mm_modes.collect_merge_any(remote, vmas),
         ldt=ldt.collect_ldt(remote, lines),

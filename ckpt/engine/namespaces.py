@@ -15,7 +15,7 @@ from typing import TypeVar
 from ckpt.engine.elsewhere import work_elsewhere
 from ckpt.engine.progress import Progress
 from ckpt.errors import KernelError, NoSuchTask, RestoreError, TaskError, UsageError
-from ckpt.kernel import features, namespaces, procfs, taskinfo
+from ckpt.kernel import features, mounts, namespaces, procfs, taskinfo
 from ckpt.kernel import uapi_namespaces as un
 from ckpt.records.image import ImageHeader
 from ckpt.records.seams import ImageView
@@ -211,6 +211,13 @@ def where_it_lives(pid: int, work: Callable[[int, Progress | None], T], progress
         raise TaskError(
             f"task {pid} lives in a container: its pid namespace and its root directory are not ckpt's",
             hint="run ckpt inside that container",
+        )
+    own = mounts.not_ours(thread) if flags & un.CLONE_NEWNS else []
+    if own:
+        raise TaskError(
+            f"task {pid} lives in a mount namespace that has more in it, which a restore would not mount again: "
+            + ", ".join(own),
+            hint="let it be unmounted, or run ckpt inside that namespace (nsenter --mount --pid), and keep it",
         )
     inside = namespaces.pid_inside(pid)
     groups = _groups(pid) if flags & un.CLONE_NEWUSER else {}

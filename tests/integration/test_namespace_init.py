@@ -199,6 +199,17 @@ def test_a_file_that_is_gone(place: Path, subreaper: None) -> None:
         until(lambda: not _descendants() - before)
 
 
+def test_mounts_that_would_be_lost(place: Path) -> None:
+    (place / "mnt").mkdir()
+    mount = f"import subprocess; subprocess.run(['mount', '-t', 'tmpfs', 'none', {str(place / 'mnt')!r}], check=True)"
+    with tree(place, {}, f"{mount}\n{PROGRAM}") as target:
+        for verb in ("dump", "pre-dump"):
+            code, answer = target.ckpt(verb, "-t", str(target.pid), "-D", str(place / "i"))
+            assert code == 20 and str(place / "mnt") in answer["error"]["message"], answer  # type: ignore[index]
+        assert not (place / "i").exists()
+        target.turns()
+
+
 def test_a_connection_that_nobody_could_hold(place: Path) -> None:
     """What holds a connection to the outside from the dump to the restore would end with the namespace."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -185,8 +185,6 @@ class ImageReader:
             key: _concatenated([parse_map(chunk.rows, chunk.body) for chunk in rest]) for key, rest in parts.items()
         }
         for key, rest in parts.items():
-            if len({chunk.base for chunk in rest}) > 1 or (rest[0].base and self.header.parent is None):
-                raise ImageError(f"{self.name}: the base of {key} cannot be")
             if rest[0].base:
                 self._bases[key] = rest[0].base
         pages = np.where(self.index.kinds == PAGES, self.index.plain_sizes // PAGE_SIZE, 0)
@@ -227,6 +225,9 @@ class ImageReader:
             parts = found.setdefault(chunk.key, [])
             if chunk.number != len(parts) or totals.setdefault(chunk.key, chunk.chunks) != chunk.chunks:
                 raise ImageError(f"{self.where(frame)} is out of order")
+            baseless = kind == HASHES or self.header.parent is None
+            if chunk.base != (parts[0].base if parts else chunk.base) or (chunk.base and baseless):
+                raise ImageError(f"{self.where(frame)} names a base that it cannot have")
             parts.append(chunk)
         for key, parts in found.items():
             if len(parts) != totals[key]:

@@ -142,6 +142,9 @@ def test_chunks_out_of_order() -> None:
     for chunk, chunks in ((1, 2), (0, 2), (0, 0), (1, 1)):
         assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, chunk, chunks, rows) + plain[CHUNK.size :]))
     assert not allowed(replaced(frame, CHUNK.pack(key_size, 0, 0, 1, 2**63) + plain[CHUNK.size :]))
+    cut = CHUNK.size + key_size
+    based = CHUNK.pack(key_size, 4, 0, 1, rows) + plain[CHUNK.size : cut] + b"mm:1" + plain[cut:]
+    assert not allowed(replaced(frame, based))  # in an image without a parent
 
 
 def test_hashes_that_do_not_fit() -> None:
